@@ -1,0 +1,105 @@
+"""The talking-head diffusion transformer: FlashHead Pro and Lite, AKD students and nano from one class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .config import DiTConfig
+from .layers import (
+    Attention,
+    AudioKeyValue,
+    AudioProjection,
+    Block,
+    Head,
+    UnusedAudioEmbedding,
+    rotary_tables,
+    scaled_dot_product,
+    timestep_embedding,
+)
+
+
+class TalkingHeadDiT(nn.Module):
+    """Predicts the flow of a chunk's latents from noise level, reference latents and audio.
+
+    The condition is prepared once per chunk (``encode_audio``, ``audio_keys_values``); ``velocity`` then runs once per
+    denoising step. Weights are created uninitialised when loaded from a file; ``initialise`` prepares them for training.
+    """
+
+    def __init__(
+        self,
+        config: DiTConfig,
+        *,
+        attention: Attention = scaled_dot_product,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        operations: Any = nn,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        dim, factory = config.dim, {"dtype": dtype, "device": device}
+        linear = operations.Linear
+        self.patch_embedding = operations.Conv3d(
+            config.in_dim, dim, kernel_size=config.patch_size, stride=config.patch_size, **factory
+        )
+        # The family's files carry a text projection that the talking-head models never use.
+        self.text_embedding = nn.Sequential(
+            linear(config.text_dim, dim, **factory), nn.GELU(approximate="tanh"), linear(dim, dim, **factory)
+        )
+        self.time_embedding = nn.Sequential(
+            linear(config.freq_dim, dim, **factory), nn.SiLU(), linear(dim, dim, **factory)
+        )
+        self.time_projection = nn.Sequential(nn.SiLU(), linear(dim, 6 * dim, **factory))
+        self.blocks = nn.ModuleList(Block(config, attention, operations, **factory) for _ in range(config.num_layers))
+        self.head = Head(config, operations, **factory)
+        if config.has_audio_emb:
+            self.audio_emb = UnusedAudioEmbedding(dim, operations, **factory)
+        self.audio_proj = AudioProjection(config, operations, **factory)
+
+    def encode_audio(self, windows: Tensor) -> Tensor:
+        """Feature windows [B, F, 5, blocks, channels] -> audio tokens [B, T, n, dim]."""
+        return self.audio_proj(windows)
+
+    def audio_keys_values(self, audio_tokens: Tensor) -> list[AudioKeyValue]:
+        """Every block's cross-attention keys and values of ``audio_tokens`` [B, T, n, dim]; the same for all steps."""
+        per_frame = audio_tokens.flatten(0, 1)
+        return [block.cross_attn.key_value(per_frame) for block in self.blocks]
+
+    def velocity(self, x: Tensor, timestep: Tensor, audio_kv: list[AudioKeyValue], reference: Tensor) -> Tensor:
+        """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B] (0..1000), given ``reference`` of the same shape."""
+        tokens = self.patch_embedding(torch.cat((x, reference), dim=1))
+        grid = tokens.shape[2:]
+        tokens = tokens.flatten(2).transpose(1, 2)
+        sinusoid = timestep_embedding(timestep, self.config.freq_dim).to(x.dtype)
+        time = self.time_embedding(sinusoid)
+        modulation = self.time_projection(time).unflatten(-1, (6, -1))
+        tables = rotary_tables(tuple(grid), self.config.head_dim, x.device)
+        for block, kv in zip(self.blocks, audio_kv, strict=True):
+            tokens = block(tokens, modulation, kv, tables, grid[0])
+        return self._unpatchify(self.head(tokens, time), grid)
+
+    def forward(self, x: Tensor, timestep: Tensor, audio_tokens: Tensor, reference: Tensor) -> Tensor:
+        """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B], given ``encode_audio``'s tokens and the reference latents."""
+        return self.velocity(x, timestep, self.audio_keys_values(audio_tokens), reference)
+
+    def _unpatchify(self, tokens: Tensor, grid: torch.Size) -> Tensor:
+        t, h, w = grid
+        pt, ph, pw = self.config.patch_size
+        pattern = "b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)"
+        return rearrange(tokens, pattern, t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)
+
+    def initialise(self) -> None:
+        """Initial weights for training: Xavier projections, zero output head, modulation that starts near identity."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
+        nn.init.zeros_(self.patch_embedding.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("modulation"):
+                nn.init.normal_(parameter, std=self.config.dim**-0.5)
+        nn.init.zeros_(self.head.head.weight)

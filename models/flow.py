@@ -1,0 +1,81 @@
+"""Rectified-flow maths and the chunk samplers. Plain functions that know no architecture.
+
+Along the flow x_u = (1 - u) * x0 + u * eps (arXiv 2209.03003), u from 1 (noise) to 0 (data); the network predicts
+v = eps - x0, so that x0 = x_u - u * v.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""(x [B, C, T, h, w], u []) -> x0."""
+
+Sampler = Callable[[Denoise, Tensor, Tensor, Iterable[Tensor]], Tensor]
+
+
+def shift_time(s: Tensor, shift: float) -> Tensor:
+    """Spend more of the path near the noise: u = shift*s / (1 + (shift - 1)*s) (arXiv 2403.03206, eq. 23)."""
+    return shift * s / (1 + (shift - 1) * s)
+
+
+def schedule(steps: int, shift: float) -> Tensor:
+    """Few-step noise levels [steps + 1] from 1 to 0: s = 1, 1 - 1/steps, ... shifted, then 0."""
+    return shift_time(torch.linspace(1.0, 0.0, steps + 1), shift)
+
+
+def euler_schedule(steps: int, shift: float) -> Tensor:
+    """Undistilled checkpoints' noise levels [steps + 1]: linspace(1000, 1, steps) / 1000 shifted, then 0."""
+    s = torch.linspace(1000.0, 1.0, steps) / 1000.0
+    return torch.cat((shift_time(s, shift), torch.zeros(1)))
+
+
+def lay_over(x: Tensor, continuity: Tensor) -> Tensor:
+    """``x`` [B, C, T, h, w] with its first latent frames replaced by ``continuity`` [B, C, n, h, w]."""
+    return torch.cat((continuity, x[:, :, continuity.shape[2] :]), dim=2)
+
+
+def sample_chunk(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: Iterable[Tensor]) -> Tensor:
+    """Few-step sampling of one chunk: predict x0, re-noise it to the next level with a fresh draw, repeat.
+
+    Args:
+        denoise: (x, u) -> x0, once per step.
+        schedule: noise levels [steps + 1], 1 to 0.
+        continuity: clean latents [B, C, n, h, w] laid over the first latent frames before every step and at the end.
+        noise: draws [B, C, T, h, w]: the first is the start, the next ones re-noise.
+    """
+    draws = iter(noise)
+    x = next(draws)
+    for u, u_next in zip(schedule[:-1], schedule[1:], strict=True):
+        x0 = denoise(lay_over(x, continuity), u)
+        x = x0 if u_next == 0 else torch.lerp(x0, next(draws), u_next.item())
+    return lay_over(x, continuity)
+
+
+def sample_chunk_euler(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: Iterable[Tensor]) -> Tensor:
+    """Euler integration of the flow, for undistilled checkpoints; arguments as in ``sample_chunk`` (one draw is used)."""
+    x = next(iter(noise))
+    for u, u_next in zip(schedule[:-1], schedule[1:], strict=True):
+        x = lay_over(x, continuity)
+        # x + (u' - u) * v with v = (x - x0) / u, written as the interpolation that it is.
+        x = torch.lerp(denoise(x, u), x, (u_next / u).item())
+    return lay_over(x, continuity)
+
+
+SAMPLERS: dict[str, tuple[Sampler, Callable[[int, float], Tensor]]] = {
+    "few_step": (sample_chunk, schedule),
+    "euler": (sample_chunk_euler, euler_schedule),
+}
+"""Sampler name (see ``SamplingConfig``) -> (sampler, its schedule)."""
+
+
+def chunk_noise(seed: int, chunk_index: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Endless float32 CPU draws that depend on (seed, chunk_index) alone, whatever ran before and wherever it runs."""
+    digest = hashlib.sha256(f"{seed}:{chunk_index}".encode()).digest()
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+    while True:
+        yield torch.randn(shape, generator=generator)

@@ -1,0 +1,201 @@
+"""Layers of the talking-head DiT. ``operations`` supplies Linear, Conv3d, LayerNorm and RMSNorm (torch.nn or comfy.ops)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .config import AudioConfig, DiTConfig
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(q, k, v), each [B, S, heads, head_dim], to [B, S, heads, head_dim]."""
+
+AudioKeyValue = tuple[Tensor, Tensor]
+"""One block's cross-attention keys and values, each [B*T, tokens, heads, head_dim]."""
+
+
+def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """PyTorch's attention on [B, S, heads, head_dim] tensors."""
+    q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
+    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+@lru_cache(maxsize=16)
+def rotary_tables(grid: tuple[int, int, int], head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of 3D rotary embedding (RoFormer, arXiv 2104.09864) for tokens in (t, h, w) order.
+
+    ``head_dim`` is split into time d - 2*(d//3), height d//3 and width d//3; positions count from 0 on each axis.
+    Returns two float32 tensors [t*h*w, 1, head_dim // 2], one value for each interleaved pair.
+    """
+    third = head_dim // 3
+    angles = []
+    for axis, (length, width) in enumerate(zip(grid, (head_dim - 2 * third, third, third), strict=True)):
+        frequencies = 1.0 / 10000.0 ** (torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
+        angle = torch.arange(length, dtype=torch.float64, device=device)[:, None] * frequencies
+        shape = [1, 1, 1, width // 2]
+        shape[axis] = length
+        angles.append(angle.view(shape).expand(*grid, width // 2))
+    angle = torch.cat(angles, dim=-1).flatten(0, 2)[:, None]
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate interleaved pairs of ``x`` [B, S, heads, head_dim] by ``rotary_tables``."""
+    cos, sin = tables
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+
+
+def timestep_embedding(timestep: Tensor, width: int) -> Tensor:
+    """Sinusoid of ``timestep`` [B] (0..1000) in float64, cosines first: [B, width]."""
+    half = width // 2
+    exponent = torch.arange(half, dtype=torch.float64, device=timestep.device) / half
+    angle = timestep.double()[:, None] * torch.pow(10000.0, -exponent)
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Adaptive layer norm's affine part: x * (1 + scale) + shift."""
+    return torch.addcmul(shift, x, 1 + scale)
+
+
+class AttentionProjections(nn.Module):
+    """q, k, v, o projections with RMSNorm of q and k over the full width, shared by self- and cross-attention."""
+
+    def __init__(self, config: DiTConfig, attention: Attention, operations: Any, **factory: Any) -> None:
+        super().__init__()
+        self.heads = config.num_heads
+        self.attention = attention
+        for name in ("q", "k", "v", "o"):
+            setattr(self, name, operations.Linear(config.dim, config.dim, **factory))
+        self.norm_q = operations.RMSNorm(config.dim, eps=config.eps, **factory)
+        self.norm_k = operations.RMSNorm(config.dim, eps=config.eps, **factory)
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1))
+
+    def query(self, x: Tensor) -> Tensor:
+        return self.split(self.norm_q(self.q(x)))
+
+    def key_value(self, x: Tensor) -> AudioKeyValue:
+        return self.split(self.norm_k(self.k(x))), self.split(self.v(x))
+
+
+class SelfAttention(AttentionProjections):
+    """Attention among all tokens of a chunk, with 3D rotary embedding."""
+
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+        k, v = self.key_value(x)
+        x = self.attention(rotate(self.query(x), tables), rotate(k, tables), v)
+        return self.o(x.flatten(-2))
+
+
+class CrossAttention(AttentionProjections):
+    """Tokens of latent frame i attend to the audio tokens of latent frame i only."""
+
+    def forward(self, x: Tensor, audio_kv: AudioKeyValue, num_latents: int) -> Tensor:
+        per_frame = rearrange(self.query(x), "b (t s) h d -> (b t) s h d", t=num_latents)
+        out = rearrange(self.attention(per_frame, *audio_kv), "(b t) s h d -> b (t s) (h d)", t=num_latents)
+        return self.o(out)
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward under adaptive layer norm; audio cross-attention on a plain residual."""
+
+    def __init__(self, config: DiTConfig, attention: Attention, operations: Any, **factory: Any) -> None:
+        super().__init__()
+        dim, eps = config.dim, config.eps
+        self.norm1 = operations.LayerNorm(dim, eps=eps, elementwise_affine=False, **factory)
+        self.self_attn = SelfAttention(config, attention, operations, **factory)
+        self.norm3 = operations.LayerNorm(dim, eps=eps, **factory)
+        self.cross_attn = CrossAttention(config, attention, operations, **factory)
+        self.norm2 = operations.LayerNorm(dim, eps=eps, elementwise_affine=False, **factory)
+        self.ffn = nn.Sequential(
+            operations.Linear(dim, config.ffn_dim, **factory),
+            nn.GELU(approximate="tanh"),
+            operations.Linear(config.ffn_dim, dim, **factory),
+        )
+        self.modulation = nn.Parameter(torch.empty(1, 6, dim, **factory))
+
+    def forward(
+        self, x: Tensor, modulation: Tensor, audio_kv: AudioKeyValue, tables: tuple[Tensor, Tensor], num_latents: int
+    ) -> Tensor:
+        """``x`` [B, S, dim], ``modulation`` [B, 6, dim] -> [B, S, dim]."""
+        own = self.modulation.to(device=x.device, dtype=modulation.dtype)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (own + modulation).chunk(6, dim=1)
+        x = torch.addcmul(x, self.self_attn(modulate(self.norm1(x), shift1, scale1), tables), gate1)
+        x = x + self.cross_attn(self.norm3(x), audio_kv, num_latents)
+        return torch.addcmul(x, self.ffn(modulate(self.norm2(x), shift2, scale2)), gate2)
+
+
+class Head(nn.Module):
+    """Tokens to latent patches."""
+
+    def __init__(self, config: DiTConfig, operations: Any, **factory: Any) -> None:
+        super().__init__()
+        t, h, w = config.patch_size
+        self.norm = operations.LayerNorm(config.dim, eps=config.eps, elementwise_affine=False, **factory)
+        self.head = operations.Linear(config.dim, config.out_dim * t * h * w, **factory)
+        self.modulation = nn.Parameter(torch.empty(1, 2, config.dim, **factory))
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """``x`` [B, S, dim], ``time`` [B, dim] (the embedding itself, not its projection) -> [B, S, patch values]."""
+        own = self.modulation.to(device=x.device, dtype=time.dtype)
+        shift, scale = (own + time[:, None]).chunk(2, dim=1)
+        return self.head(modulate(self.norm(x), shift, scale))
+
+
+class AudioProjection(nn.Module):
+    """Audio feature windows of a chunk's video frames to ``context_tokens`` tokens per latent frame."""
+
+    def __init__(self, config: DiTConfig, operations: Any, **factory: Any) -> None:
+        super().__init__()
+        self.audio: AudioConfig = config.audio
+        self.stride_t = config.vae_stride[0]
+        vector = self.audio.blocks * self.audio.channels
+        hidden, tokens = self.audio.intermediate_dim, self.audio.context_tokens
+        self.proj1 = operations.Linear(self.audio.window * vector, hidden, **factory)
+        self.proj1_vf = operations.Linear(self.audio.later_vectors(self.stride_t) * vector, hidden, **factory)
+        self.proj2 = operations.Linear(hidden, hidden, **factory)
+        self.proj3 = operations.Linear(hidden, tokens * config.dim, **factory)
+        self.norm = operations.LayerNorm(config.dim, **factory)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """``windows`` [B, F, window, blocks, channels], F = 1 + k * stride_t -> tokens [B, 1 + k, n, dim]."""
+        if windows.shape[1] % self.stride_t != 1:
+            raise ValueError(f"a chunk has 1 + k x {self.stride_t} frames, got audio for {windows.shape[1]}")
+        middle = self.audio.window // 2
+        first, later = windows[:, :1], windows[:, 1:]
+        groups = rearrange(later, "b (t f) w l c -> b t f w l c", f=self.stride_t)
+        opening = groups[:, :, 0, : middle + 1]
+        inner = groups[:, :, 1:-1, middle]
+        closing = groups[:, :, -1, middle:]
+        x = torch.cat(
+            (
+                self.proj1(first.flatten(2)),
+                self.proj1_vf(torch.cat((opening, inner, closing), dim=2).flatten(2)),
+            ),
+            dim=1,
+        )
+        x = torch.relu(self.proj2(torch.relu(x)))
+        return self.norm(self.proj3(x).unflatten(-1, (self.audio.context_tokens, -1)))
+
+
+class UnusedAudioEmbedding(nn.Module):
+    """``audio_emb.*`` of the published files: an image-embedding projector they carry and never use."""
+
+    def __init__(self, dim: int, operations: Any, **factory: Any) -> None:
+        super().__init__()
+        width = 768
+        self.proj = nn.Sequential(
+            operations.LayerNorm(width, **factory),
+            operations.Linear(width, width, **factory),
+            nn.GELU(),
+            operations.Linear(width, dim, **factory),
+            operations.LayerNorm(dim, **factory),
+        )

@@ -1,0 +1,168 @@
+"""nano's VAE: compact, causal in time (stride 4), 16 x 16 in space, made for CPUs.
+
+Pixels are folded into channels first, so that every convolution works at an eighth of the resolution or less; time is
+folded the same way (the first frame alone, then groups of four) and mixed causally at the lowest resolution, where a
+convolution over two time taps is a 1x1 convolution over stacked channels (CPUs lack fast 3D convolutions).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .config import ConfigError, Metadata
+
+PATCH = 8
+STRIDE_T = 4
+SPATIAL_STRIDE = 16
+
+
+@dataclass(frozen=True)
+class NanoVAEConfig:
+    """Widths at an eighth (``width``) and a sixteenth (2 x ``width``) of the resolution and blocks at each.
+
+    Latents are multiplied by ``latent_scale`` (one number for all channels: whitening each channel would turn the weak
+    ones into noise for the diffusion model), so that their overall standard deviation is 1.
+    """
+
+    latent_channels: int = 48
+    width: int = 128
+    encoder_blocks: int = 2
+    decoder_blocks: int = 3
+    latent_scale: float = 1.0
+
+    def to_metadata(self) -> dict[str, str]:
+        return {"nano_vae": json.dumps(dataclasses.asdict(self))}
+
+    @classmethod
+    def from_metadata(cls, metadata: Metadata | None) -> NanoVAEConfig:
+        if not metadata or "nano_vae" not in metadata:
+            raise ConfigError("not a nano VAE: the file's metadata has no `nano_vae` entry")
+        return cls(**json.loads(metadata["nano_vae"]))
+
+
+class Block(nn.Module):
+    """Residual block: 5x5 depthwise convolution, then a two-layer perceptron per site; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.expand = nn.Conv2d(width, 2 * width, 1)
+        self.project = nn.Conv2d(2 * width, width, 1)
+        nn.init.zeros_(self.project.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.project(nn.functional.silu(self.expand(self.depthwise(x))))
+
+
+class CausalMix(nn.Module):
+    """A causal convolution over two time steps: each latent frame sees itself and the one before."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.past = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.past.weight)
+
+    def forward(self, x: Tensor, num_latents: int) -> Tensor:
+        """``x`` [B*T, C, h, w]; the first frame of each clip sees zeros before it."""
+        past = rearrange(nn.functional.silu(self.past(x)), "(b t) c h w -> b t c h w", t=num_latents)
+        past = torch.cat((torch.zeros_like(past[:, :1]), past[:, :-1]), dim=1)
+        return x + past.flatten(0, 1)
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: NanoVAEConfig) -> None:
+        super().__init__()
+        fine, coarse, pixels = config.width, 2 * config.width, 3 * PATCH * PATCH
+        self.first = nn.Conv2d(pixels, fine, 1)
+        self.later = nn.Conv2d(STRIDE_T * pixels, fine, 1)
+        self.fine = nn.Sequential(*(Block(fine) for _ in range(config.encoder_blocks)))
+        self.down = nn.Conv2d(4 * fine, coarse, 1)
+        self.coarse = nn.ModuleList(Block(coarse) for _ in range(config.encoder_blocks))
+        self.mix = nn.ModuleList(CausalMix(coarse) for _ in range(config.encoder_blocks))
+        self.out = nn.Conv2d(coarse, config.latent_channels, 1)
+
+    def forward(self, first: Tensor, later: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] and [B, T-1, 4*3, H, W] -> [B, C, T, H/16, W/16]."""
+        fold = nn.functional.pixel_unshuffle
+        frames = [self.first(fold(first, PATCH))[:, None]]
+        if later.shape[1]:
+            frames.append(self.later(fold(later.flatten(0, 1), PATCH)).unflatten(0, later.shape[:2]))
+        x = torch.cat(frames, dim=1)
+        num_latents = x.shape[1]
+        x = self.fine(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        x = self.down(fold(x, 2))
+        for block, mix in zip(self.coarse, self.mix, strict=True):
+            x = mix(block(x), num_latents)
+        return rearrange(self.out(x), "(b t) c h w -> b c t h w", t=num_latents)
+
+
+class Decoder(nn.Module):
+    def __init__(self, config: NanoVAEConfig) -> None:
+        super().__init__()
+        finest, fine, coarse = config.width // 2, config.width, 2 * config.width
+        self.stem = nn.Conv2d(config.latent_channels, coarse, 3, padding=1)
+        self.coarse = nn.ModuleList(Block(coarse) for _ in range(config.decoder_blocks))
+        self.mix = nn.ModuleList(CausalMix(coarse) for _ in range(config.decoder_blocks))
+        self.up = nn.Conv2d(coarse, 4 * fine, 1)
+        self.fine = nn.Sequential(*(Block(fine) for _ in range(config.decoder_blocks)))
+        self.up_fine = nn.Conv2d(fine, 4 * finest, 1)
+        self.finest = Block(finest)
+        pixels = 3 * (PATCH // 2) ** 2
+        self.first = nn.Conv2d(finest, pixels, 3, padding=1)
+        self.later = nn.Conv2d(finest, STRIDE_T * pixels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Latents [B, C, T, h, w] -> pixels [B, 3, 1 + 4*(T-1), 16h, 16w]."""
+        batch, _, num_latents = z.shape[:3]
+        unfold = nn.functional.pixel_shuffle
+        x = self.stem(rearrange(z, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last))
+        for block, mix in zip(self.coarse, self.mix, strict=True):
+            x = mix(block(x), num_latents)
+        x = self.fine(unfold(self.up(x), 2))
+        x = self.finest(unfold(self.up_fine(x), 2)).unflatten(0, (batch, num_latents))
+        first = unfold(self.first(x[:, 0]), PATCH // 2)[:, :, None]
+        if num_latents == 1:
+            return first
+        later = unfold(self.later(x[:, 1:].flatten(0, 1)), PATCH // 2)
+        later = rearrange(later, "(b t) (f c) h w -> b c (t f) h w", b=batch, f=STRIDE_T)
+        return torch.cat((first, later), dim=2)
+
+
+class NanoVAE(nn.Module):
+    """Video autoencoder: pixels [B, 3, F, H, W] in [-1, 1] <-> latents [B, C, T, H/16, W/16], F = 1 + 4*(T-1)."""
+
+    def __init__(self, config: NanoVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.to(memory_format=torch.channels_last)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Raises ValueError where frames or size are not multiples of the strides."""
+        batch, _, frames, height, width = pixels.shape
+        if (frames - 1) % STRIDE_T or height % SPATIAL_STRIDE or width % SPATIAL_STRIDE:
+            raise ValueError(
+                f"nano's VAE takes 1 + k x {STRIDE_T} frames in multiples of {SPATIAL_STRIDE} pixels, "
+                f"got {frames} frames of {width}x{height}"
+            )
+        groups = (frames - 1) // STRIDE_T
+        later = rearrange(pixels[:, :, 1:], "b c (t f) h w -> b t (f c) h w", t=groups, f=STRIDE_T)
+        return self.encoder(pixels[:, :, 0], later) * self.config.latent_scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.decoder(latents / self.config.latent_scale)
+
+    @classmethod
+    def from_checkpoint(cls, sd: Mapping[str, Tensor], metadata: Metadata | None) -> NanoVAE:
+        """The VAE of a nano checkpoint, in float32 for inference."""
+        vae = cls(NanoVAEConfig.from_metadata(metadata))
+        vae.load_state_dict(sd)
+        return vae.float().eval().requires_grad_(False)

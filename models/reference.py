@@ -1,0 +1,53 @@
+"""Temporal Reference Encoding (TRE, arXiv 2605.02948) and the static baseline it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Encode = Callable[[Tensor], Tensor]
+"""Pixels [1, 3, F, H, W] in [-1, 1] -> latents [1, C, T, h, w]."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The identity condition of every chunk.
+
+    ``latents`` [1, C, T, h, w] in the network's latent space, ``portrait`` [1, 3, 1, H, W] in [-1, 1] (the target of
+    colour correction), ``frames_per_chunk`` pixel frames that the latents stand for.
+    """
+
+    latents: Tensor
+    portrait: Tensor
+    frames_per_chunk: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.portrait.shape[-1], self.portrait.shape[-2]
+
+
+def fit_portrait(image: Tensor, width: int, height: int) -> Tensor:
+    """Scale ``image`` [1, H, W, 3] (0..1) to cover width x height, cut the centre: [1, 3, 1, height, width] in [-1, 1]."""
+    pixels = image.float().movedim(-1, 1)
+    scale = max(width / pixels.shape[-1], height / pixels.shape[-2])
+    covered = (max(height, round(pixels.shape[-2] * scale)), max(width, round(pixels.shape[-1] * scale)))
+    if covered != tuple(pixels.shape[-2:]):
+        pixels = torch.nn.functional.interpolate(
+            pixels, size=covered, mode="bicubic", align_corners=False, antialias=True
+        ).clamp(0, 1)
+    top, left = (covered[0] - height) // 2, (covered[1] - width) // 2
+    return (pixels[..., top : top + height, left : left + width] * 2 - 1)[:, :, None]
+
+
+def temporal_reference(encode: Encode, portrait: Tensor, num_frames: int) -> Tensor:
+    """TRE: ``portrait`` [1, 3, 1, H, W] held for ``num_frames`` and encoded as a video (arXiv 2605.02948, section 3)."""
+    return encode(portrait.expand(-1, -1, num_frames, -1, -1))
+
+
+def static_reference(encode: Encode, portrait: Tensor, num_latents: int) -> Tensor:
+    """The baseline without TRE: ``portrait`` encoded as one image, its latent repeated ``num_latents`` times."""
+    return encode(portrait).expand(-1, -1, num_latents, -1, -1)

@@ -1,0 +1,223 @@
+"""Rollout over chunks: state in, chunk and state out. Nothing of the video's length is held.
+
+Chunk 0 starts from the reference's first latent frame; every later chunk from latents of the tail of the one before,
+so that consecutive chunks share those tail frames and motion goes on across the seam.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .audio import AudioFeatures, audio_windows
+from .color import match_color
+from .config import ConfigError, SamplingConfig
+from .flow import SAMPLERS, Denoise, chunk_noise
+from .reference import Reference
+
+CARRIES = ("pixels", "latents")
+
+Network = Callable[[Tensor, Tensor, float], Denoise]
+"""(audio windows [1, F, 5, blocks, channels], reference latents, guidance) -> denoise; prepared once per chunk."""
+
+OnStep = Callable[[int, int, Tensor], None]
+"""(chunk index, step index, x0 [1, C, T, h, w]) after every denoising step; may raise to stop."""
+
+
+class VideoCodec(Protocol):
+    """A VAE in the network's latent space: pixels [1, 3, F, H, W] in [-1, 1] <-> latents [1, C, T, h, w]."""
+
+    def encode(self, pixels: Tensor) -> Tensor: ...
+
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ContinuityOptions:
+    """What a chunk takes from the one before.
+
+    ``carry`` "pixels" encodes the last frames again after colour correction (as the checkpoints were trained),
+    "latents" hands the last latents on as they are (faster, drifts sooner). ``latents`` is their number, 1..4;
+    ``color_strength`` 0..1 pulls each frame's Lab statistics to the portrait's.
+    """
+
+    carry: str = "pixels"
+    color_strength: float = 1.0
+    latents: int = 2
+
+    def __post_init__(self) -> None:
+        if self.carry not in CARRIES:
+            raise ConfigError(f"carry must be one of {CARRIES}, got {self.carry!r}")
+        if not 0 <= self.color_strength <= 1:
+            raise ConfigError(f"color_strength must be 0..1, got {self.color_strength}")
+        if not 1 <= self.latents <= 4:
+            raise ConfigError(f"continuity latents must be 1..4, got {self.latents}")
+
+
+@dataclass(frozen=True)
+class ContinuityState:
+    """All that chunk ``chunk_index`` needs of the past: ``latents`` [1, C, n, h, w] laid over its first latent frames."""
+
+    chunk_index: int
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """New frames of one chunk: ``frames`` uint8 [n, H, W, 3] on the CPU, the first of them frame ``first_frame``.
+
+    ``seconds`` holds wall time per stage, ``stats`` figures on drift and motion.
+    """
+
+    index: int
+    first_frame: int
+    frames: Tensor
+    seconds: dict[str, float]
+    stats: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ChunkSpan:
+    """Chunk ``index`` covers video frames from ``start``; the first ``overlap`` of them belong to the chunk before."""
+
+    index: int
+    start: int
+    overlap: int
+    new_frames: int
+
+
+def continuity_frames(latents: int, stride_t: int) -> int:
+    """Pixel frames of ``latents`` continuity latents: the first frame alone, then ``stride_t`` each."""
+    return (latents - 1) * stride_t + 1
+
+
+def plan(num_frames: int, frames_per_chunk: int, overlap: int) -> list[ChunkSpan]:
+    """Cover ``num_frames`` exactly; consecutive chunks share ``overlap`` frames and the last one may be cut short.
+
+    Raises:
+        ConfigError: no frames to make, or chunks that would not advance.
+    """
+    if num_frames < 1:
+        raise ConfigError(f"there are no frames to generate: {num_frames}")
+    if overlap >= frames_per_chunk:
+        raise ConfigError(f"{overlap} continuity frames leave nothing new in a chunk of {frames_per_chunk}")
+    spans = [ChunkSpan(0, 0, 0, min(num_frames, frames_per_chunk))]
+    while (done := spans[-1].start + spans[-1].overlap + spans[-1].new_frames) < num_frames:
+        new = min(frames_per_chunk - overlap, num_frames - done)
+        spans.append(ChunkSpan(len(spans), done - overlap, overlap, new))
+    return spans
+
+
+def initial_state(reference: Reference) -> ContinuityState:
+    """Chunk 0 continues the portrait itself."""
+    return ContinuityState(0, reference.latents[:, :, :1])
+
+
+def rollout(
+    network: Network,
+    codec: VideoCodec,
+    reference: Reference,
+    audio: AudioFeatures,
+    sampling: SamplingConfig,
+    continuity: ContinuityOptions,
+    seed: int,
+    *,
+    state: ContinuityState | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[tuple[Chunk, ContinuityState]]:
+    """Generate the video for ``audio`` chunk by chunk.
+
+    Args:
+        state: where to continue (a state that an earlier run yielded); None starts at the beginning.
+
+    Yields:
+        Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
+    """
+    stride_t = (reference.frames_per_chunk - 1) // (reference.latents.shape[2] - 1)
+    overlap = continuity_frames(continuity.latents, stride_t)
+    state = state or initial_state(reference)
+    for span in plan(audio.num_frames, reference.frames_per_chunk, overlap)[state.chunk_index :]:
+        clock = StageClock()
+        windows = audio_windows(audio.features, span.start, reference.frames_per_chunk)
+        denoise = network(windows, reference.latents, sampling.guidance)
+        latents = sample(denoise, reference, sampling, state, seed, on_step)
+        clock.stage("network")
+        pixels = codec.decode(latents)
+        clock.stage("decode")
+        pixels = match_color(pixels, reference.portrait, continuity.color_strength)
+        clock.stage("colour")
+        state = ContinuityState(span.index + 1, _carry(codec, pixels, latents, continuity, overlap))
+        clock.stage("continuity")
+        new = pixels[:, :, span.overlap : span.overlap + span.new_frames]
+        chunk = Chunk(
+            index=span.index,
+            first_frame=span.start + span.overlap,
+            frames=to_uint8(new),
+            seconds=clock.seconds,
+            stats=_statistics(latents, pixels, reference),
+        )
+        yield chunk, state
+
+
+def sample(
+    denoise: Denoise,
+    reference: Reference,
+    sampling: SamplingConfig,
+    state: ContinuityState,
+    seed: int,
+    on_step: OnStep | None,
+) -> Tensor:
+    """Latents [1, C, T, h, w] of the chunk that ``state`` opens."""
+    sampler, schedule = SAMPLERS[sampling.sampler]
+    steps = iter(range(sampling.steps))
+
+    def observed(x: Tensor, u: Tensor) -> Tensor:
+        x0 = denoise(x, u)
+        if on_step is not None:
+            on_step(state.chunk_index, next(steps), x0)
+        return x0
+
+    like = reference.latents
+    noise = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape)))
+    return sampler(observed, schedule(sampling.steps, sampling.shift), state.latents.to(like), noise)
+
+
+def _carry(
+    codec: VideoCodec, pixels: Tensor, latents: Tensor, options: ContinuityOptions, num_frames: int
+) -> Tensor:
+    if options.carry == "latents":
+        return latents[:, :, -options.latents :].clone()
+    return codec.encode(pixels[:, :, -num_frames:])
+
+
+def to_uint8(pixels: Tensor) -> Tensor:
+    """[1, 3, n, H, W] in [-1, 1] -> uint8 [n, H, W, 3] on the CPU."""
+    scaled = ((pixels[0] + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return scaled.permute(1, 2, 3, 0).contiguous().cpu()
+
+
+def _statistics(latents: Tensor, pixels: Tensor, reference: Reference) -> dict[str, float]:
+    """Drift (distance of the chunk's mean latent to the reference's, relative) and motion (mean frame difference, 0..1)."""
+    like = reference.latents
+    drift = (latents.mean(dim=2) - like.mean(dim=2)).square().mean().sqrt() / like.square().mean().sqrt()
+    motion = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean() / 2
+    return {"reference_distance": round(drift.item(), 4), "motion": round(motion.item(), 5)}
+
+
+class StageClock:
+    """Wall time per stage of one chunk."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def stage(self, name: str) -> None:
+        """The time since the last call (or the start) belongs to ``name``."""
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 4)
+        self._last = now

@@ -1,0 +1,1 @@
+"""Training programs: corpus, VAE, teacher, distillation and evaluation."""

@@ -1,0 +1,65 @@
+"""``python -m training COMMAND``: one entry for every training program."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def _add_run(parser: argparse.ArgumentParser, config: str) -> None:
+    parser.add_argument("--config", type=Path, default=CONFIGS / config, help="TOML file (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is taken up")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration")
+    parser.add_argument("--workers", type=int, default=1, help="data processes (default: %(default)s)")
+
+
+def _vae(args: argparse.Namespace) -> None:
+    from .config import read_config
+    from .vae import VAETraining, train
+
+    train(read_config(VAETraining, args.config, args.set), args.out, args.workers)
+
+
+def _latents(args: argparse.Namespace) -> None:
+    from .latents import prepare
+
+    prepare(args.vae, args.out, args.seed, args.start, args.count, args.frames)
+
+
+def _teacher(args: argparse.Namespace) -> None:
+    from .config import read_config
+    from .teacher import TeacherTraining, train
+
+    config = read_config(TeacherTraining, args.config, args.set)
+    train(config, args.data, args.out, args.workers, args.compile)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    vae = commands.add_parser("vae", help="train nano's VAE on drawn faces")
+    _add_run(vae, "nano_vae.toml")
+    vae.set_defaults(run=_vae)
+    latents = commands.add_parser("latents", help="draw, voice and encode clips for the diffusion trainers")
+    latents.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    latents.add_argument("--out", type=Path, required=True, help="folder for the prepared clips; existing ones are kept")
+    latents.add_argument("--seed", type=int, default=1)
+    latents.add_argument("--start", type=int, default=0, help="first clip")
+    latents.add_argument("--count", type=int, required=True, help="number of clips")
+    latents.add_argument("--frames", type=int, default=61, help="33 + k x 28 frames each (default: %(default)s)")
+    latents.set_defaults(run=_latents)
+    teacher = commands.add_parser("teacher", help="train the flow-matching teacher on prepared clips")
+    _add_run(teacher, "nano_teacher.toml")
+    teacher.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
+    teacher.add_argument("--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)")
+    teacher.set_defaults(run=_teacher)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

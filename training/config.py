@@ -1,0 +1,54 @@
+"""Training configurations: TOML files read into frozen dataclasses; unknown keys are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+class TrainingError(ValueError):
+    """A configuration or a data file that training cannot use; the message names it and the reason."""
+
+
+def read_config(kind: type[T], path: Path, overrides: list[str]) -> T:
+    """A ``kind`` from the TOML file ``path``, changed by ``key=value`` overrides (values in TOML syntax).
+
+    Raises:
+        TrainingError: no such file, not TOML, an unknown key, or a missing one.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+        for override in overrides:
+            values |= tomllib.loads(override)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"cannot read the configuration {path}: {error}") from error
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - names):
+        raise TrainingError(f"{path}: unknown keys {unknown}; {kind.__name__} knows {sorted(names)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise TrainingError(f"{path}: {error}") from error
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then a cosine to a twentieth of ``peak``."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_ratio", 1.0)

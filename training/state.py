@@ -1,0 +1,86 @@
+"""Training state on disk: everything a resumed run needs to equal an uninterrupted one, without pickles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+
+
+class Ema:
+    """Exponential moving average of a network's parameters; what ships."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {name: p.detach().clone() for name, p in network.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Warm up so that the average is not held back by the first weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in network.named_parameters():
+            self.shadow[name].lerp_(parameter, 1 - decay)
+
+
+@dataclass
+class TrainingState:
+    """Networks, optimisers and averages under names, and the number of steps done.
+
+    The order of data and noise follows from (seed, step), so no generator's state belongs here.
+    """
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    averages: dict[str, Ema]
+    config: Mapping[str, Any]
+    step: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write all or nothing."""
+        tensors: dict[str, Tensor] = {}
+        for name, network in self.networks.items():
+            tensors |= {f"network.{name}.{key}": value for key, value in network.state_dict().items()}
+        for name, ema in self.averages.items():
+            tensors |= {f"average.{name}.{key}": value for key, value in ema.shadow.items()}
+        for name, optimizer in self.optimizers.items():
+            for index, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{name}.{index}.{key}": torch.as_tensor(v) for key, v in values.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(path, tensors, {"step": str(self.step), "training_config": json.dumps(dict(self.config))})
+
+    def resume(self, path: Path) -> bool:
+        """Take up the run at ``path``; False where there is none.
+
+        Raises:
+            CheckpointError: the file is damaged, or was made with another configuration.
+        """
+        if not path.exists():
+            return False
+        tensors, metadata = read_checkpoint(path)
+        saved = json.loads(metadata["training_config"])
+        if saved != json.loads(json.dumps(dict(self.config))):
+            changed = sorted(k for k in {*saved, *self.config} if saved.get(k) != self.config.get(k))
+            raise CheckpointError(f"{path} was made with other values of {changed}: use another folder or that configuration")
+        for name, network in self.networks.items():
+            network.load_state_dict(_below(tensors, f"network.{name}."))
+        for name, ema in self.averages.items():
+            ema.shadow = _below(tensors, f"average.{name}.")
+        for name, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(tensors, f"optimizer.{name}.").items():
+                index, field = key.split(".", 1)
+                state.setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.step = int(metadata["step"])
+        return True
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

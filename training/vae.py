@@ -1,0 +1,172 @@
+"""Train nano's VAE on drawn faces: ``python -m training vae``."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.tensorboard import SummaryWriter
+
+from models.checkpoint import write_checkpoint
+from models.nano_vae import NanoVAE, NanoVAEConfig
+
+from .config import learning_rate, set_learning_rate
+from .images import save_strip
+from .state import Ema, TrainingState
+from .synth.identity import sample_identity
+from .synth.motion import POSE_FIELDS, Pose, sample_pose
+from .synth.render import mouth_box, render
+
+log = logging.getLogger(__name__)
+
+FRAMES = 5
+
+
+@dataclass(frozen=True)
+class VAETraining:
+    """Configuration of a VAE run; ``crop`` pixels are trained on for the first ``crop_until`` of the steps."""
+
+    seed: int
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int
+    crop: int
+    crop_until: float
+    size: int
+    width: int
+    latent_channels: int
+    encoder_blocks: int
+    decoder_blocks: int
+    latent_noise: float
+    latent_penalty: float
+    gradient_weight: float
+    mouth_weight: float
+    ema_decay: float
+
+
+class DrawnMotions(Dataset[tuple[Tensor, Tensor]]):
+    """Five-frame clips of independent identities between two poses, with the mouth's box in the last frame."""
+
+    def __init__(self, config: VAETraining) -> None:
+        self.config = config
+
+    def __len__(self) -> int:
+        return self.config.steps * self.config.batch
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Frames uint8 [5, crop, crop, 3] and mouth mask float [crop, crop], from (seed, index)."""
+        config = self.config
+        rng = np.random.default_rng([config.seed, index])
+        identity = sample_identity(rng)
+        poses = _motion(rng)
+        frames = np.stack([render(identity, pose, config.size) for pose in poses])
+        x0, y0, x1, y1 = mouth_box(identity, poses[-1], config.size)
+        mask = np.zeros((config.size, config.size), np.float32)
+        mask[y0:y1, x0:x1] = 1
+        if index < config.crop_until * len(self):
+            # Anywhere in the picture, but more often around the face.
+            left, top = rng.integers(0, config.size - config.crop + 1, 2)
+            if rng.random() < 0.7:
+                left = int(np.clip(rng.normal((x0 + x1) / 2, 30) - config.crop / 2, 0, config.size - config.crop))
+                top = int(np.clip(rng.normal(y0 - 20, 30) - config.crop / 2, 0, config.size - config.crop))
+            cut = (slice(top, top + config.crop), slice(left, left + config.crop))
+            frames, mask = frames[:, cut[0], cut[1]], mask[cut]
+        return torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(np.ascontiguousarray(mask))
+
+
+def _motion(rng: np.random.Generator) -> list[Pose]:
+    """Mouth, lids and gaze move up to fully within five frames; the head moves a little."""
+    start, end = sample_pose(rng).to_row(), sample_pose(rng).to_row()
+    head = [POSE_FIELDS.index(name) for name in ("yaw", "pitch", "roll", "shift_x", "shift_y", "breath")]
+    end[head] = start[head] + 0.15 * (end[head] - start[head])
+    pace = np.cumsum(rng.uniform(0, 1, FRAMES))
+    weights = (pace - pace[0]) / (pace[-1] - pace[0]) * rng.uniform(0, 1)
+    return [Pose.from_row(start + w * (end - start)) for w in weights]
+
+
+def _loss(vae: NanoVAE, pixels: Tensor, mask: Tensor, config: VAETraining, generator: torch.Generator) -> dict[str, Tensor]:
+    """L1 on values and on spatial gradients, the mouth counted more; latents kept small and robust to noise."""
+    z = vae.encode(pixels)
+    noisy = z + config.latent_noise * torch.randn(z.shape, generator=generator)
+    error = vae.decode(noisy) - pixels
+    weight = 1 + config.mouth_weight * mask[:, None, None]
+    gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    l1 = (error.abs() * weight).mean()
+    total = l1 + config.gradient_weight * gradient + config.latent_penalty * z.square().mean()
+    return {"loss": total, "mse": error.detach().square().mean(), "latent_rms": z.detach().square().mean().sqrt()}
+
+
+def train(config: VAETraining, out: Path, workers: int) -> None:
+    """Train (or take up) a run in ``out``; writes ``state.safetensors``, ``vae.safetensors`` and sample strips."""
+    torch.manual_seed(config.seed)
+    vae = NanoVAE(
+        NanoVAEConfig(config.latent_channels, config.width, config.encoder_blocks, config.decoder_blocks)
+    )
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    ema = Ema(vae, config.ema_decay)
+    state = TrainingState({"vae": vae}, {"adamw": optimizer}, {"vae": ema}, dataclasses.asdict(config))
+    if state.resume(out / "state.safetensors"):
+        log.info("taking up the run in %s at step %d", out, state.step)
+    data = DrawnMotions(config)
+    order = range(state.step * config.batch, len(data))
+    loader = DataLoader(data, config.batch, sampler=order, num_workers=workers, prefetch_factor=4 if workers else None)
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
+    for frames, mask in loader:
+        set_learning_rate(optimizer, learning_rate(state.step, config.steps, config.learning_rate, config.warmup))
+        pixels = rearrange(frames, "b f h w c -> b c f h w").float() / 127.5 - 1
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+        terms = _loss(vae, pixels, mask, config, generator)
+        terms["loss"].backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        state.step += 1
+        ema.update(vae, state.step)
+        if state.step % 20 == 0:
+            psnr = -10 * torch.log10(terms["mse"] / 4).item()
+            log.info("step %d: loss %.4f, %.2f dB, latent rms %.2f", state.step, terms["loss"].item(), psnr, terms["latent_rms"])
+            writer.add_scalar("vae/loss", terms["loss"].item(), state.step)
+            writer.add_scalar("vae/psnr", psnr, state.step)
+        if state.step % 200 == 0 or state.step == config.steps:
+            state.save(out / "state.safetensors")
+            export(vae, ema, config, out / "vae.safetensors")
+            _sample(out, config, state.step)
+    writer.close()
+
+
+def held_out_pixels(config: VAETraining, count: int) -> Tensor:
+    """Full-size clips of identities beyond the run's own: [count, 3, 5, size, size]."""
+    data = DrawnMotions(dataclasses.replace(config, crop_until=0.0))
+    frames = torch.stack([data[len(data) + 1_000_000 + i][0] for i in range(count)])
+    return rearrange(frames, "b f h w c -> b c f h w").float() / 127.5 - 1
+
+
+@torch.no_grad()
+def export(vae: NanoVAE, ema: Ema, config: VAETraining, path: Path) -> None:
+    """Write the averaged weights as a checkpoint that the loader reads, with latents scaled to unit spread."""
+    averaged = NanoVAE(vae.config)
+    averaged.load_state_dict(ema.shadow)
+    spread = averaged.encode(held_out_pixels(config, 8)).std().item()
+    scaled = dataclasses.replace(vae.config, latent_scale=round(1 / spread, 6))
+    write_checkpoint(path, ema.shadow, scaled.to_metadata())
+
+
+@torch.no_grad()
+def _sample(out: Path, config: VAETraining, step: int) -> None:
+    from models.checkpoint import read_checkpoint
+
+    vae = NanoVAE.from_checkpoint(*read_checkpoint(out / "vae.safetensors"))
+    pixels = held_out_pixels(config, 6)
+    decoded = vae.decode(vae.encode(pixels)).clamp(-1, 1)
+    psnr = -10 * torch.log10((decoded - pixels).square().mean() / 4)
+    log.info("held-out identities at step %d: %.2f dB", step, psnr)
+    rows = torch.cat((pixels[:, :, -1], decoded[:, :, 0], decoded[:, :, -1]), dim=0)
+    save_strip(rows, columns=6, path=out / f"samples_{step:06d}.png")
