@@ -6,6 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from .synth import cli
+
 CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -24,9 +26,9 @@ def _vae(args: argparse.Namespace) -> None:
 
 
 def _latents(args: argparse.Namespace) -> None:
-    from .latents import prepare
+    from .latents import encode_folder
 
-    prepare(args.vae, args.out, args.seed, args.start, args.count, args.frames)
+    encode_folder(args.vae, args.clips, args.out)
 
 
 def _teacher(args: argparse.Namespace) -> None:
@@ -37,25 +39,43 @@ def _teacher(args: argparse.Namespace) -> None:
     train(config, args.data, args.out, args.workers, args.compile)
 
 
+def _evaluate(args: argparse.Namespace) -> None:
+    from .evaluate import evaluate
+
+    evaluate(args.network, args.vae, args.clips, args.out, args.count, args.seed, args.steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True)
     vae = commands.add_parser("vae", help="train nano's VAE on drawn faces")
     _add_run(vae, "nano_vae.toml")
     vae.set_defaults(run=_vae)
-    latents = commands.add_parser("latents", help="draw, voice and encode clips for the diffusion trainers")
+    synth = commands.add_parser("synth", help="draw and voice clips")
+    cli.add_arguments(synth)
+    synth.set_defaults(run=cli.run)
+    sheet = commands.add_parser("synth-sheet", help="draw a sheet of speaking faces")
+    cli.add_sheet_arguments(sheet)
+    sheet.set_defaults(run=cli.run_sheet)
+    latents = commands.add_parser("latents", help="encode drawn clips for the diffusion trainers")
     latents.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
-    latents.add_argument("--out", type=Path, required=True, help="folder for the prepared clips; existing ones are kept")
-    latents.add_argument("--seed", type=int, default=1)
-    latents.add_argument("--start", type=int, default=0, help="first clip")
-    latents.add_argument("--count", type=int, required=True, help="number of clips")
-    latents.add_argument("--frames", type=int, default=61, help="33 + k x 28 frames each (default: %(default)s)")
+    latents.add_argument("--clips", type=Path, required=True, help="folder that `synth` wrote")
+    latents.add_argument("--out", type=Path, required=True, help="folder for the encoded clips; existing ones are kept")
     latents.set_defaults(run=_latents)
     teacher = commands.add_parser("teacher", help="train the flow-matching teacher on prepared clips")
     _add_run(teacher, "nano_teacher.toml")
     teacher.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     teacher.add_argument("--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)")
     teacher.set_defaults(run=_teacher)
+    measure = commands.add_parser("evaluate", help="measure a checkpoint on held-out clips; strips and plots")
+    measure.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
+    measure.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    measure.add_argument("--clips", type=Path, required=True, help="held-out clips that `synth` wrote")
+    measure.add_argument("--out", type=Path, required=True)
+    measure.add_argument("--count", type=int, default=8, help="clips to use (default: %(default)s)")
+    measure.add_argument("--seed", type=int, default=0)
+    measure.add_argument("--steps", type=int, default=0, help="denoising steps; 0 takes the checkpoint's own")
+    measure.set_defaults(run=_evaluate)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args.run(args)

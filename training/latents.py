@@ -1,12 +1,13 @@
-"""Prepare drawn clips for the diffusion trainers: ``python -m training latents``.
+"""Encode drawn clips for the diffusion trainers: ``python -m training latents``.
 
-One safetensors file per clip: ``latents`` of its chunks (each encoded on its own, as at inference, consecutive chunks
+Reads what ``python -m training synth`` wrote; one safetensors file per clip comes out: ``latents`` of its chunks (each encoded on its own, as at inference, consecutive chunks
 sharing the continuity frames), TRE ``reference``, ``audio`` at 16 kHz, mouth boxes and the mouth's true motion.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from models.nano_vae import NanoVAE
 from models.reference import fit_portrait, temporal_reference
 from models.rollout import plan
 
-from .synth.clip import Clip, make_clip
+from .config import TrainingError
 
 log = logging.getLogger(__name__)
 
@@ -39,40 +40,36 @@ class Prepared:
     mouth: Tensor
 
 
-def clip_path(folder: Path, index: int) -> Path:
-    return folder / f"clip_{index:07d}.safetensors"
-
-
 @torch.no_grad()
-def encode_clip(vae: NanoVAE, clip: Clip) -> dict[str, Tensor]:
-    """Tensors of one clip whose length is a whole number of chunks."""
-    frames = rearrange(torch.from_numpy(clip.frames), "f h w c -> 1 c f h w").float() / 127.5 - 1
+def encode_clip(vae: NanoVAE, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of one drawn ``clip`` (see ``synth.clip.Clip``) whose length is a whole number of chunks."""
+    frames = rearrange(clip["frames"], "f h w c -> 1 c f h w").float() / 127.5 - 1
     spans = plan(frames.shape[2], FRAMES_PER_CHUNK, CONTINUITY_FRAMES)
     if spans[-1].overlap + spans[-1].new_frames != FRAMES_PER_CHUNK:
-        raise ValueError(f"{frames.shape[2]} frames are no whole number of chunks: take 33 + k x 28")
+        raise TrainingError(f"{frames.shape[2]} frames are no whole number of chunks: draw clips of 33 + k x 28")
     chunks = [vae.encode(frames[:, :, span.start : span.start + FRAMES_PER_CHUNK]) for span in spans]
     size = frames.shape[-1]
-    portrait = fit_portrait(torch.from_numpy(clip.portrait)[None].float() / 255, size, size)
+    portrait = fit_portrait(clip["portrait"][None].float() / 255, size, size)
     return {
         "latents": torch.cat(chunks).half(),
         "reference": temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK)[0].half(),
-        "audio": (torch.from_numpy(clip.audio).clamp(-1, 1) * 32767).to(torch.int16),
-        "boxes": torch.from_numpy(clip.mouth_boxes).float() / size,
-        "mouth": torch.stack([torch.from_numpy(v).float() for v in (clip.opening, clip.width, clip.rounding)], dim=1),
+        "audio": (clip["audio"].clamp(-1, 1) * 32767).to(torch.int16),
+        "boxes": clip["mouth_boxes"].float() / size,
+        "mouth": torch.stack([clip[name].float() for name in ("opening", "width", "rounding")], dim=1),
     }
 
 
-def prepare(vae_path: Path, out: Path, seed: int, start: int, count: int, num_frames: int) -> None:
-    """Draw, voice and encode clips [start, start + count) into ``out``; those that exist are kept."""
+def encode_folder(vae_path: Path, clips: Path, out: Path) -> None:
+    """Encode every drawn clip in ``clips`` into ``out``; those that exist are kept."""
     vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
     out.mkdir(parents=True, exist_ok=True)
-    for index in range(start, start + count):
-        path = clip_path(out, index)
-        if path.exists():
-            continue
-        write_checkpoint(path, encode_clip(vae, make_clip(seed, index, num_frames)), {"seed": str(seed)})
-        if (index - start) % 50 == 49:
-            log.info("clip %d of %d", index - start + 1, count)
+    paths = sorted(clips.glob("clip_*.safetensors"))
+    for number, path in enumerate(paths, 1):
+        if not (out / path.name).exists():
+            tensors, metadata = read_checkpoint(path)
+            write_checkpoint(out / path.name, encode_clip(vae, tensors), metadata)
+        if number % 50 == 0 or number == len(paths):
+            log.info("clip %d of %d", number, len(paths))
 
 
 def read_chunk(path: Path, chunk: int) -> Prepared:

@@ -135,7 +135,7 @@ def train(config: VAETraining, out: Path, workers: int) -> None:
             log.info("step %d: loss %.4f, %.2f dB, latent rms %.2f", state.step, terms["loss"].item(), psnr, terms["latent_rms"])
             writer.add_scalar("vae/loss", terms["loss"].item(), state.step)
             writer.add_scalar("vae/psnr", psnr, state.step)
-        if state.step % 200 == 0 or state.step == config.steps:
+        if state.step % 100 == 0 or state.step == config.steps:
             state.save(out / "state.safetensors")
             export(vae, ema, config, out / "vae.safetensors")
             _sample(out, config, state.step)
