@@ -41,11 +41,12 @@ def read_config(kind: type[T], path: Path, overrides: list[str]) -> T:
         raise TrainingError(f"{path}: {error}") from error
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then a cosine to a twentieth of ``peak``."""
+def learning_rate(step: int, steps: int, peak: float, warmup: int, decay: float) -> float:
+    """Linear warm-up, ``peak``, then a cosine to a twentieth of it over the last ``decay`` (0..1] of the run."""
     if step < warmup:
         return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
+    start = max(warmup, steps * (1 - decay))
+    progress = max(0.0, step - start) / max(1, steps - start)
     return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 

@@ -36,7 +36,7 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
     def __init__(self, folder: Path, seed: int, length: int, stride_t: int = 4) -> None:
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
-            raise TrainingError(f"{folder} holds no prepared clips (clip_*.safetensors): run `python -m training latents`")
+            raise TrainingError(f"{folder} holds no encoded clips (clip_*.safetensors): run `python -m training latents`")
         self.chunks = num_chunks(self.paths[0])
         self.seed, self.length, self.stride_t = seed, length, stride_t
 

@@ -27,6 +27,7 @@ from .state import Ema, TrainingState
 log = logging.getLogger(__name__)
 
 MOUTH_VALUES = 3
+SAVE_EVERY = 200
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class TeacherTraining:
     batch: int
     learning_rate: float
     warmup: int
+    decay: float
     audio_steps: int
     audio_batch: int
     audio_weight: float
@@ -139,7 +141,8 @@ def train(config: TeacherTraining, data: Path, out: Path, workers: int, compile_
     forward = torch.compile(network) if compile_network else network
     for batch in batches(config, data, state.step, workers):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        set_learning_rate(optimizer, learning_rate(state.step, config.steps, config.learning_rate, config.warmup))
+        rate = learning_rate(state.step, config.steps, config.learning_rate, config.warmup, config.decay)
+        set_learning_rate(optimizer, rate)
         audio_only = state.step < config.audio_steps
         kept = batch.windows if audio_only else drop_audio(batch.windows, config.audio_dropout, generator)
         probe_loss = probe.loss(network.encode_audio(batch.windows), batch.mouth)
@@ -156,7 +159,7 @@ def train(config: TeacherTraining, data: Path, out: Path, workers: int, compile_
         state.step += 1
         ema.update(network, state.step)
         report(writer, state.step, terms)
-        if state.step % 200 == 0 or state.step == config.steps:
+        if state.step % SAVE_EVERY == 0 or state.step == config.steps:
             state.save(out / "state.safetensors")
             export(config, ema, out / "teacher.safetensors")
     writer.close()

@@ -38,6 +38,7 @@ class VAETraining:
     batch: int
     learning_rate: float
     warmup: int
+    decay: float
     crop: int
     crop_until: float
     size: int
@@ -71,7 +72,7 @@ class DrawnMotions(Dataset[tuple[Tensor, Tensor]]):
         x0, y0, x1, y1 = mouth_box(identity, poses[-1], config.size)
         mask = np.zeros((config.size, config.size), np.float32)
         mask[y0:y1, x0:x1] = 1
-        if index < config.crop_until * len(self):
+        if index // config.batch < config.crop_until * config.steps:
             # Anywhere in the picture, but more often around the face.
             left, top = rng.integers(0, config.size - config.crop + 1, 2)
             if rng.random() < 0.7:
@@ -120,7 +121,8 @@ def train(config: VAETraining, out: Path, workers: int) -> None:
     loader = DataLoader(data, config.batch, sampler=order, num_workers=workers, prefetch_factor=4 if workers else None)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
     for frames, mask in loader:
-        set_learning_rate(optimizer, learning_rate(state.step, config.steps, config.learning_rate, config.warmup))
+        rate = learning_rate(state.step, config.steps, config.learning_rate, config.warmup, config.decay)
+        set_learning_rate(optimizer, rate)
         pixels = rearrange(frames, "b f h w c -> b c f h w").float() / 127.5 - 1
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         terms = _loss(vae, pixels, mask, config, generator)

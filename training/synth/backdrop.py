@@ -5,7 +5,7 @@ from __future__ import annotations
 import skia
 
 from .features import skin_light, skin_shadow
-from .geometry import Head, Point, argb, fill, glow, linear, polygon, radial, smooth, stroke
+from .geometry import Head, Point, argb, difference, fill, glow, linear, polygon, radial, smooth, stroke
 from .identity import Identity, Rgb, mix, tint
 from .motion import Pose
 
@@ -150,7 +150,7 @@ def _draw_clothes(canvas: skia.Canvas, identity: Identity, cx: float, dy: float,
     garment = _shoulders(identity, cx, dy, half_neck, collar_y, depth)
     if kind == "v_neck":
         cut = polygon([(cx - half_neck * 1.2, collar_y - 1), (cx + half_neck * 1.2, collar_y - 1), (cx, collar_y + 40)])
-        garment = skia.Op(garment, cut, skia.PathOp.kDifference_PathOp)
+        garment = difference(garment, cut)
     canvas.drawPath(garment, fill((0.05, 0.02, 0.03), 0.35, 3.0))
     canvas.drawPath(garment, _cloth_paint(identity, c))
     _draw_pattern(canvas, identity, garment, cx, dy)

@@ -144,7 +144,7 @@ def glow(canvas: skia.Canvas, centre: Point, rx: float, ry: float, c: Rgb, alpha
 
 
 def union(a: skia.Path, b: skia.Path) -> skia.Path:
-    """Both areas as one path. Skia's path operations fail on rare degenerate curves: then both are kept side by side."""
+    """Both areas as one path. Skia's path operations fail on rare degenerate curves: then both lie side by side."""
     try:
         return skia.Op(a, b, skia.PathOp.kUnion_PathOp)
     except RuntimeError:
@@ -152,3 +152,11 @@ def union(a: skia.Path, b: skia.Path) -> skia.Path:
         both.addPath(b)
         both.setFillType(skia.PathFillType.kWinding)
         return both
+
+
+def difference(a: skia.Path, b: skia.Path) -> skia.Path:
+    """The area of `a` outside `b`; `a` itself where Skia's path operation fails."""
+    try:
+        return skia.Op(a, b, skia.PathOp.kDifference_PathOp)
+    except RuntimeError:
+        return a

@@ -9,7 +9,7 @@ from itertools import pairwise
 import skia
 
 from .features import skin_shadow
-from .geometry import Head, Point, argb, fill, linear, smooth, stroke
+from .geometry import Head, Point, argb, fill, linear, smooth, stroke, union
 from .identity import Identity, Rgb, mix, tint
 from .motion import Pose
 from .mouth import MouthShape, mouth_shape
@@ -199,7 +199,7 @@ def draw_back_hair(canvas: skia.Canvas, head: Head, identity: Identity) -> None:
     points += [head.free(-x, y, -26 - 10 * (y > 60)) for x, y in left[::-1]]
     path = smooth(points, closed=True)
     if cut.curls:
-        path = skia.Op(path, _curl_circles(identity, points, cut.curls), skia.PathOp.kUnion_PathOp)
+        path = union(path, _curl_circles(identity, points, cut.curls))
     canvas.drawPath(
         path,
         linear(
@@ -257,8 +257,8 @@ def draw_front_hair(canvas: skia.Canvas, head: Head, identity: Identity) -> None
     path.close()
     if cut.curls:
         beads = [p for a, b in pairwise(outer) for p in (a, ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2))]
-        path = skia.Op(path, _curl_circles(identity, beads, cut.curls), skia.PathOp.kUnion_PathOp)
-        path = skia.Op(path, _curl_circles(identity, inner[1:-1], cut.curls * 0.75), skia.PathOp.kUnion_PathOp)
+        path = union(path, _curl_circles(identity, beads, cut.curls))
+        path = union(path, _curl_circles(identity, inner[1:-1], cut.curls * 0.75))
     if identity.hair_style == "buzz":
         short = mix(identity.hair, identity.skin, 0.30)
         canvas.drawPath(

@@ -132,6 +132,8 @@ class Espeak:
         self._rate = int(library.espeak_Initialize(_RETRIEVAL, 0, folder.encode(), _PHONEME_EVENTS | _IPA))
         if self._rate <= 0:
             raise RuntimeError(f"eSpeak NG did not start with the data in {folder} (code {self._rate})")
+        # It seeds its noise from the clock.
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._library = library
         return self
 
