@@ -1,0 +1,36 @@
+"""Frames on disk and muxing: bounded memory, resumable, every output complete or absent.
+
+`spool` stores generated RGB frames losslessly, chunk by chunk; `housekeeping` lists, sizes and removes such stores and
+checks disk space before a job starts; `mux` turns frames and audio into an mp4.
+"""
+
+from .errors import MediaError
+from .housekeeping import (
+    SpoolInfo,
+    check_disk,
+    enforce_cap,
+    estimate_spool_bytes,
+    list_spools,
+    remove_spool,
+    spool_bytes,
+)
+from .manifest import Segment, SpoolHeader
+from .mux import EncodedVideo, encode_video
+from .spool import SpoolReader, SpoolWriter
+
+__all__ = [
+    "EncodedVideo",
+    "MediaError",
+    "Segment",
+    "SpoolHeader",
+    "SpoolInfo",
+    "SpoolReader",
+    "SpoolWriter",
+    "check_disk",
+    "encode_video",
+    "enforce_cap",
+    "estimate_spool_bytes",
+    "list_spools",
+    "remove_spool",
+    "spool_bytes",
+]

@@ -1,0 +1,95 @@
+"""The temporary file that hands audio and metadata to ffmpeg: a QuickTime file of 32-bit float PCM with the tags on it.
+
+One file for both because a workflow's JSON can exceed what a command line holds, and because QuickTime keeps float
+samples, exact timing at any rate, sizes over 4 GB, and tag names and values verbatim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from .errors import MediaError, storage_error
+
+# The layouts that AAC has of its own: with any other, ffmpeg would mix channels to fit.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+MAX_CHANNELS = max(_LAYOUTS)
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """A user's own audio: `waveform` float32 [C, N] at `sample_rate` Hz, checked."""
+
+    waveform: npt.NDArray[np.float32]
+    sample_rate: int
+
+    @classmethod
+    def checked(cls, waveform: Any, sample_rate: int) -> AudioTrack:
+        """From an array or CPU tensor [C, N]. Raises MediaError naming what is wrong."""
+        samples = np.asarray(waveform, dtype=np.float32)
+        if samples.ndim != 2 or not 1 <= samples.shape[0] <= MAX_CHANNELS:
+            raise MediaError(
+                f"The audio has shape {list(samples.shape)}; it must be [channels, samples] with 1 to {MAX_CHANNELS} "
+                "channels. Mix it down first."
+            )
+        if samples.shape[1] == 0:
+            raise MediaError("The audio is empty (0 samples). Connect audio with sound in it, or leave it unconnected.")
+        if sample_rate < 1:
+            raise MediaError(f"The audio has a sample rate of {sample_rate} Hz; it must be positive.")
+        for start in range(0, samples.shape[1], sample_rate):
+            if not np.isfinite(samples[:, start : start + sample_rate]).all():
+                raise MediaError(
+                    f"The audio holds NaN or infinite samples within the second after {start / sample_rate:.0f} s. "
+                    "Load or render it again."
+                )
+        return cls(samples, int(sample_rate))
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per channel."""
+        return self.waveform.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.waveform.shape[0]
+
+    @property
+    def duration_s(self) -> Fraction:
+        """Exact length in seconds."""
+        return Fraction(self.num_samples, self.sample_rate)
+
+
+SILENCE = AudioTrack(np.zeros((1, 1), np.float32), 48000)
+"""What a carrier of tags alone holds, as a file without a stream cannot be written."""
+
+
+def write_carrier(path: Path, audio: AudioTrack, metadata: Mapping[str, str]) -> None:
+    """Write `audio` and `metadata` to `path`, a second at a time. Raises MediaError."""
+    try:
+        with av.open(str(path), mode="w", format="mov", options={"movflags": "use_metadata_tags"}) as container:
+            container.metadata.update(metadata)
+            layout = _LAYOUTS[audio.channels]
+            stream = cast(
+                av.AudioStream, container.add_stream("pcm_f32le", rate=audio.sample_rate, options={}, layout=layout)
+            )
+            for start in range(0, audio.num_samples, audio.sample_rate):
+                block = audio.waveform[:, start : start + audio.sample_rate]
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block.T).reshape(1, -1), "flt", layout)
+                frame.sample_rate = audio.sample_rate
+                frame.pts = start
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except OSError as error:  # av.FFmpegError is one where the disk or folder is the cause
+        raise storage_error(path.parent, "writing the audio", error) from error
+    except av.FFmpegError as error:
+        raise MediaError(
+            f"Audio of {audio.channels} channels at {audio.sample_rate} Hz could not be handed to ffmpeg: {error}."
+        ) from error

@@ -1,0 +1,303 @@
+"""Lossless frame store on disk: written chunk by chunk while generating, resumable, read in bounded memory.
+
+A `SpoolWriter` says where an interrupted run of the same job left off (`num_frames`, `last_state`) and appends from
+there on; a `SpoolReader` iterates over the frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from .errors import MediaError, storage_error
+from .locks import LOCK_NAME, FolderLock
+from .manifest import (
+    HEADER_NAME,
+    MANIFEST_NAME,
+    Segment,
+    SpoolHeader,
+    checksum,
+    complete_segments,
+    manifest_bytes,
+    read_header,
+    read_segment,
+    sync_folder,
+    write_atomically,
+)
+from .segments import Codec, Frames, decode_segment, encode_segment
+
+QUEUE_DEPTH = 2
+"""Chunks that may wait for the disk before `append` blocks."""
+
+_Work = tuple[Frames, bytes, dict[str, float]]
+
+
+class SpoolWriter:
+    """Appends chunks to the spool in `folder`, creating it or continuing it; a context manager.
+
+    Compression and disk writes happen in one background thread behind a bounded queue. Its errors (disk full,
+    read-only folder) are raised by the next `append`, `flush` or `close`; whatever was complete before stays readable.
+    Leaving the `with` block, by an exception or not, first stores the chunks already handed over.
+    Raises MediaError if the folder holds another job, is being used, or cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], header: SpoolHeader) -> None:
+        self.folder = Path(folder)
+        self.header = header
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.folder, "creating the folder for frames", error) from error
+        self._lock = FolderLock(self.folder)
+        try:
+            self._segments = _prepare(self.folder, header)
+            self._manifest = (self.folder / MANIFEST_NAME).open("ab", buffering=0)
+        except OSError as error:
+            self._lock.release()
+            raise storage_error(self.folder, "preparing the folder for frames", error) from error
+        except BaseException:
+            self._lock.release()
+            raise
+        self._codec: Codec = "h264"
+        self._error: BaseException | None = None
+        self._queue: queue.Queue[_Work | None] = queue.Queue(QUEUE_DEPTH)
+        self._thread = threading.Thread(target=self._store_queued, name="frame-spool", daemon=True)
+        self._thread.start()
+
+    @property
+    def num_segments(self) -> int:
+        """Chunks safely on disk."""
+        return len(self._segments)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames safely on disk."""
+        return self._segments[-1].end_frame if self._segments else 0
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The chunks safely on disk."""
+        return tuple(self._segments)
+
+    @property
+    def last_state(self) -> bytes | None:
+        """The state given with the last stored chunk; None if there is no chunk."""
+        return self.state(-1) if self._segments else None
+
+    def state(self, index: int) -> bytes:
+        """The state given with chunk `index` (negative: from the end)."""
+        return read_segment(self.folder, self._segments[index])[1]
+
+    def append(self, frames: Frames, state: bytes = b"", stats: Mapping[str, float] | None = None) -> None:
+        """Hand over the next chunk, uint8 [n, H, W, 3], not to be changed afterwards; blocks while the queue is full.
+
+        `state` is what the chunk after it needs to continue; `stats` goes into the manifest.
+        """
+        self._raise_error()
+        array = np.ascontiguousarray(frames)
+        expected = (self.header.height, self.header.width, 3)
+        if array.dtype != np.uint8 or array.ndim != 4 or len(array) == 0 or array.shape[1:] != expected:
+            raise MediaError(
+                f"Frames must be uint8 of shape [n >= 1, {expected[0]}, {expected[1]}, 3]; got {array.dtype} of shape "
+                f"{list(array.shape)}."
+            )
+        self._queue.put((array, state, dict(stats or {})))
+        self._raise_error()
+
+    def flush(self) -> None:
+        """Wait until everything handed over is on disk."""
+        self._queue.join()
+        self._raise_error()
+
+    def truncate(self, num_segments: int) -> None:
+        """Forget all chunks from `num_segments` on, as when the last, partial chunk is redone with more audio."""
+        self.flush()
+        if not 0 <= num_segments <= len(self._segments):
+            raise MediaError(f"{self.folder} has {self.num_segments} chunks; it cannot be cut back to {num_segments}.")
+        dropped, self._segments = self._segments[num_segments:], self._segments[:num_segments]
+        try:
+            # The manifest first: a crash between the two leaves stray files, which the next opening removes.
+            self._manifest.truncate(len(manifest_bytes(self._segments)))
+            os.fsync(self._manifest.fileno())
+            for segment in dropped:
+                (self.folder / segment.file_name).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(self.folder, "removing frames", error) from error
+
+    def close(self) -> None:
+        """Store what was handed over, stop the thread and release the folder. Raises what the thread met."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._manifest.close()
+        self._lock.release()
+        self._raise_error()
+
+    def __enter__(self) -> SpoolWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except MediaError as storing:
+            if error is None:
+                raise
+            # The exception under way says why the job ended; this one must not hide it.
+            logging.getLogger(__name__).warning("%s", storing)
+
+    def _raise_error(self) -> None:
+        if isinstance(self._error, OSError):
+            raise storage_error(self.folder, "storing frames", self._error) from self._error
+        if self._error is not None:
+            raise MediaError(f"Storing frames in {self.folder} failed: {self._error}") from self._error
+
+    def _store_queued(self) -> None:
+        while (work := self._queue.get()) is not None:
+            try:
+                # After an error the queue is only emptied, so that append() never blocks for good.
+                if self._error is None:
+                    self._store(*work)
+            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread by _raise_error
+                self._error = error
+            finally:
+                del work
+                self._queue.task_done()
+        self._queue.task_done()
+
+    def _store(self, frames: Frames, state: bytes, stats: dict[str, float]) -> None:
+        video, self._codec = encode_segment(frames, self.header.fps, self._codec)
+        content = video + state
+        segment = Segment(
+            index=len(self._segments),
+            first_frame=self.num_frames,
+            frames=len(frames),
+            video_bytes=len(video),
+            state_bytes=len(state),
+            checksum=checksum(content),
+            codec=self._codec,
+            stats=stats,
+        )
+        path = self.folder / segment.file_name
+        write_atomically(path, content)
+        line = segment.to_line()
+        length = os.fstat(self._manifest.fileno()).st_size
+        try:
+            if self._manifest.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._manifest.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._manifest.fileno(), length)
+            path.unlink(missing_ok=True)
+            raise
+        self._segments.append(segment)
+
+
+class SpoolReader:
+    """The frames of a spool as they were when it was opened. Raises MediaError if `folder` holds no spool."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        header = read_header(self.folder)
+        if header is None:
+            raise MediaError(f"{self.folder} holds no stored frames. Queue the job again to generate them.")
+        self.header: SpoolHeader = header
+        self.segments: tuple[Segment, ...] = tuple(complete_segments(self.folder))
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in complete chunks."""
+        return self.segments[-1].end_frame if self.segments else 0
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second."""
+        return self.header.fps
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.header.width, self.header.height
+
+    def state(self, index: int) -> bytes:
+        """The state given with chunk `index` (negative: from the end)."""
+        return read_segment(self.folder, self.segments[index])[1]
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frames]:
+        """Frames [start, stop) as uint8 [H, W, 3], one at a time; one compressed chunk is in memory.
+
+        Raises MediaError when the range is not there, a chunk is damaged, or the spool is being written.
+        """
+        stop = self.num_frames if stop is None else stop
+        if not 0 <= start <= stop <= self.num_frames:
+            raise MediaError(f"Frames {start} to {stop} were asked for; {self.folder} has {self.num_frames}.")
+        return self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> Iterator[Frames]:
+        with FolderLock(self.folder, shared=True):
+            for segment in self.segments:
+                if segment.end_frame <= start:
+                    continue
+                if segment.first_frame >= stop:
+                    return
+                video, _ = read_segment(self.folder, segment)
+                count = 0
+                for count, frame in enumerate(decode_segment(video), start=1):
+                    number = segment.first_frame + count - 1
+                    if number >= stop:
+                        return
+                    if number >= start:
+                        yield frame
+                if count != segment.frames:
+                    raise MediaError(
+                        f"{self.folder / segment.file_name} decodes to {count} frames instead of {segment.frames}. "
+                        f"Delete the folder {self.folder} and queue the job again."
+                    )
+
+
+def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
+    """Make `folder`, locked by us, a clean spool of `header`'s job; returns its complete segments."""
+    existing = read_header(folder)
+    if existing is None:
+        # Nothing here, or a header lost with the power: whose frames these are cannot be known.
+        _remove_except(folder, {LOCK_NAME})
+        write_atomically(folder / HEADER_NAME, header.to_json().encode())
+        return []
+    if (existing.job_id, existing.width, existing.height, existing.fps) != (
+        header.job_id,
+        header.width,
+        header.height,
+        header.fps,
+    ):
+        raise MediaError(
+            f"{folder} holds frames of another job ({existing.job_id}, {existing.width}x{existing.height} at "
+            f"{existing.fps} fps), not of {header.job_id} ({header.width}x{header.height} at {header.fps} fps). "
+            "Give each job a folder of its own, or delete that folder."
+        )
+    segments = complete_segments(folder)
+    intact = manifest_bytes(segments)
+    path = folder / MANIFEST_NAME
+    if not path.exists() or path.read_bytes() != intact:
+        write_atomically(path, intact)
+    _remove_except(folder, {LOCK_NAME, HEADER_NAME, MANIFEST_NAME, *(segment.file_name for segment in segments)})
+    return segments
+
+
+def _remove_except(folder: Path, keep: set[str]) -> None:
+    for entry in list(folder.iterdir()):
+        if entry.name not in keep:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    sync_folder(folder)
