@@ -1,0 +1,31 @@
+"""ComfyUI nodes, one a file; the work is done in ``nodes.host`` and ``models``."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+from typing_extensions import override
+
+from .audio_features import AsymTalkerAudioFeatures
+from .continuity import AsymTalkerContinuity
+from .host import folders
+from .loader import AsymTalkerLoader
+from .mux import AsymTalkerMux
+from .reference import AsymTalkerReference
+from .sampler import AsymTalkerSampler
+
+
+class AsymTalkerExtension(ComfyExtension):
+    """What ComfyUI asks for the pack's nodes."""
+
+    @override
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        # Here and not in on_load, which older ComfyUI versions never call.
+        folders.register()
+        return [
+            AsymTalkerLoader,
+            AsymTalkerReference,
+            AsymTalkerAudioFeatures,
+            AsymTalkerContinuity,
+            AsymTalkerSampler,
+            AsymTalkerMux,
+        ]

@@ -1,0 +1,55 @@
+"""Continuity."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from typing_extensions import override
+
+from ..models.rollout import CARRIES, ContinuityOptions
+from .sockets import CATEGORY, ContinuitySocket
+
+
+class AsymTalkerContinuity(io.ComfyNode):
+    """How one chunk hands over to the next."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerContinuity",
+            display_name="AsymTalker Continuity",
+            category=CATEGORY,
+            description="Long videos are made in chunks; this says what a chunk takes over from the one before. "
+            "Without this node the Sampler uses these defaults.",
+            inputs=[
+                io.Combo.Input(
+                    "carry",
+                    options=list(CARRIES),
+                    default="pixels",
+                    tooltip="`pixels`: the last frames are colour-corrected and encoded again, which holds colours "
+                    "over long videos. `latents`: the last latents are taken as they are, which saves the encoding.",
+                ),
+                io.Float.Input(
+                    "color_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How far each frame's colours are moved to the portrait's: 0 leaves them, 1 matches them.",
+                ),
+                io.Int.Input(
+                    "latents",
+                    default=2,
+                    min=1,
+                    max=4,
+                    tooltip="Latent frames taken over from the previous chunk. 2 is what the published models were "
+                    "trained with; more make smoother joins and fewer new frames per chunk.",
+                ),
+            ],
+            outputs=[ContinuitySocket.Output(display_name="continuity", tooltip="For AsymTalker Sampler.")],
+        )
+
+    @classmethod
+    @override
+    def execute(cls, carry: str, color_strength: float, latents: int) -> io.NodeOutput:
+        return io.NodeOutput(ContinuityOptions(carry=carry, color_strength=color_strength, latents=latents))

@@ -1,0 +1,115 @@
+"""Progress bar, previews, status text and ComfyUI's cancel button during a generation."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import latent_preview
+import torch
+from comfy import model_management
+from comfy.cli_args import LatentPreviewMethod, args
+from comfy.latent_formats import LatentFormat
+from comfy.utils import ProgressBar
+from PIL import Image
+from torch import Tensor
+
+from ...models.audio import FPS
+from ...models.reference import Reference
+from ...models.rollout import Chunk
+
+PreviewImage = tuple[str, Image.Image, int]
+RIDGE = 1e-2
+
+
+def tell(node_id: str | None, text: str) -> None:
+    """Log ``text`` and show it on the node (where a server with that ability runs)."""
+    logging.info("AsymTalker: %s", text)
+    if node_id is None:
+        return
+    from server import PromptServer  # heavy, and absent outside the server
+
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and hasattr(server, "send_progress_text"):
+        server.send_progress_text(text, node_id)
+
+
+class RolloutProgress:
+    """Reports steps and chunks of one generation.
+
+    Args:
+        num_chunks: chunks of the whole video; ``first_chunk`` of them were there already.
+        steps: denoising steps per chunk.
+        reference: gives previews where core knows no colours for the latent format.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_chunks: int,
+        first_chunk: int,
+        steps: int,
+        latent_format: LatentFormat,
+        reference: Reference,
+        node_id: str | None,
+    ) -> None:
+        self._num_chunks, self._first_chunk, self._steps = num_chunks, first_chunk, steps
+        self._node_id = node_id
+        self._bar = ProgressBar(num_chunks * steps, node_id)
+        self._previewer = _previewer(latent_format, reference)
+        self._started = time.monotonic()
+        self._frames_done = 0
+
+    def on_step(self, chunk_index: int, step: int, x0: Tensor) -> None:
+        """After each denoising step. Raises ComfyUI's InterruptProcessingException when the user cancelled."""
+        model_management.throw_exception_if_processing_interrupted()
+        preview = None if self._previewer is None else self._latent_preview(x0)
+        self._bar.update_absolute(chunk_index * self._steps + step + 1, preview=preview)
+
+    def on_chunk(self, chunk: Chunk) -> None:
+        """After each chunk: its last frame, and how long the rest will take."""
+        model_management.throw_exception_if_processing_interrupted()
+        self._frames_done += chunk.frames.shape[0]
+        done = chunk.index + 1
+        image = Image.fromarray(chunk.frames[-1].cpu().numpy())
+        self._bar.update_absolute(done * self._steps, preview=("JPEG", image, args.preview_size))
+        elapsed = max(time.monotonic() - self._started, 1e-6)
+        left = elapsed / (done - self._first_chunk) * (self._num_chunks - done)
+        fps = self._frames_done / elapsed
+        tell(self._node_id, f"chunk {done} of {self._num_chunks}, {fps:.1f} fps ({fps / FPS:.2f}x), {left:.0f} s left")
+
+    def _latent_preview(self, x0: Tensor) -> PreviewImage:
+        assert self._previewer is not None
+        # The last latent frame is new; the first ones repeat the previous chunk.
+        return self._previewer.decode_latent_to_preview_image("JPEG", x0[:, :, -1:])
+
+
+def _previewer(latent_format: LatentFormat, reference: Reference) -> latent_preview.LatentPreviewer | None:
+    if args.preview_method == LatentPreviewMethod.NoPreviews:
+        return None
+    device = model_management.get_torch_device()
+    known = latent_preview.get_previewer(device, latent_format)
+    if known is not None:
+        return known
+    factors, bias = fit_rgb_factors(reference.latents[0], reference.portrait[0, :, 0])
+    return latent_preview.Latent2RGBPreviewer(factors.tolist(), bias.tolist())
+
+
+def fit_rgb_factors(latents: Tensor, portrait: Tensor) -> tuple[Tensor, Tensor]:
+    """Least-squares colours of a latent space, from one picture known in both.
+
+    Args:
+        latents: [C, T, h, w] of the portrait.
+        portrait: [3, H, W] in [-1, 1].
+
+    Returns:
+        Factors [C, 3] and bias [3]: rgb in [-1, 1] = latent @ factors + bias.
+    """
+    frames, height, width = latents.shape[1:]
+    colours = torch.nn.functional.adaptive_avg_pool2d(portrait[None].float().cpu(), (height, width))
+    target = colours[0].flatten(1).T.repeat(frames, 1).double()
+    values = latents.float().cpu().flatten(1).T.double()
+    inputs = torch.cat((values, torch.ones_like(values[:, :1])), dim=1)
+    penalty = RIDGE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
+    solution = torch.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ target).float()
+    return solution[:-1], solution[-1]

@@ -1,0 +1,198 @@
+"""One generation: everything is checked first, then chunks stream from the rollout to the spool."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+
+from ...media import Segment, SpoolHeader, SpoolWriter, check_disk, enforce_cap, estimate_spool_bytes
+from ...models.audio import FPS, AudioFeatures
+from ...models.config import SAMPLERS, SamplingConfig
+from ...models.reference import Reference
+from ...models.rollout import Chunk, ContinuityOptions, continuity_frames, plan, rollout
+from .jobs import MAX_SPOOL_BYTES, job_id, pack_state, spool_root, unpack_state
+from .model import TalkingHeadModel, talking_head
+from .network import ChunkNetwork
+from .progress import RolloutProgress, tell
+from .vae import StockVideoCodec
+from .video import SpooledVideo, SpoolHandle
+
+SAMPLER_CHOICES = ("auto", *SAMPLERS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The Sampler's widgets; 0 and ``auto`` stand for what the checkpoint was made for."""
+
+    seed: int
+    steps: int
+    sampler: str
+    shift: float
+    audio_guidance: float
+    continuity: ContinuityOptions
+
+    def resolve(self, own: SamplingConfig, frames_per_chunk: int) -> SamplingConfig:
+        """The checkpoint's ``own`` configuration with what the user set. Raises ConfigError for impossible values."""
+        return SamplingConfig(
+            sampler=own.sampler if self.sampler == "auto" else self.sampler,
+            steps=self.steps or own.steps,
+            shift=self.shift or own.shift,
+            guidance=self.audio_guidance or own.guidance,
+            frames_per_chunk=frames_per_chunk,
+        )
+
+
+@dataclass
+class ChunkRecord:
+    """One chunk's line in the report."""
+
+    index: int
+    first_frame: int
+    frames: int
+    seconds: dict[str, float]
+    stats: dict[str, float]
+
+
+def generate(
+    model: ModelPatcher,
+    vae: VAE,
+    reference: Reference,
+    audio: AudioFeatures,
+    settings: Settings,
+    node_id: str | None,
+) -> tuple[SpooledVideo, str]:
+    """Generate (or finish) a video of the audio's length.
+
+    Returns:
+        The video, and a JSON report of settings, speed and statistics.
+
+    Raises:
+        ValueError: inputs that do not fit together, before any work.
+        MediaError: the disk cannot hold the frames, or another job is using them.
+    """
+    network = talking_head(model)
+    codec = StockVideoCodec(vae, network)
+    sampling = settings.resolve(network.checkpoint.sampling, reference.frames_per_chunk)
+    check_inputs(network, reference, audio)
+    header = _header(model, vae, reference, audio, sampling, settings)
+    folder = spool_root() / header.job_id
+    overlap = continuity_frames(settings.continuity.latents, network.checkpoint.config.vae_stride[0])
+    total = len(plan(audio.num_frames, reference.frames_per_chunk, overlap))
+    started = time.monotonic()
+    with SpoolWriter(folder, header) as spool:
+        missing = audio.num_frames - spool.num_frames
+        check_disk(folder, estimate_spool_bytes(missing, header.width, header.height), "the frames of this video")
+        records = [_stored(segment) for segment in spool.segments]
+        state = unpack_state(spool.last_state) if spool.last_state is not None else None
+        resumed_at = len(records)
+        if resumed_at:
+            tell(node_id, f"continuing after chunk {resumed_at} of {total}")
+        progress = RolloutProgress(
+            num_chunks=total,
+            first_chunk=resumed_at,
+            steps=sampling.steps,
+            latent_format=network.latent_format,
+            reference=reference,
+            node_id=node_id,
+        )
+        if missing > 0:
+            chunks = rollout(
+                ChunkNetwork(model),
+                codec,
+                reference,
+                audio,
+                sampling,
+                settings.continuity,
+                settings.seed,
+                state=state,
+                on_step=progress.on_step,
+            )
+            for chunk, state in chunks:
+                handed_over = time.monotonic()
+                spool.append(chunk.frames.numpy(), pack_state(state), chunk.stats)
+                records.append(_made(chunk, time.monotonic() - handed_over))
+                progress.on_chunk(chunk)
+    enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
+    made = records[resumed_at:]
+    report = _report(network, header, sampling, settings, made, records, time.monotonic() - started)
+    return SpooledVideo(SpoolHandle.of(folder)), report
+
+
+def check_inputs(network: TalkingHeadModel, reference: Reference, audio: AudioFeatures) -> None:
+    """Refuse inputs that do not belong together. Raises ValueError that names the input and the remedy."""
+    config, name = network.checkpoint.config, network.checkpoint.name
+    channels = reference.latents.shape[1]
+    if channels != config.latent_channels:
+        raise ValueError(
+            f"reference: it was encoded for {channels} latent channels, {name} has {config.latent_channels}; "
+            "connect the same MODEL and VAE to AsymTalker Temporal Reference Encode"
+        )
+    given, wanted = tuple(audio.features.shape[1:]), (config.audio.blocks, config.audio.channels)
+    if given != wanted:
+        raise ValueError(
+            f"audio_features: {audio.encoder} gives {given[0]} x {given[1]} values per frame, {name} listens to "
+            f"{wanted[0]} x {wanted[1]}; use the AUDIO_ENCODER of the same Load AsymTalker"
+        )
+
+
+def _header(
+    model: ModelPatcher,
+    vae: VAE,
+    reference: Reference,
+    audio: AudioFeatures,
+    sampling: SamplingConfig,
+    settings: Settings,
+) -> SpoolHeader:
+    height, width = reference.portrait.shape[-2:]
+    identity = job_id(model, vae, reference, audio, sampling, settings.continuity, settings.seed)
+    metadata = {"model": talking_head(model).checkpoint.name, "num_frames": audio.num_frames, "seed": settings.seed}
+    return SpoolHeader(identity, width, height, metadata=metadata)
+
+
+def _stored(segment: Segment) -> ChunkRecord:
+    return ChunkRecord(segment.index, segment.first_frame, segment.frames, {}, segment.stats)
+
+
+def _made(chunk: Chunk, hand_over_s: float) -> ChunkRecord:
+    seconds = {**chunk.seconds, "hand_over": hand_over_s}
+    return ChunkRecord(chunk.index, chunk.first_frame, chunk.frames.shape[0], seconds, chunk.stats)
+
+
+def _report(
+    network: TalkingHeadModel,
+    header: SpoolHeader,
+    sampling: SamplingConfig,
+    settings: Settings,
+    made: list[ChunkRecord],
+    records: list[ChunkRecord],
+    elapsed_s: float,
+) -> str:
+    frames_made = sum(record.frames for record in made)
+    report: dict[str, Any] = {
+        "model": network.checkpoint.name,
+        "width": header.width,
+        "height": header.height,
+        "frames": sum(record.frames for record in records),
+        "frames_per_second_of_video": FPS,
+        "chunks_resumed": len(records) - len(made),
+        "seconds": round(elapsed_s, 3),
+        "fps": round(frames_made / elapsed_s, 2) if made else None,
+        "seed": settings.seed,
+        "sampling": dataclasses.asdict(sampling),
+        "continuity": dataclasses.asdict(settings.continuity),
+        "chunks": [_rounded(record) for record in records],
+    }
+    return json.dumps(report, indent=1)
+
+
+def _rounded(record: ChunkRecord) -> dict[str, Any]:
+    values = dataclasses.asdict(record)
+    for part in ("seconds", "stats"):
+        values[part] = {name: round(value, 4) for name, value in values[part].items()}
+    return values

@@ -1,0 +1,150 @@
+"""Stock VAE objects: the rollout's codec over any video VAE, and nano's own VAE presented as one of core's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy import latent_formats, model_management, model_patcher
+from comfy.sd import VAE
+from comfy.taesd.taehv import TAEHV
+from torch import Tensor
+
+from ...models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
+from .model import TalkingHeadModel
+
+VAE_ADVICE = {
+    16: "load the Wan 2.1 VAE (wan_2.1_vae.safetensors or Wan2.1_VAE.pth, folder models/vae)",
+    48: "set `vae` of Load AsymTalker to `default`, which loads nano's own VAE",
+    128: "load the LTX-Video VAE (folder VAE_LTX of the published files, or models/vae)",
+}
+
+
+class StockVideoCodec:
+    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL wants them."""
+
+    def __init__(self, vae: VAE, model: TalkingHeadModel) -> None:
+        check_vae(vae, model)
+        self._vae = vae
+        self._tiny = isinstance(vae.first_stage_model, TAEHV)
+        self._format = _latent_format(vae, model.latent_format)
+        self._device = model_management.get_torch_device()
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[1, 3, F, H, W] in [-1, 1] -> [1, C, T, h, w] on the MODEL's device, F = 1 + k * stride."""
+        frames = pixels[0].movedim(0, -1) * 0.5 + 0.5
+        if self._tiny:
+            # The tiny VAE groups frames from the first one on and drops three when it decodes: fill the first group.
+            frames = torch.cat((frames[:1].expand(3, -1, -1, -1), frames))
+        return self._format.process_in(self._vae.encode(frames)).to(self._device)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """[1, C, T, h, w] -> [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
+        frames = self._vae.decode(self._format.process_out(latents)).to(self._device)
+        return frames.movedim(-1, 1) * 2 - 1
+
+
+def check_vae(vae: Any, model: TalkingHeadModel) -> None:
+    """Refuse a VAE whose latents the MODEL cannot use.
+
+    Raises:
+        ValueError: names what was given and which VAE to load.
+    """
+    config = model.checkpoint.config
+    advice = VAE_ADVICE.get(config.latent_channels, "load the VAE that this checkpoint was trained with")
+    wanted = _describe(config.latent_channels, config.vae_stride[0], config.vae_stride[1])
+    if getattr(vae, "first_stage_model", None) is None:
+        raise ValueError(f"vae: no usable VAE is connected; {model.checkpoint.name} needs {wanted}: {advice}")
+    if vae.latent_dim != 3:
+        raise ValueError(f"vae: an image VAE is connected; {model.checkpoint.name} needs {wanted}: {advice}")
+    given = (vae.latent_channels, vae.temporal_compression_decode(), vae.spacial_compression_decode())
+    if given != (config.latent_channels, config.vae_stride[0], config.vae_stride[1]):
+        raise ValueError(f"vae: the VAE has {_describe(*given)}; {model.checkpoint.name} needs {wanted}: {advice}")
+
+
+def load_nano_vae(state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> NanoStockVAE:
+    """Nano's VAE from its checkpoint, as a stock VAE."""
+    return NanoStockVAE(NanoVAE.from_checkpoint(state_dict, metadata))
+
+
+class NanoStockVAE(VAE):
+    """nano's VAE with core's interface: IMAGE batches [F, H, W, 3] <-> latents [1, C, T, h, w], tiling included."""
+
+    def __init__(self, network: NanoVAE) -> None:
+        with _without_empty_vae_warning():
+            # Core's constructor recognises VAEs by tensor names; given none, it only sets every attribute's default.
+            super().__init__(sd={})
+        self.first_stage_model = network
+        self.latent_channels = network.config.latent_channels
+        self.latent_dim = 3
+        self.upscale_ratio = (_frames_of, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.downscale_ratio = (_latents_of, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.upscale_index_formula = (STRIDE_T, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.downscale_index_formula = (STRIDE_T, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.working_dtypes = [torch.float32]
+        width = network.config.width
+        # Widest tensors: two of `width` channels at an eighth of the size when encoding, at a quarter when decoding.
+        self.memory_used_encode = lambda shape, dtype: _nano_bytes(shape[-3:], width // 16 + 12, dtype)
+        self.memory_used_decode = lambda shape, dtype: _nano_bytes(
+            (_frames_of(shape[-3]), shape[-2] * SPATIAL_STRIDE, shape[-1] * SPATIAL_STRIDE), width // 16 + 12, dtype
+        )
+        self.device = model_management.vae_device()
+        self.vae_dtype = model_management.vae_dtype(self.device, self.working_dtypes)
+        self.output_device = model_management.intermediate_device()
+        network.to(self.vae_dtype)
+        offload_device = model_management.vae_offload_device()
+        self.patcher = model_patcher.ModelPatcher(network, load_device=self.device, offload_device=offload_device)
+        self.model_size()
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """[F, H, W, 3] in 0..1 -> latents; like core's video VAEs, frames beyond the last full group are left out."""
+        frames_axis = pixel_samples.ndim - 4
+        usable = _frames_of(1 + (pixel_samples.shape[frames_axis] - 1) // STRIDE_T)
+        return super().encode(pixel_samples.narrow(frames_axis, 0, usable))
+
+
+def _frames_of(num_latents: int) -> int:
+    return max(0, num_latents * STRIDE_T - (STRIDE_T - 1))
+
+
+def _latents_of(num_frames: int) -> int:
+    return max(0, (num_frames + STRIDE_T - 1) // STRIDE_T)
+
+
+def _nano_bytes(size: tuple[int, ...], values_per_pixel: int, dtype: torch.dtype) -> int:
+    frames, height, width = size
+    return frames * height * width * values_per_pixel * model_management.dtype_size(dtype)
+
+
+def _latent_format(vae: VAE, wanted: latent_formats.LatentFormat) -> latent_formats.LatentFormat:
+    """The scaling between what the VAE object speaks and the MODEL's latents.
+
+    Core takes a float16 TAEHV of 16 channels for HunyuanVideo's and scales its latents for it, but `taew2_1` works on
+    Wan latents as the MODEL normalises them: undoing the VAE object's own scaling hands it just those.
+    """
+    own = getattr(vae.first_stage_model, "latent_format", None)
+    if isinstance(vae.first_stage_model, TAEHV) and own is not None:
+        return own()
+    return wanted
+
+
+def _describe(channels: int, stride_t: int | None, stride_space: Any) -> str:
+    return f"{channels} latent channels at strides {stride_t} (time) and {stride_space} (space)"
+
+
+@contextmanager
+def _without_empty_vae_warning() -> Iterator[None]:
+    def wanted(record: logging.LogRecord) -> bool:
+        return "No VAE weights detected" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)

@@ -1,0 +1,161 @@
+"""The Sampler's VIDEO: frames in a spool on disk behind core's video interface."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+import av
+import numpy as np
+import torch
+from comfy_api.latest import Input, InputImpl, Types
+
+from ...media import MediaError, SpoolReader, encode_video, remove_spool
+
+Frame = np.ndarray[Any, np.dtype[np.uint8]]
+
+SAVED_CRF = 18
+
+
+class SpoolHandle:
+    """Shared ownership of one spool folder in this process: the folder goes when the last owner does, or at exit."""
+
+    _owned: ClassVar[weakref.WeakValueDictionary[Path, SpoolHandle]] = weakref.WeakValueDictionary()
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        weakref.finalize(self, _discard, folder)
+
+    @classmethod
+    def of(cls, folder: Path) -> SpoolHandle:
+        """The handle of ``folder``: two videos over the same finished job keep it as long as either lives."""
+        handle = cls._owned.get(folder)
+        if handle is None:
+            handle = cls._owned[folder] = cls(folder)
+        return handle
+
+
+def _discard(folder: Path) -> None:
+    try:
+        remove_spool(folder)
+    except MediaError as error:
+        logging.warning("AsymTalker: finished frames stay in %s: %s", folder, error)
+
+
+class SpooledVideo(Input.Video):
+    """A silent VIDEO over a finished spool; frames are read as they are needed, never all at once unless asked for."""
+
+    def __init__(self, handle: SpoolHandle) -> None:
+        self._handle = handle
+        self._reader = SpoolReader(handle.folder)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames uint8 [H, W, 3] in order, in bounded memory."""
+        return self._reader.frames()
+
+    def get_components(self) -> Types.VideoComponents:
+        """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface wants)."""
+        width, height = self.get_dimensions()
+        images = torch.empty((self.get_frame_count(), height, width, 3))
+        for index, frame in enumerate(self.frames()):
+            images[index] = torch.from_numpy(frame) / 255.0
+        return Types.VideoComponents(images=images, audio=None, frame_rate=self.get_frame_rate())
+
+    def save_to(
+        self,
+        path: str | io.BytesIO,
+        format: Types.VideoContainer = Types.VideoContainer.AUTO,
+        codec: Types.VideoCodec = Types.VideoCodec.AUTO,
+        metadata: dict[str, Any] | None = None,
+        **newer_options: Any,
+    ) -> None:
+        """Encode to an H.264 mp4 without loading the video; ``newer_options`` of later ComfyUI versions are ignored.
+
+        Raises:
+            ValueError: another container or codec than mp4 and H.264 is asked for (core's own videos say the same).
+        """
+        if format not in (Types.VideoContainer.AUTO, Types.VideoContainer.MP4):
+            raise ValueError(f"only the mp4 container can be written, got {format}")
+        if codec not in (Types.VideoCodec.AUTO, Types.VideoCodec.H264):
+            raise ValueError(f"only the H.264 codec can be written, got {codec}")
+        write_mp4(self, path, None, crf=SAVED_CRF, metadata=metadata)
+
+    def get_dimensions(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self._reader.size
+
+    def get_frame_count(self) -> int:
+        """Number of frames."""
+        return self._reader.num_frames
+
+    def get_frame_rate(self) -> Fraction:
+        """Frames per second."""
+        return self._reader.fps
+
+    def get_duration(self) -> float:
+        """Length in seconds."""
+        return float(self.get_frame_count() / self.get_frame_rate())
+
+    def get_container_format(self) -> str:
+        """What ``save_to`` writes."""
+        return "mp4"
+
+
+def write_mp4(
+    video: Input.Video,
+    path: str | Path | io.BytesIO,
+    audio: tuple[np.ndarray[Any, Any], int] | None,
+    *,
+    crf: int,
+    metadata: Mapping[str, Any] | None,
+) -> None:
+    """Encode any VIDEO, streaming, with ``audio`` (waveform float32 [channels, N], sample rate) to an mp4.
+
+    Raises:
+        MediaError: nothing is left at ``path`` when encoding fails.
+    """
+    if isinstance(path, io.BytesIO):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "video.mp4"
+            write_mp4(video, file, audio, crf=crf, metadata=metadata)
+            path.write(file.read_bytes())
+        return
+    width, height = video.get_dimensions()
+    tags = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
+    encode_video(
+        video_frames(video),
+        path,
+        width=width,
+        height=height,
+        fps=frame_rate(video),
+        audio=audio,
+        crf=crf,
+        metadata=tags,
+    )
+
+
+def video_frames(video: Input.Video) -> Iterator[Frame]:
+    """Frames uint8 [H, W, 3] of any VIDEO; spools and files are streamed, other videos are in memory anyway."""
+    if isinstance(video, SpooledVideo):
+        yield from video.frames()
+    elif isinstance(video, InputImpl.VideoFromFile):
+        with av.open(video.get_stream_source(), mode="r") as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24")
+    else:
+        for image in video.get_components().images:
+            yield (image * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def frame_rate(video: Input.Video) -> Fraction:
+    """Frames per second; older ComfyUI versions only tell it with the frames."""
+    if hasattr(video, "get_frame_rate"):
+        return Fraction(video.get_frame_rate())
+    return Fraction(video.get_components().frame_rate)

@@ -1,0 +1,72 @@
+"""Load AsymTalker."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from typing_extensions import override
+
+from .host import folders
+from .host.loading import load_all
+from .host.model import WEIGHT_DTYPES
+from .sockets import CATEGORY
+
+
+class AsymTalkerLoader(io.ComfyNode):
+    """Checkpoint, VAE and audio encoder in one node."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerLoader",
+            display_name="Load AsymTalker",
+            category=CATEGORY,
+            description="Loads a talking-head network with the VAE and the audio encoder that belong to it. "
+            "`nano` comes with the pack and needs no download.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=folders.model_choices(),
+                    default=folders.NANO,
+                    tooltip="The bundled nano (256x256, runs on a CPU), a published folder in models/asymtalker, or a "
+                    "checkpoint in models/diffusion_models.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="How the weights are kept in memory. `default` lets ComfyUI choose for your device; fp8 "
+                    "halves the memory of bf16 at a small loss of quality.",
+                ),
+                io.Combo.Input(
+                    "vae",
+                    options=folders.vae_choices(),
+                    default=folders.DEFAULT,
+                    tooltip="`default` finds the VAE that belongs to the checkpoint. Choose a file of models/vae or "
+                    "models/vae_approx to use another, such as the fast taew2_1.",
+                ),
+                io.Combo.Input(
+                    "audio_encoder",
+                    options=folders.audio_encoder_choices(),
+                    default=folders.DEFAULT,
+                    tooltip="`default` finds the audio encoder that belongs to the checkpoint (nano has its own; the "
+                    "others use wav2vec2-base-960h from models/audio_encoders).",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The network; LoRA and compile nodes work on it."),
+                io.Vae.Output(display_name="vae", tooltip="The VAE of the network's latents."),
+                io.AudioEncoder.Output(display_name="audio_encoder", tooltip="For AsymTalker Audio Features."),
+            ],
+        )
+
+    @classmethod
+    @override
+    def validate_inputs(cls, model: str, vae: str, audio_encoder: str) -> bool | str:
+        """Says which file is missing before anything runs (instead of core's "value not in list")."""
+        return folders.missing_file(model, vae, audio_encoder) or True
+
+    @classmethod
+    @override
+    def execute(cls, model: str, weight_dtype: str, vae: str, audio_encoder: str) -> io.NodeOutput:
+        return io.NodeOutput(*load_all(model, weight_dtype, vae, audio_encoder))

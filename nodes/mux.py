@@ -1,0 +1,55 @@
+"""Mux & Save."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import Input, io, ui
+from typing_extensions import override
+
+from .host.saving import save_with_audio
+from .sockets import CATEGORY
+
+
+class AsymTalkerMux(io.ComfyNode):
+    """Video and the user's own audio to an mp4."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerMux",
+            display_name="AsymTalker Mux & Save",
+            category=CATEGORY,
+            description="Joins the video with your audio and saves an mp4 (H.264 and AAC) in ComfyUI's output folder, "
+            "with the workflow inside as Save Video does it.",
+            inputs=[
+                io.Video.Input("video", tooltip="The Sampler's video (any other VIDEO works too)."),
+                io.Audio.Input(
+                    "audio",
+                    tooltip="The audio to hear: usually the speech itself, kept at its sample rate and channels.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/AsymTalker",
+                    tooltip="Name of the file, with folders below ComfyUI's output folder. May contain "
+                    "%date:yyyy-MM-dd%, %width%, %height% and values of nodes.",
+                ),
+                io.Int.Input(
+                    "crf",
+                    default=18,
+                    min=0,
+                    max=51,
+                    tooltip="Quality of the H.264 video: 0 is lossless, 18 looks lossless, 23 is smaller, 51 is worst.",
+                ),
+            ],
+            outputs=[io.Video.Output(display_name="video", tooltip="The saved file.")],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @override
+    def execute(cls, video: Input.Video, audio: dict[str, Any], filename_prefix: str, crf: int) -> io.NodeOutput:
+        saved, result = save_with_audio(video, audio, filename_prefix, crf, cls.hidden.prompt, cls.hidden.extra_pnginfo)
+        return io.NodeOutput(saved, ui=ui.PreviewVideo([result]))

@@ -1,0 +1,68 @@
+"""Temporal Reference Encode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+from typing_extensions import override
+
+from .host.portrait import MODES, encode_reference
+from .sockets import CATEGORY, ReferenceSocket
+
+
+class AsymTalkerReference(io.ComfyNode):
+    """Portrait to reference latents."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerReference",
+            display_name="AsymTalker Temporal Reference Encode",
+            category=CATEGORY,
+            description="Turns a portrait into the reference that keeps the person's identity: the picture is repeated "
+            "to a clip and encoded as a video, so that it lies in the same space as the moving frames.",
+            inputs=[
+                io.Model.Input("model", tooltip="MODEL of Load AsymTalker; gives the clip's length and size steps."),
+                io.Vae.Input("vae", tooltip="VAE of Load AsymTalker."),
+                io.Image.Input(
+                    "image",
+                    tooltip="One portrait, face in front and in the middle. It is scaled to cover the video and cut at "
+                    "the centre; transparency is laid over white.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=256,
+                    min=32,
+                    max=2048,
+                    step=8,
+                    tooltip="Width of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to what the model "
+                    "can make.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=256,
+                    min=32,
+                    max=2048,
+                    step=8,
+                    tooltip="Height of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to what the model "
+                    "can make.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="temporal",
+                    tooltip="`temporal`: the portrait encoded as a video (the method). `static`: one encoded frame "
+                    "repeated, the baseline it is compared with.",
+                ),
+            ],
+            outputs=[ReferenceSocket.Output(display_name="reference", tooltip="For AsymTalker Sampler.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @override
+    def execute(cls, model: Any, vae: Any, image: Tensor, width: int, height: int, mode: str) -> io.NodeOutput:
+        return io.NodeOutput(encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id))

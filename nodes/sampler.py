@@ -1,0 +1,109 @@
+"""Sampler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from typing_extensions import override
+
+from ..models.audio import AudioFeatures
+from ..models.reference import Reference
+from ..models.rollout import ContinuityOptions
+from .host.sampling import SAMPLER_CHOICES, Settings, generate
+from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket
+
+
+class AsymTalkerSampler(io.ComfyNode):
+    """Generates the video chunk by chunk, onto the disk."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerSampler",
+            display_name="AsymTalker Sampler",
+            category=CATEGORY,
+            description="Generates the talking head, chunk by chunk and straight to disk, so that memory does not grow "
+            "with length. An interrupted job goes on after its last complete chunk when the same graph is queued "
+            "again. Connect the video to AsymTalker Mux & Save, Save Video or Get Video Components.",
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="MODEL of Load AsymTalker, with LoRA or compile nodes in between if you like."
+                ),
+                io.Vae.Input("vae", tooltip="VAE of Load AsymTalker."),
+                ReferenceSocket.Input("reference", tooltip="Who speaks: from AsymTalker Temporal Reference Encode."),
+                AudioSocket.Input("audio_features", tooltip="What is said: from AsymTalker Audio Features."),
+                ContinuitySocket.Input(
+                    "continuity",
+                    optional=True,
+                    tooltip="How chunks are joined: from AsymTalker Continuity. Not connected: that node's defaults.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Same seed and settings, same frames.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=50,
+                    tooltip="Denoising steps per chunk, 1 to 50; 0 takes what the checkpoint was made for (4 for the "
+                    "distilled ones, 20 for undistilled ones).",
+                ),
+                io.Combo.Input(
+                    "sampler",
+                    options=list(SAMPLER_CHOICES),
+                    default="auto",
+                    tooltip="`auto` takes what the checkpoint was made for: `few_step` for distilled checkpoints, "
+                    "`euler` for undistilled ones.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.1,
+                    tooltip="Higher spends more steps at high noise (motion and pose), lower on detail; 0 takes what "
+                    "the checkpoint was made for (5 for the published ones).",
+                ),
+                io.Float.Input(
+                    "audio_guidance",
+                    default=0.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.1,
+                    tooltip="How strongly the mouth follows the audio, against silence. 1 is off; above 1 doubles the "
+                    "time. 0 takes what the checkpoint was made for (1 for distilled ones, 3 for undistilled ones).",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The silent video, 25 frames a second, kept on disk."),
+                io.String.Output(
+                    display_name="report", tooltip="JSON: settings used, seconds and statistics per chunk."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @override
+    def execute(
+        cls,
+        model: Any,
+        vae: Any,
+        reference: Reference,
+        audio_features: AudioFeatures,
+        seed: int,
+        steps: int,
+        sampler: str,
+        shift: float,
+        audio_guidance: float,
+        continuity: ContinuityOptions | None = None,
+    ) -> io.NodeOutput:
+        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity or ContinuityOptions())
+        return io.NodeOutput(*generate(model, vae, reference, audio_features, settings, cls.hidden.unique_id))

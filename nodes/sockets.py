@@ -1,0 +1,16 @@
+"""The pack's own socket types; their values are frozen dataclasses of ``models``."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "AsymTalker"
+
+ReferenceSocket = io.Custom("ASYMTALKER_REFERENCE")
+"""Carries ``models.reference.Reference``."""
+
+AudioSocket = io.Custom("ASYMTALKER_AUDIO")
+"""Carries ``models.audio.AudioFeatures``."""
+
+ContinuitySocket = io.Custom("ASYMTALKER_CONTINUITY")
+"""Carries ``models.rollout.ContinuityOptions``."""

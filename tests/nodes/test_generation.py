@@ -1,0 +1,168 @@
+"""From portrait and audio to a VIDEO on disk with a tiny random network: resuming, ownership, core's interface."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+import torch
+
+from .conftest import Import
+
+NUM_FRAMES = 70
+
+
+@pytest.fixture
+def scene(pack: Import, folders: Path) -> SimpleNamespace:
+    """MODEL, VAE, reference and audio features of nano's kind, small."""
+    config_module, vae_module = pack("models.config"), pack("models.nano_vae")
+    torch.manual_seed(0)
+    config = config_module.DiTConfig(
+        dim=48,
+        ffn_dim=64,
+        num_heads=2,
+        num_layers=2,
+        in_dim=96,
+        out_dim=48,
+        text_dim=16,
+        vae_stride=(4, 16, 16),
+        audio=config_module.AudioConfig(blocks=1, channels=320, intermediate_dim=16, context_tokens=4),
+    )
+    dit = pack("models.dit").TalkingHeadDiT(config)
+    dit.initialise()
+    torch.nn.init.normal_(dit.head.head.weight, std=0.1)
+    vae_network = vae_module.NanoVAE(vae_module.NanoVAEConfig(width=16))
+    model = pack("nodes.host.model").load_model(dit.state_dict(), config.to_metadata(), name="tiny")
+    vae = pack("nodes.host.vae").load_nano_vae(vae_network.state_dict(), vae_network.config.to_metadata())
+    image = torch.rand(1, 80, 100, 3)
+    audio = pack("nodes.host.audio")
+    continuity = pack("models.rollout").ContinuityOptions()
+    samples = {"waveform": torch.randn(1, 2, NUM_FRAMES * 320 - 7), "sample_rate": 8_000}
+    return SimpleNamespace(
+        model=model,
+        vae=vae,
+        reference=pack("nodes.host.portrait").encode_reference(model, vae, image, 70, 64, "temporal", None),
+        features=audio.audio_features(audio.LogMelAudioEncoder(), samples),
+        audio=samples,
+        settings=pack("nodes.host.sampling").Settings(3, 2, "auto", 0.0, 0.0, continuity),
+        spools=folders / "user" / "asymtalker" / "spool",
+    )
+
+
+def generate(pack: Import, scene: SimpleNamespace, **changes: Any) -> tuple[Any, dict[str, Any]]:
+    settings = dataclasses.replace(scene.settings, **changes)
+    video, report = pack("nodes.host.sampling").generate(
+        scene.model, scene.vae, scene.reference, scene.features, settings, None
+    )
+    return video, json.loads(report)
+
+
+def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNamespace, tmp_path: Path) -> None:
+    video, report = generate(pack, scene)
+    assert (report["frames"], report["width"], report["height"]) == (NUM_FRAMES, 64, 64)
+    assert [chunk["frames"] for chunk in report["chunks"]] == [33, 28, 9]
+    assert report["sampling"]["steps"] == 2 and report["sampling"]["shift"] == 5.0
+    assert video.get_dimensions() == (64, 64) and video.get_frame_count() == NUM_FRAMES
+    assert video.get_frame_rate() == Fraction(25) and video.get_duration() == NUM_FRAMES / 25
+    components = video.get_components()
+    assert components.images.shape == (NUM_FRAMES, 64, 64, 3) and components.audio is None
+    video.save_to(str(tmp_path / "core.mp4"), metadata={"prompt": {"1": "x"}})
+    with av.open(str(tmp_path / "core.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == NUM_FRAMES
+        assert json.loads(container.metadata["prompt"]) == {"1": "x"}
+    with pytest.raises(ValueError, match="mp4"):
+        video.save_to(str(tmp_path / "core.webm"), format="webm")
+
+
+def test_saving_with_audio_keeps_it(pack: Import, scene: SimpleNamespace, folders: Path) -> None:
+    video, _ = generate(pack, scene)
+    saved, result = pack("nodes.host.saving").save_with_audio(video, scene.audio, "video/test", 18, {"1": {}}, None)
+    assert (folders / "output" / result.subfolder / result.filename).is_file()
+    assert [path.suffix for path in (folders / "output" / "video").iterdir()] == [".mp4"]
+    with av.open(saved.get_stream_source()) as container:
+        track = container.streams.audio[0]
+        assert (track.rate, track.codec_context.channels) == (8_000, 2)
+
+
+def test_interrupted_job_continues_bit_identically(
+    comfy: Import, pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = generate(pack, scene)
+    frames = whole.get_components().images
+    del whole
+    gc.collect()
+    assert list(scene.spools.iterdir()) == []
+
+    management, progress = comfy("comfy.model_management"), pack("nodes.host.progress").RolloutProgress
+    on_chunk = progress.on_chunk
+
+    def cancel_after_second(self: Any, chunk: Any) -> None:
+        if chunk.index == 1:
+            management.interrupt_current_processing()
+        on_chunk(self, chunk)
+
+    with monkeypatch.context() as patch, pytest.raises(management.InterruptProcessingException):
+        patch.setattr(progress, "on_chunk", cancel_after_second)
+        generate(pack, scene)
+    assert len(list(scene.spools.iterdir())) == 1
+
+    resumed, report = generate(pack, scene)
+    assert report["chunks_resumed"] == 2
+    assert torch.equal(resumed.get_components().images, frames)
+
+
+def test_a_spool_lives_as_long_as_any_of_its_videos(pack: Import, scene: SimpleNamespace) -> None:
+    first, _ = generate(pack, scene)
+    second, report = generate(pack, scene)
+    assert report["chunks_resumed"] == 3
+    del first
+    gc.collect()
+    assert second.get_components().images.shape[0] == NUM_FRAMES
+    del second
+    gc.collect()
+    assert list(scene.spools.iterdir()) == []
+
+
+def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
+    sampling = pack("models.config").SamplingConfig()
+    options = pack("models.rollout").ContinuityOptions
+    job_id = pack("nodes.host.jobs").job_id
+    base = {
+        "model": scene.model,
+        "vae": scene.vae,
+        "reference": scene.reference,
+        "audio": scene.features,
+        "sampling": sampling,
+        "continuity": options(),
+        "seed": 1,
+    }
+    patched = scene.model.clone()
+    weight = patched.model.diffusion_model.blocks[0].self_attn.q.weight
+    patched.add_patches({"diffusion_model.blocks.0.self_attn.q.weight": ("diff", (torch.ones_like(weight),))}, 0.5)
+    louder = dataclasses.replace(scene.features, features=scene.features.features + 1)
+    other = dataclasses.replace(scene.reference, latents=scene.reference.latents + 1)
+    changes = [
+        {},
+        {"seed": 2},
+        {"model": patched},
+        {"audio": louder},
+        {"reference": other},
+        {"continuity": options(carry="latents")},
+        {"sampling": dataclasses.replace(sampling, steps=2)},
+    ]
+    assert len({job_id(**{**base, **change}) for change in changes}) == len(changes)
+    assert job_id(**base) == job_id(**base)
+
+
+def test_features_of_another_encoder_are_refused_before_any_work(pack: Import, scene: SimpleNamespace) -> None:
+    scene.features = dataclasses.replace(scene.features, features=torch.zeros(5, 12, 768), encoder="wav2vec2")
+    with pytest.raises(ValueError, match=r"audio_features: wav2vec2 gives 12 x 768.*listens to 1 x 320"):
+        generate(pack, scene)
+    assert not scene.spools.exists()

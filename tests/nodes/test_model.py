@@ -1,0 +1,148 @@
+"""The network as core's MODEL: same numbers, and core's own tools work on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from .conftest import Import
+
+
+@pytest.fixture(params=["dit_pro_open", "dit_lite_open"])
+def case(request: pytest.FixtureRequest, golden: Path, pack: Import) -> dict[str, Any]:
+    """A golden checkpoint and its first case."""
+    tensors, metadata = pack("models.checkpoint").read_checkpoint(golden / f"{request.param}.weights.safetensors")
+    with safe_open(golden / f"{request.param}.cases.safetensors", framework="pt") as file:
+        inputs = {name: file.get_tensor(f"case0.{name}") for name in ("x", "reference", "audio", "timestep", "flow")}
+    return {"tensors": tensors, "metadata": metadata, **inputs}
+
+
+def load(pack: Import, case: dict[str, Any], weight_dtype: str = "default") -> Any:
+    return pack("nodes.host.model").load_model(
+        case["tensors"], case["metadata"], name="golden", weight_dtype=weight_dtype
+    )
+
+
+def denoised(pack: Import, model: Any, case: dict[str, Any], guidance: float = 1.0) -> torch.Tensor:
+    """x0 through the whole host path: network, BaseModel.apply_model, core's operations and attention."""
+    u = case["timestep"] / 1000
+    network = pack("nodes.host.network").ChunkNetwork(model)
+    return network(case["audio"], case["reference"], guidance)(case["x"], u[0])
+
+
+def expected(case: dict[str, Any]) -> torch.Tensor:
+    return case["x"] - case["timestep"].view(-1, 1, 1, 1, 1) / 1000 * case["flow"]
+
+
+def test_apply_model_gives_x0_of_the_golden_flow(pack: Import, case: dict[str, Any]) -> None:
+    x0 = denoised(pack, load(pack, case), case)
+    torch.testing.assert_close(x0, expected(case), atol=2e-5, rtol=0)
+
+
+def test_forward_equals_the_pure_network(pack: Import, case: dict[str, Any]) -> None:
+    model = load(pack, case).model.diffusion_model
+    dit = pack("models.dit").TalkingHeadDiT(model.config)
+    dit.load_state_dict(case["tensors"])
+    with torch.no_grad():
+        tokens = dit.encode_audio(case["audio"])
+        plain = dit(case["x"], case["timestep"], tokens, case["reference"])
+        audio_kv = model.audio_keys_values(tokens)
+        hosted = model(case["x"], case["timestep"], reference=case["reference"], audio_kv=audio_kv)
+    torch.testing.assert_close(hosted, plain, atol=1e-6, rtol=0)
+
+
+def test_guidance_extrapolates_from_silence(pack: Import, case: dict[str, Any]) -> None:
+    model = load(pack, case)
+    speech = denoised(pack, model, case)
+    silence = denoised(pack, model, {**case, "audio": torch.zeros_like(case["audio"])})
+    guided = denoised(pack, model, case, guidance=3.0)
+    torch.testing.assert_close(guided, silence + 3 * (speech - silence), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("weight_dtype", "tolerance"), [("bf16", 0.03), ("fp16", 0.01), ("fp8_e4m3fn", 0.3)])
+def test_weight_dtypes_load_and_stay_close(
+    pack: Import, case: dict[str, Any], weight_dtype: str, tolerance: float
+) -> None:
+    model = load(pack, case, weight_dtype)
+    stored = model.model.diffusion_model.blocks[0].self_attn.q.weight.dtype
+    assert stored == pack("nodes.host.model").WEIGHT_DTYPES[weight_dtype]
+    error = (denoised(pack, model, case) - expected(case)).square().mean().sqrt()
+    assert error < tolerance * expected(case).square().mean().sqrt()
+
+
+def test_core_lora_loader_equals_merged_weights(
+    comfy: Import, pack: Import, case: dict[str, Any], folders: Path
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    dim = case["tensors"]["blocks.0.self_attn.q.weight"].shape[0]
+    lora: dict[str, torch.Tensor] = {}
+    merged = dict(case["tensors"])
+    for layer in ("self_attn.q", "self_attn.o", "cross_attn.k", "cross_attn.v"):
+        down = torch.randn(4, dim, generator=generator) * dim**-0.5
+        up = torch.randn(dim, 4, generator=generator) * 0.2
+        lora[f"diffusion_model.blocks.0.{layer}.lora_A.weight"] = down
+        lora[f"diffusion_model.blocks.0.{layer}.lora_B.weight"] = up
+        merged[f"blocks.0.{layer}.weight"] = merged[f"blocks.0.{layer}.weight"] + 0.8 * up @ down
+    save_file(lora, folders / "models" / "loras" / "style.safetensors")
+
+    plain = load(pack, case)
+    (patched,) = comfy("nodes").LoraLoaderModelOnly().load_lora_model_only(plain, "style.safetensors", 0.8)
+    with_lora = denoised(pack, patched, case)
+    by_hand = denoised(pack, load(pack, {**case, "tensors": merged}), case)
+
+    torch.testing.assert_close(with_lora, by_hand, atol=1e-5, rtol=0)
+    assert (with_lora - expected(case)).abs().max() > 1e-3
+    torch.testing.assert_close(denoised(pack, plain, case), expected(case), atol=2e-5, rtol=0)
+
+
+def test_wrappers_of_core_see_every_call(comfy: Import, pack: Import, case: dict[str, Any]) -> None:
+    kinds = comfy("comfy.patcher_extension").WrappersMP
+    model = load(pack, case).clone()
+    seen: list[str] = []
+
+    def watch(kind: str) -> Any:
+        def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append(kind)
+            return executor(*args, **kwargs)
+
+        return wrapper
+
+    for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL):
+        model.add_wrapper_with_key(kind, "test", watch(kind))
+    torch.testing.assert_close(denoised(pack, model, case), expected(case), atol=2e-5, rtol=0)
+    assert seen == [kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL]
+
+
+def test_attention_override_is_honoured(pack: Import, case: dict[str, Any]) -> None:
+    model = load(pack, case).clone()
+    calls: list[int] = []
+
+    def override(function: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    model.model_options["transformer_options"]["optimized_attention_override"] = override
+    torch.testing.assert_close(denoised(pack, model, case), expected(case), atol=2e-5, rtol=0)
+    assert len(calls) == 2 * model.model.checkpoint.config.num_layers
+
+
+def test_incomplete_and_foreign_checkpoints_are_refused(pack: Import, case: dict[str, Any]) -> None:
+    error = pack("models.checkpoint").CheckpointError
+    incomplete = {name: tensor for name, tensor in case["tensors"].items() if "time_projection" not in name}
+    with pytest.raises(error, match="time_projection"):
+        load(pack, {**case, "tensors": incomplete})
+    with pytest.raises(ValueError, match="not a checkpoint of the AsymTalker family"):
+        load(pack, {**case, "tensors": {"first_stage_model.weight": torch.zeros(1)}, "metadata": {}})
+
+
+def test_weights_fingerprint_sees_one_changed_value(pack: Import, case: dict[str, Any]) -> None:
+    fingerprint = pack("nodes.host.model").weights_fingerprint
+    changed = {name: tensor.clone() for name, tensor in case["tensors"].items()}
+    assert fingerprint(changed) == fingerprint(case["tensors"])
+    changed["head.head.weight"].view(-1)[-1] += 1e-3
+    assert fingerprint(changed) != fingerprint(case["tensors"])

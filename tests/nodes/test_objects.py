@@ -1,0 +1,178 @@
+"""Stock VAE and AUDIO_ENCODER objects, and the checks on what is connected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from .conftest import Import
+
+
+@pytest.fixture
+def nano_vae(pack: Import) -> Any:
+    torch.manual_seed(0)
+    module = pack("models.nano_vae")
+    network = module.NanoVAE(module.NanoVAEConfig(width=16))
+    return pack("nodes.host.vae").load_nano_vae(network.state_dict(), network.config.to_metadata())
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(9, 32, 48, 3, generator=torch.Generator().manual_seed(2))
+
+
+def test_core_vae_nodes_work_on_nanos_vae(comfy: Import, nano_vae: Any, images: torch.Tensor) -> None:
+    nodes = comfy("nodes")
+    (latent,) = nodes.VAEEncode().encode(nano_vae, images)
+    assert latent["samples"].shape == (1, 48, 3, 2, 3)
+    (decoded,) = nodes.VAEDecode().decode(nano_vae, latent)
+    assert decoded.shape == images.shape
+
+    network = nano_vae.first_stage_model
+    pixels = (images * 2 - 1).movedim(-1, 0)[None]
+    torch.testing.assert_close(latent["samples"], network.encode(pixels))
+    by_hand = ((network.decode(latent["samples"]) + 1) / 2).clamp(0, 1)
+    torch.testing.assert_close(decoded, by_hand[0].movedim(0, -1))
+
+
+def test_core_tiled_nodes_work_on_nanos_vae(comfy: Import, nano_vae: Any) -> None:
+    nodes = comfy("nodes")
+    images = torch.rand(9, 96, 128, 3, generator=torch.Generator().manual_seed(3))
+    (latent,) = nodes.VAEEncodeTiled().encode(nano_vae, images, 64, 32)
+    assert latent["samples"].shape == (1, 48, 3, 6, 8)
+    (decoded,) = nodes.VAEDecodeTiled().decode(nano_vae, latent, 64, 32)
+    assert decoded.shape == images.shape
+
+
+def test_nanos_vae_answers_compression_queries(nano_vae: Any) -> None:
+    assert nano_vae.spacial_compression_encode() == nano_vae.spacial_compression_decode() == 16
+    assert nano_vae.temporal_compression_decode() == 4
+    assert nano_vae.get_sd().keys() == nano_vae.first_stage_model.state_dict().keys()
+
+
+def test_nanos_vae_leaves_out_frames_beyond_whole_groups(nano_vae: Any, images: torch.Tensor) -> None:
+    torch.testing.assert_close(nano_vae.encode(images[:7]), nano_vae.encode(images[:5]))
+    assert nano_vae.encode(images[:1]).shape[2] == 1
+
+
+def test_log_mel_encoder_has_cores_interface(comfy: Import, pack: Import) -> None:
+    encoder = pack("nodes.host.audio").LogMelAudioEncoder()
+    audio = {"waveform": torch.randn(1, 2, 44_100), "sample_rate": 44_100}
+    node = comfy("comfy_extras.nodes_audio_encoder").AudioEncoderEncode
+    output = node.execute(encoder, audio).result[0]
+    assert output["encoded_audio"].shape == (1, 25, 320)
+    assert output["audio_samples"] == 16_000
+    features = pack("nodes.host.audio").audio_features(encoder, audio)
+    torch.testing.assert_close(features.features[:, 0], output["encoded_audio"][0])
+
+
+def test_wav2vec2_is_loaded_and_run_in_float32(comfy: Import, pack: Import) -> None:
+    core = comfy("comfy.audio_encoders.wav2vec2")
+    torch.manual_seed(0)
+    network = core.Wav2Vec2Model(
+        embed_dim=768,
+        num_heads=12,
+        num_layers=12,
+        conv_norm=False,
+        conv_bias=False,
+        do_normalize=False,
+        do_stable_layer_norm=False,
+        dtype=torch.float32,
+        operations=comfy("comfy.ops").manual_cast,
+    )
+    weights = {name: torch.randn(tensor.shape) * 0.02 for name, tensor in network.state_dict().items()}
+    encoder = pack("nodes.host.audio").load_wav2vec2({f"wav2vec2.{k}": v for k, v in weights.items()}, "test")
+    assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float32}
+    stored = encoder.model.state_dict()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in weights.items())
+    features = pack("nodes.host.audio").audio_features(
+        encoder, {"waveform": torch.randn(1, 1, 8_000), "sample_rate": 16_000}
+    )
+    assert features.features.shape == (13, 12, 768) and features.features.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        ({"waveform": torch.zeros(1, 1, 0), "sample_rate": 16_000}, "audio: the clip is empty"),
+        ({"waveform": torch.full((1, 1, 100), float("nan")), "sample_rate": 16_000}, "audio: .*NaN"),
+        ({"waveform": torch.zeros(2, 1, 100), "sample_rate": 16_000}, "audio: one clip is needed"),
+        ({"waveform": torch.zeros(1, 7, 100), "sample_rate": 16_000}, "audio: 7 channels"),
+        ({"waveform": torch.zeros(1, 1, 100), "sample_rate": 4_000}, "audio: 4000 Hz"),
+    ],
+)
+def test_bad_audio_is_refused_by_name(pack: Import, audio: dict[str, Any], message: str) -> None:
+    host = pack("nodes.host.audio")
+    with pytest.raises(ValueError, match=message):
+        host.audio_features(host.LogMelAudioEncoder(), audio)
+
+
+@pytest.mark.parametrize(("samples", "rate", "frames"), [(10, 48_000, 1), (1, 8_000, 1), (8_001, 8_000, 26)])
+def test_every_length_gives_whole_frames(pack: Import, samples: int, rate: int, frames: int) -> None:
+    host = pack("nodes.host.audio")
+    audio = {"waveform": torch.randn(1, 6, samples), "sample_rate": rate}
+    assert host.audio_features(host.LogMelAudioEncoder(), audio).num_frames == frames
+
+
+def test_portraits_are_checked(pack: Import) -> None:
+    checked = pack("nodes.host.portrait").checked_portrait
+    with pytest.raises(ValueError, match=r"image: 2 portraits in a batch.*one video each"):
+        checked(torch.zeros(2, 64, 64, 3))
+    with pytest.raises(ValueError, match="image: 1x1 is too small"):
+        checked(torch.zeros(1, 1, 1, 3))
+    with pytest.raises(ValueError, match="NaN"):
+        checked(torch.full((1, 64, 64, 3), float("nan")))
+    transparent = torch.cat((torch.zeros(1, 64, 64, 3), torch.zeros(1, 64, 64, 1)), dim=-1)
+    rgb, notes = checked(transparent)
+    assert rgb.shape == (1, 64, 64, 3) and bool((rgb == 1).all()) and "transparency" in notes[0]
+
+
+def test_sizes_are_rounded_to_what_the_model_makes(pack: Import, golden: Path) -> None:
+    tensors, metadata = pack("models.checkpoint").read_checkpoint(golden / "dit_pro_open.weights.safetensors")
+    config = pack("models.config").DiTConfig.from_state_dict(tensors, metadata)
+    step_y, step_x = config.pixel_multiple
+    width, height, notes = pack("nodes.host.portrait").rounded_size(10 * step_x + 1, 1, config)
+    assert (width, height) == (10 * step_x, step_y) and str(width) in notes[0]
+    assert pack("nodes.host.portrait").rounded_size(4 * step_x, 4 * step_y, config)[2] == []
+
+
+def test_vae_of_another_model_is_refused(pack: Import, golden: Path, nano_vae: Any) -> None:
+    tensors, metadata = pack("models.checkpoint").read_checkpoint(golden / "dit_pro_open.weights.safetensors")
+    model = pack("nodes.host.model").load_model(tensors, metadata, name="pro")
+    with pytest.raises(ValueError, match=r"vae: the VAE has 48 latent channels.*pro needs"):
+        pack("nodes.host.vae").StockVideoCodec(nano_vae, model.model)
+    with pytest.raises(ValueError, match="model: this MODEL is a"):
+        pack("nodes.host.model").talking_head(nano_vae.patcher)
+
+
+def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path) -> None:
+    host = pack("nodes.host.folders")
+    published = host.PUBLISHED_CHOICES[0]
+    assert host.model_choices()[:3] == [host.NANO, *host.PUBLISHED_CHOICES]
+    message = host.missing_file(published, "default", "default")
+    assert "Model_Pro/diffusion_pytorch_model.safetensors" in message
+    assert str(folders / "models" / "asymtalker") in message
+    assert not (folders / "models" / "asymtalker").exists()
+    assert "vae: gone.safetensors is not in" in host.missing_file(None, "gone.safetensors", None)
+
+
+def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, folders: Path) -> None:
+    host = pack("nodes.host.folders")
+    home = folders / "models" / "asymtalker" / host.PUBLISHED
+    for part in ("Model_Pro/diffusion_pytorch_model", "VAE_Wan/Wan2.1_VAE", "wav2vec2-base-960h/model"):
+        file = home / f"{part}.safetensors"
+        file.parent.mkdir(parents=True)
+        save_file({"x": torch.zeros(1)}, file)
+    choices = host.model_choices()
+    assert choices.count(host.PUBLISHED_CHOICES[0]) == 1
+    assert not any("VAE_Wan" in choice or "wav2vec2" in choice for choice in choices)
+    located = host.locate_model(host.PUBLISHED_CHOICES[0])
+    assert located.file == home / "Model_Pro" / "diffusion_pytorch_model.safetensors"
+    assert host.locate_vae("default", located, 16) == home / "VAE_Wan" / "Wan2.1_VAE.safetensors"
+    assert host.locate_audio_encoder("default", located) == home / "wav2vec2-base-960h" / "model.safetensors"
+    with pytest.raises(FileNotFoundError, match="VAE_LTX"):
+        host.locate_vae("default", located, 128)
