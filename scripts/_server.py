@@ -1,0 +1,188 @@
+"""A ComfyUI server of our own: started on a free port with folders of its own, stopped with everything it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from ._environment import ROOT
+
+PACK_NAME = "ComfyUI-AsymTalker"
+START_TIMEOUT_S = 300
+STOP_TIMEOUT_S = 10
+LOG_TAIL_LINES = 30
+
+
+class ServerFault(RuntimeError):
+    """The server does not start or has died; the message ends with the last lines of its log."""
+
+
+def free_port() -> int:
+    """Return a TCP port on 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def installed_name(comfyui: Path) -> str | None:
+    """Return the name under which this pack lies (or is linked) in ComfyUI's custom_nodes, None where it does not."""
+    folder = comfyui / "custom_nodes"
+    names = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((entry.name for entry in names if entry.is_dir() and entry.resolve() == ROOT), None)
+
+
+def link_folder(link: Path, target: Path) -> None:
+    """Make `link` lead to the folder `target`."""
+    if link.exists():
+        return
+    if sys.platform == "win32":
+        # Unlike a symbolic link, a junction needs no privilege.
+        import _winapi
+
+        _winapi.CreateJunction(str(target), str(link))
+    else:
+        link.symlink_to(target, target_is_directory=True)
+
+
+class ComfyServer:
+    """A ComfyUI process; a context manager that stops it.
+
+    Input, output, temporary and user folders, the database and the log lie in `workdir`: nothing is written into the
+    ComfyUI. A pack that does not lie in its custom_nodes is shown to it through an extra custom_nodes folder there.
+
+    Args:
+        comfyui: ComfyUI's folder.
+        workdir: folder for all that the server writes.
+        cpu: run on the CPU even where there is a GPU.
+        only_this_pack: load no other custom nodes.
+        port: TCP port on 127.0.0.1, None for a free one.
+    """
+
+    def __init__(
+        self, comfyui: Path, workdir: Path, *, cpu: bool, only_this_pack: bool = True, port: int | None = None
+    ) -> None:
+        self.comfyui = comfyui
+        self.workdir = workdir
+        self.cpu = cpu
+        self.only_this_pack = only_this_pack
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = workdir / "comfyui.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """Create the folders and return the command line."""
+        for name in ("input", "output", "user"):
+            (self.workdir / name).mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port)]
+        command += ["--disable-auto-launch", "--disable-api-nodes", "--max-upload-size", "10000"]
+        for name in ("input", "output", "user"):
+            command += [f"--{name}-directory", str(self.workdir / name)]
+        command += ["--temp-directory", str(self.workdir)]
+        command += ["--database-url", f"sqlite:///{(self.workdir / 'comfyui.db').as_posix()}"]
+        name = installed_name(self.comfyui)
+        if name is None:
+            name = PACK_NAME
+            shown = self.workdir / "custom_nodes"
+            shown.mkdir(exist_ok=True)
+            link_folder(shown / name, ROOT)
+            paths = self.workdir / "extra_model_paths.yaml"
+            paths.write_text(f"asymtalker_pack:\n  custom_nodes: {json.dumps(str(shown))}\n", encoding="utf-8")
+            command += ["--extra-model-paths-config", str(paths)]
+        if self.only_this_pack:
+            command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", name]
+        return command + (["--cpu"] if self.cpu else [])
+
+    def start(self) -> None:
+        """Start the process and wait until it answers.
+
+        Raises:
+            ServerFault: it exits, or does not answer within START_TIMEOUT_S.
+        """
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        command = self.command()
+        # A group of its own: the terminal's Ctrl-C does not reach it, and stop() reaches its children.
+        windows_group = 0x200 if sys.platform == "win32" else 0
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.workdir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                creationflags=windows_group,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.answers():
+            if self.process.poll() is not None:
+                raise self.fault(f"ComfyUI stopped while starting (exit status {self.process.returncode})")
+            if time.monotonic() > deadline:
+                raise self.fault(f"ComfyUI did not answer within {START_TIMEOUT_S} s")
+            time.sleep(0.2)
+
+    def answers(self) -> bool:
+        """Tell whether the server answers HTTP."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/system_stats", timeout=5) as response:
+                return response.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def log_tail(self) -> str:
+        """Return the last lines of the server's log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.is_file() else []
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def fault(self, message: str) -> ServerFault:
+        """Return an error with the end of the log."""
+        return ServerFault(f"{message}. The end of its log:\n{self.log_tail()}")
+
+    def stop(self) -> None:
+        """Stop the server and what it started; harmless if it is not running."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            self.signal_group(process, signal.SIGTERM)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                # ComfyUI waits for the step it is computing; what it holds is in `workdir` alone.
+                process.kill()
+                process.wait()
+        if sys.platform != "win32":
+            self.signal_group(process, signal.SIGKILL)
+
+    @staticmethod
+    def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+        """Send a signal to the process and its children."""
+        if sys.platform == "win32":
+            process.terminate()
+            return
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+
+    def __enter__(self) -> ComfyServer:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Run all checks: lint, format, types, tests. Arguments go to pytest.
+
+Needs Python 3.10+ and access to PyPI; everything else it installs into `.venv/` and `.comfyui/` beside this folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# In place of this folder, whose test.py would hide the standard library's.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from scripts._environment import ROOT, EnvironmentFault, apt_install, bootstrap, say
+
+# {command: Debian package} of what some tests need; they skip with a reason where it is missing.
+DEBIAN_PACKAGES = {"chromium": "chromium"}
+
+
+def main() -> int:
+    """Run the checks and return the exit status: 0 if all passed."""
+    try:
+        comfyui = bootstrap(with_tests=True)
+    except EnvironmentFault as error:
+        say(f"Error: {error}")
+        return 1
+    if (ROOT / "tests" / "browser").is_dir():
+        apt_install(DEBIAN_PACKAGES)
+    checks = {
+        "ruff check": ["ruff", "check", "."],
+        "ruff format": ["ruff", "format", "--check", "."],
+        "types": ["basedpyright", "--level", "error"],
+        "pytest": ["pytest", "-q", *sys.argv[1:]],
+    }
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
+    failed = []
+    for name, command in checks.items():
+        # pytest goes last, so that its closing line is the last one where all is well.
+        say(f"== {name}")
+        if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment).returncode != 0:
+            failed.append(name)
+    if failed:
+        say(f"Failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What all tests share: where things are, and what this machine can run."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from scripts._environment import ROOT, find_comfyui
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the GPU's tests where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA GPU"))
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden data beside the repository."""
+    folder = ROOT.parent / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/golden beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    """The folder of a ComfyUI."""
+    folder = find_comfyui()
+    if folder is None:
+        pytest.skip("no ComfyUI: scripts/test.py gets one, COMFYUI_PATH names one")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pack(comfyui: Path) -> ModuleType:
+    """The pack, imported by path into this process as ComfyUI does it; `pack.nodes` and so on are importable.
+
+    ComfyUI's own modules come last on the path: where a name exists twice (nodes, tests), it is the repository's.
+    """
+    if str(comfyui) not in sys.path:
+        sys.path.append(str(comfyui))
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = not torch.cuda.is_available()
+    name = "asymtalker_pack"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]

@@ -1,0 +1,63 @@
+"""One real ComfyUI for all tests of this folder."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scripts._client import ComfyClient, Graph
+from scripts._environment import ROOT
+from scripts._server import ComfyServer
+from tests.server.graphs import node
+from tests.server.media import speech_like, write_portrait, write_wav
+
+NANO_GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
+
+MakeGraph = Callable[..., Graph]
+
+
+@pytest.fixture(scope="session")
+def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A running ComfyUI with this pack alone, its folders in a temporary place."""
+    with ComfyServer(comfyui, tmp_path_factory.mktemp("comfyui"), cpu=not torch.cuda.is_available()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: ComfyServer) -> ComfyClient:
+    """A client of the server."""
+    return ComfyClient(server.url)
+
+
+@pytest.fixture(scope="session")
+def object_info(client: ComfyClient) -> dict[str, Any]:
+    """The server's description of its nodes."""
+    return client.object_info()
+
+
+@pytest.fixture(scope="session")
+def portrait(client: ComfyClient, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a portrait in the input folder."""
+    return client.upload(write_portrait(tmp_path_factory.mktemp("portrait") / "portrait.png"))
+
+
+@pytest.fixture
+def make_graph(client: ComfyClient, portrait: str, tmp_path: Path) -> MakeGraph:
+    """Return a function that gives the shipped nano graph with speech of a length, saved under a prefix."""
+
+    def make(seconds: float = 0.5, rate: int = 16000, channels: int = 1, prefix: str = "test") -> Graph:
+        name = f"speech_{seconds}_{rate}_{channels}.wav"
+        speech = client.upload(write_wav(tmp_path / name, speech_like(seconds, rate, channels), rate))
+        graph: Graph = copy.deepcopy(json.loads(NANO_GRAPH.read_text(encoding="utf-8")))
+        node(graph, "LoadImage")["image"] = portrait
+        node(graph, "LoadAudio")["audio"] = speech
+        node(graph, "AsymTalkerMux")["filename_prefix"] = prefix
+        return graph
+
+    return make
