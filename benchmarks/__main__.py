@@ -1,0 +1,70 @@
+"""Measure every stage of a video: audio, reference, network, decode, continuity, colour, hand-over to disk.
+
+nano runs with its bundled weights; FlashHead Pro and Lite run with random weights of their geometry, on CUDA (on a
+CPU only with --large-on-cpu, in shorter chunks). Their VAEs and audio encoder are measured where COMFYUI_PATH names a
+ComfyUI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .report import as_json, as_table, machine
+from .stages import measure
+from .subjects import GEOMETRIES, load_subject
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--seconds", type=float, default=5.0, help="audio for the audio stage (default: %(default)s)")
+    parser.add_argument("--geometry", choices=(*GEOMETRIES, "all"), default="all")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each stage, the median counts (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--large-on-cpu", action="store_true", help="Pro and Lite on a CPU too: minutes, 7 GB of memory"
+    )
+    options = parser.parse_args(arguments)
+    if options.seconds <= 0 or options.repeats < 1:
+        parser.error("--seconds must be positive and --repeats at least 1")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this machine has none that PyTorch can use")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = parse_arguments(arguments)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    names = list(GEOMETRIES if options.geometry == "all" else (options.geometry,))
+    if device.type == "cpu" and not options.large_on_cpu:
+        skipped = [name for name in names if name != "nano"]
+        names = [name for name in names if name == "nano"]
+        if skipped:
+            print(f"{' and '.join(skipped)}: left out on a CPU (--large-on-cpu measures them)", file=sys.stderr)
+    result: dict[str, Any] = {"machine": machine(device), "geometries": []}
+    print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
+    for name in names:
+        subject = load_subject(name, device)
+        figures = as_json(subject, list(measure(subject, options.seconds, options.repeats)))
+        result["geometries"].append(figures)
+        print(f"\n{as_table(figures)}", flush=True)
+        del subject
+    if options.json is not None:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0 if names else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

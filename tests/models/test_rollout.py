@@ -1,0 +1,184 @@
+"""Chunks cover any length exactly, and a run that is taken up equals one that was not stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.audio import AudioFeatures, num_video_frames
+from models.config import ConfigError, SamplingConfig
+from models.dit import TalkingHeadDiT
+from models.flow import Denoise
+from models.reference import Reference, temporal_reference
+from models.rollout import (
+    Chunk,
+    ContinuityOptions,
+    ContinuityState,
+    continuity_frames,
+    initial_state,
+    plan,
+    rollout,
+    to_uint8,
+)
+from tests.models.tiny import noise, tiny_dit, tiny_vae
+
+FRAMES_PER_CHUNK = 9
+SAMPLING = SamplingConfig(steps=2, frames_per_chunk=FRAMES_PER_CHUNK)
+
+
+def assert_covers(num_frames: int, frames_per_chunk: int, overlap: int) -> None:
+    spans = plan(num_frames, frames_per_chunk, overlap)
+    done = 0
+    for index, span in enumerate(spans):
+        assert span.index == index
+        assert span.overlap == (overlap if index else 0)
+        assert span.start + span.overlap == done and span.start >= 0
+        assert 1 <= span.new_frames <= frames_per_chunk - span.overlap
+        assert span is spans[-1] or span.new_frames == frames_per_chunk - span.overlap
+        done += span.new_frames
+    assert done == num_frames
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.04, 1), (0.5, 13), (1, 25), (5, 125), (61.3, 1533)])
+@pytest.mark.parametrize("overlap", [5, 9])
+def test_plan_covers_lengths(seconds: float, frames: int, overlap: int) -> None:
+    assert num_video_frames(round(seconds * 16000), 16000) == frames
+    assert_covers(frames, 33, overlap)
+
+
+def test_plan_covers_every_length() -> None:
+    for frames_per_chunk in (2, 9, 33):
+        for overlap in {0, 1, 5, 9, 13, 32} & set(range(frames_per_chunk)):
+            for num_frames in (*range(1, 140), 1499, 15000):
+                assert_covers(num_frames, frames_per_chunk, overlap)
+
+
+def test_plan_refuses_the_impossible() -> None:
+    with pytest.raises(ConfigError, match="no frames to generate: 0"):
+        plan(0, 33, 5)
+    with pytest.raises(ConfigError, match="33 continuity frames leave nothing new in a chunk of 33"):
+        plan(10, 33, 33)
+
+
+def test_continuity_frames() -> None:
+    assert [continuity_frames(n, 4) for n in (1, 2, 3)] == [1, 5, 9]
+    assert continuity_frames(2, 8) == 9
+
+
+@pytest.mark.parametrize("wrong", [{"carry": "both"}, {"color_strength": 1.5}, {"latents": 0}, {"latents": 5}])
+def test_wrong_continuity_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="must be"):
+        ContinuityOptions(**wrong)
+
+
+def test_to_uint8() -> None:
+    pixels = torch.tensor([-1.5, -1.0, 0.0, 1.0, 1.5]).view(1, 1, 5, 1, 1).expand(1, 3, 5, 2, 4)
+    frames = to_uint8(pixels)
+    assert frames.shape == (5, 2, 4, 3) and frames.dtype == torch.uint8
+    assert frames[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+class Network:
+    """The tiny network as a rollout takes it; keeps the windows that it was given."""
+
+    def __init__(self, dit: TalkingHeadDiT) -> None:
+        self.dit = dit
+        self.windows: list[Tensor] = []
+
+    def __call__(self, windows: Tensor, reference: Tensor, guidance: float) -> Denoise:
+        self.windows.append(windows)
+        audio_kv = self.dit.audio_keys_values(self.dit.encode_audio(windows))
+        return lambda x, u: x - u * self.dit.velocity(x, 1000 * u[None], audio_kv, reference)
+
+
+def run(num_frames: int, seed: int = 5, **options: Any) -> list[tuple[Chunk, ContinuityState]]:
+    vae = tiny_vae()
+    portrait = noise(1, 3, 1, 32, 32, seed=1).tanh()
+    reference = Reference(temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK), portrait, FRAMES_PER_CHUNK)
+    audio = AudioFeatures(noise(num_frames, 1, 6, seed=2), num_frames / 25, "random")
+    network = options.pop("network", None) or Network(tiny_dit())
+    continuity = options.pop("continuity", ContinuityOptions())
+    sampling = options.pop("sampling", SAMPLING)
+    return list(rollout(network, vae, reference, audio, sampling, continuity, seed, **options))
+
+
+@pytest.mark.parametrize("num_frames", [1, 9, 10, 20])
+@pytest.mark.parametrize("latents", [1, 2])
+def test_every_frame_is_made_once(num_frames: int, latents: int) -> None:
+    network = Network(tiny_dit())
+    chunks = [chunk for chunk, _ in run(num_frames, network=network, continuity=ContinuityOptions(latents=latents))]
+    done = 0
+    for index, chunk in enumerate(chunks):
+        assert (chunk.index, chunk.first_frame) == (index, done)
+        assert chunk.frames.dtype == torch.uint8 and chunk.frames.shape[1:] == (32, 32, 3)
+        assert chunk.seconds.keys() == {"network", "decode", "colour", "continuity"}
+        done += len(chunk.frames)
+    assert done == num_frames
+    assert len(network.windows) == len(chunks), "the audio is prepared once per chunk"
+    assert all(windows.shape[1] == FRAMES_PER_CHUNK for windows in network.windows)
+
+
+@pytest.mark.parametrize("carry", ["pixels", "latents"])
+def test_a_resumed_run_equals_an_uninterrupted_one(carry: str) -> None:
+    continuity = ContinuityOptions(carry=carry)
+    whole = run(22, continuity=continuity)
+    assert len(whole) > 3
+    for stop in (1, 3):
+        state = whole[stop - 1][1]
+        assert state.chunk_index == stop
+        rest = run(22, continuity=continuity, state=state)
+        assert len(rest) == len(whole) - stop
+        for (found, found_state), (expected, expected_state) in zip(rest, whole[stop:], strict=True):
+            assert (found.index, found.first_frame) == (expected.index, expected.first_frame)
+            assert torch.equal(found.frames, expected.frames)
+            assert torch.equal(found_state.latents, expected_state.latents)
+
+
+def test_the_seed_decides() -> None:
+    first, again, other = (run(9, seed=seed)[0][0].frames for seed in (5, 5, 6))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("sampler", ["few_step", "euler"])
+def test_latents_carried_as_they_are(sampler: str) -> None:
+    sampling = dataclasses.replace(SAMPLING, sampler=sampler)
+    seen: list[Tensor] = []
+
+    def keep(chunk: int, step: int, x0: Tensor) -> None:
+        seen.append(x0)
+
+    states = [state for _, state in run(13, sampling=sampling, continuity=ContinuityOptions("latents"), on_step=keep)]
+    # The last step's x0 is the chunk; its tail opens the next one.
+    assert torch.equal(states[0].latents, seen[1][:, :, -2:])
+
+
+def test_the_last_chunk_of_a_finished_run_leaves_nothing() -> None:
+    state = run(13)[-1][1]
+    assert run(13, state=state) == []
+
+
+def test_chunk_0_continues_the_portrait() -> None:
+    reference = Reference(noise(1, 4, 3, 2, 2), noise(1, 3, 1, 32, 32), FRAMES_PER_CHUNK)
+    state = initial_state(reference)
+    assert state.chunk_index == 0 and torch.equal(state.latents, reference.latents[:, :, :1])
+
+
+def test_steps_are_reported_and_may_stop_the_run() -> None:
+    class Cancelled(Exception):
+        pass
+
+    seen: list[tuple[int, int]] = []
+
+    def on_step(chunk: int, step: int, x0: Tensor) -> None:
+        assert x0.shape == (1, 4, 3, 2, 2)
+        seen.append((chunk, step))
+        if (chunk, step) == (1, 0):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(20, on_step=on_step)
+    assert seen == [(0, 0), (0, 1), (1, 0)]
