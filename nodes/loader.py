@@ -62,9 +62,9 @@ class AsymTalkerLoader(io.ComfyNode):
 
     @classmethod
     @override
-    def validate_inputs(cls, model: str, vae: str, audio_encoder: str) -> bool | str:
+    def validate_inputs(cls, model: str | None) -> bool | str:
         """Says which file is missing before anything runs (instead of core's "value not in list")."""
-        return folders.missing_file(model, vae, audio_encoder) or True
+        return folders.missing_model(model) or True
 
     @classmethod
     @override

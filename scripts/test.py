@@ -16,8 +16,9 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts._environment import ROOT, EnvironmentFault, apt_install, bootstrap, say
 
-# {command: Debian package} of what some tests need; they skip with a reason where it is missing.
-DEBIAN_PACKAGES = {"chromium": "chromium"}
+# What some tests need; they skip with a reason where it is missing.
+DRAWING_PACKAGES = ["libegl1", "libgl1"]
+BROWSER_PACKAGES = ["chromium"]
 
 
 def main() -> int:
@@ -27,12 +28,14 @@ def main() -> int:
     except EnvironmentFault as error:
         say(f"Error: {error}")
         return 1
-    if (ROOT / "tests" / "browser").is_dir():
-        apt_install(DEBIAN_PACKAGES)
+    has_browser_tests = (ROOT / "tests" / "browser").is_dir()
+    apt_install(DRAWING_PACKAGES + (BROWSER_PACKAGES if has_browser_tests else []))
+    # Pyright finds ComfyUI's modules over PYTHONPATH, the others through the interpreter.
+    types = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
     checks = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
-        "types": ["basedpyright", "--level", "error"],
+        "types": types,
         "pytest": ["pytest", "-q", *sys.argv[1:]],
     }
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
@@ -40,7 +43,9 @@ def main() -> int:
     for name, command in checks.items():
         # pytest goes last, so that its closing line is the last one where all is well.
         say(f"== {name}")
-        if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment).returncode != 0:
+        extra = {"PYTHONPATH": str(comfyui)} if command is types else {}
+        done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env={**environment, **extra})
+        if done.returncode != 0:
             failed.append(name)
     if failed:
         say(f"Failed: {', '.join(failed)}")

@@ -129,15 +129,11 @@ def locate_audio_encoder(choice: str, located: Located) -> Path:
     return found
 
 
-def missing_file(model: str | None, vae: str | None, audio_encoder: str | None) -> str | None:
-    """What is wrong with the loader's choices, if anything; None stands for a choice that another node will make."""
+def missing_model(choice: str | None) -> str | None:
+    """What is wrong with the loader's model choice, if anything; None stands for one that another node will make."""
     try:
-        if model is not None:
-            locate_model(model)
-        if vae not in (None, DEFAULT):
-            _chosen(vae, "vae", VAE_KINDS)
-        if audio_encoder not in (None, DEFAULT):
-            _chosen(audio_encoder, "audio_encoder", AUDIO_KINDS)
+        if choice is not None:
+            locate_model(choice)
     except FileNotFoundError as error:
         return str(error)
     return None

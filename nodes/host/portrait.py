@@ -53,8 +53,8 @@ def checked_portrait(image: Tensor) -> tuple[Tensor, list[str]]:
     batch, height, width, channels = image.shape
     if batch > 1:
         raise ValueError(
-            f"image: {batch} portraits in a batch, but a video shows one. To make one video each, turn the batch into "
-            "a list (Image From Batch, or Rebatch Images with batch size 1): the graph then runs once per portrait"
+            f"image: {batch} portraits in a batch, but a video shows one. To make one video each, put "
+            "Rebatch Images (batch_size 1) before this node: the graph then runs once per portrait"
         )
     if min(height, width) < SMALLEST_PORTRAIT:
         raise ValueError(

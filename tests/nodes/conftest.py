@@ -58,7 +58,7 @@ def pack(comfy: Import) -> Import:
 @pytest.fixture
 def folders(comfy: Import, pack: Import, tmp_path: Path) -> Iterator[Path]:
     """ComfyUI's folders in a temporary directory: models/..., output, user."""
-    paths = comfy("folder_paths")
+    paths: Any = comfy("folder_paths")
     kept = dict(paths.folder_names_and_paths), paths.models_dir
     kept_output, kept_user = paths.get_output_directory(), paths.get_user_directory()
     paths.models_dir = str(tmp_path / "models")

@@ -153,11 +153,12 @@ def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path)
     host = pack("nodes.host.folders")
     published = host.PUBLISHED_CHOICES[0]
     assert host.model_choices()[:3] == [host.NANO, *host.PUBLISHED_CHOICES]
-    message = host.missing_file(published, "default", "default")
+    message = host.missing_model(published)
     assert "Model_Pro/diffusion_pytorch_model.safetensors" in message
     assert str(folders / "models" / "asymtalker") in message
     assert not (folders / "models" / "asymtalker").exists()
-    assert "vae: gone.safetensors is not in" in host.missing_file(None, "gone.safetensors", None)
+    with pytest.raises(FileNotFoundError, match=r"vae: gone.safetensors is not in .*models/vae"):
+        host.locate_vae("gone.safetensors", host.Located(folders / "dit.safetensors", None), 16)
 
 
 def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, folders: Path) -> None:

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts._environment import PACK_REQUIREMENTS, ROOT, TEST_REQUIREMENTS, requirement_lines
+from scripts._environment import (
+    PACK_REQUIREMENTS,
+    ROOT,
+    TEST_REQUIREMENTS,
+    TRAINING_REQUIREMENTS,
+    requirement_lines,
+)
 from scripts._server import ComfyServer, ServerFault
 from tests.server.media import probe, speech_like, write_portrait, write_wav
 
 pytestmark = pytest.mark.server
 
-LIMIT_S = 300
+LIMIT_S = 600
 
 
-def talk_command(folder: Path, comfyui: Path, seconds: float, *options: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def talking(folder: Path, comfyui: Path, seconds: float, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Start scripts/talk.py on a portrait and speech made in `folder`, with `folder` for temporary files."""
     portrait = write_portrait(folder / "portrait.png", 300, 200)
     audio = write_wav(folder / "speech.wav", speech_like(seconds, 22050, 1), 22050)
     command = [sys.executable, str(ROOT / "scripts" / "talk.py"), "--portrait", str(portrait), "--audio", str(audio)]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*command, "--output", str(folder / "out.mp4"), *options],
         env={**os.environ, "COMFYUI_PATH": str(comfyui), "TMPDIR": str(folder)},
         cwd=folder,
@@ -34,6 +43,12 @@ def talk_command(folder: Path, comfyui: Path, seconds: float, *options: str) -> 
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        # Lets it stop its server, where the test has failed before its end.
+        process.terminate()
+        process.wait()
 
 
 def server_folders(folder: Path) -> list[Path]:
@@ -42,25 +57,26 @@ def server_folders(folder: Path) -> list[Path]:
 
 
 def test_talk_makes_a_video_and_cleans_up(comfyui: Path, tmp_path: Path) -> None:
-    process = talk_command(tmp_path, comfyui, 0.3, "--seed", "3", "--set", "AsymTalkerContinuity.color_strength=0.5")
-    out, progress = process.communicate(timeout=LIMIT_S)
+    options = ("--seed", "3", "--set", "AsymTalkerContinuity.color_strength=0.5")
+    with talking(tmp_path, comfyui, 0.3, *options) as process:
+        out, progress = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, progress
     assert out.splitlines() == [str(tmp_path / "out.mp4")]
-    assert re.search(r"chunk|sampling.*8/8 frames, [\d.]+ frames/s, 0 s left", progress)
+    assert re.search(r"(chunk|sampling).*8/8 frames, [\d.]+ frames/s, 0 s left", progress)
     assert len(probe(tmp_path / "out.mp4").frames) == 8
     assert server_folders(tmp_path) == [] and not (tmp_path / "out.mp4.partial").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_stops_the_server(comfyui: Path, tmp_path: Path) -> None:
-    process = talk_command(tmp_path, comfyui, 60.0)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "AsymTalkerLoader" in line:
-            break
-    (folder,) = server_folders(tmp_path)
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    with talking(tmp_path, comfyui, 60.0) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "AsymTalkerLoader" in line:
+                break
+        (folder,) = server_folders(tmp_path)
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130 and rest.splitlines()[-1] == "Stopped."
     assert server_folders(tmp_path) == [] and not (tmp_path / "out.mp4").exists()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
@@ -68,8 +84,8 @@ def test_ctrl_c_stops_the_server(comfyui: Path, tmp_path: Path) -> None:
 
 
 def test_talk_says_what_is_wrong_in_one_line(comfyui: Path, tmp_path: Path) -> None:
-    process = talk_command(tmp_path, comfyui, 0.3, "--set", "AsymTalkerSampler.stepz=3")
-    _, errors = process.communicate(timeout=LIMIT_S)
+    with talking(tmp_path, comfyui, 0.3, "--set", "AsymTalkerSampler.stepz=3") as process:
+        _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1
     assert errors.startswith("Error: AsymTalkerSampler has no input stepz; it has [") and len(errors.splitlines()) == 1
 
@@ -118,4 +134,7 @@ def test_requirement_files_agree_with_the_project() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["dependencies"] == requirement_lines(PACK_REQUIREMENTS)
-    assert project["optional-dependencies"]["test"] == requirement_lines(TEST_REQUIREMENTS)
+    assert project["optional-dependencies"] == {
+        "test": requirement_lines(TEST_REQUIREMENTS),
+        "training": requirement_lines(TRAINING_REQUIREMENTS),
+    }
