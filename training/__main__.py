@@ -45,6 +45,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     evaluate(args.network, args.vae, args.clips, args.out, args.count, args.seed, args.steps)
 
 
+def _bundle(args: argparse.Namespace) -> None:
+    from .bundle import bundle
+
+    bundle(args.network, args.vae, args.out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -76,6 +82,11 @@ def main() -> None:
     measure.add_argument("--seed", type=int, default=0)
     measure.add_argument("--steps", type=int, default=0, help="denoising steps; 0 takes the checkpoint's own")
     measure.set_defaults(run=_evaluate)
+    ship = commands.add_parser("bundle", help="put a trained pair into the pack, in float16")
+    ship.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
+    ship.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    ship.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "models" / "nano")
+    ship.set_defaults(run=_bundle)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args.run(args)

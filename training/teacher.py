@@ -78,6 +78,7 @@ class TeacherTraining:
             text_dim=8,
             vae_stride=(t, h, w),
             patch_size=(pt, ph, pw),
+            prediction="reference_residual",
             audio=AudioConfig(
                 blocks=1, channels=MEL_CHANNELS, intermediate_dim=self.audio_hidden, context_tokens=self.audio_tokens
             ),
@@ -121,14 +122,18 @@ def given_frames(batch: Batch) -> Tensor:
 
 
 def flow_loss(network: nn.Module, tokens: Tensor, batch: Batch, config: TeacherTraining, generator: torch.Generator) -> Tensor:
-    """Conditional flow matching (arXiv 2210.02747) with clean continuity frames laid over the noisy latents."""
+    """Conditional flow matching (arXiv 2210.02747) with clean continuity frames laid over the noisy latents.
+
+    The error of the flow is weighted by min(u, 1/2)^2 * 4, so that levels near the data, where the flow follows from x0
+    by a division by u, do not outweigh the noisy ones that few-step sampling lives on.
+    """
     eps, u = draw_noise(batch, config, generator)
     level = u[:, None, None, None, None]
     given = given_frames(batch)
     x = torch.lerp(torch.lerp(batch.latents, eps, level), batch.latents, given)
     flow = network(x, 1000 * u, tokens, batch.reference)
     weight = (1 - given) * (1 + config.mouth_weight * batch.mask)
-    error = (flow - (eps - batch.latents)).square()
+    error = (flow - (eps - batch.latents)).square() * 4 * level.clamp_max(0.5).square()
     return (error * weight).sum() / (weight.sum() * batch.latents.shape[1])
 
 
