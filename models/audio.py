@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,17 @@ MEL_HOPS_PER_FRAME = SAMPLES_PER_FRAME // MEL_HOP
 MEL_CHANNELS = MEL_BANDS * MEL_HOPS_PER_FRAME
 # Mean and spread of natural log mel energies of speech that is normalised to unit variance.
 MEL_LOG_MEAN, MEL_LOG_STD = -2.0, 4.0
+# Spectra are computed for a minute at a time: 12 MB of them, whatever the length.
+MEL_BLOCK_FRAMES = 60 * FPS
+
+# wav2vec2 listens to a minute at a time, of which 5 s on either side are context for the 50 s in the middle. With
+# random weights that changed the features of 90 s of speech by 0.9 % of their spread, 30 s windows by 2.0 %; those of
+# 100 s whose loudness changed sixfold by 8 % and 30 %. `python -m benchmarks.audio_windows` measures it.
+WAV2VEC2_WINDOW_FRAMES = 60 * FPS
+WAV2VEC2_CONTEXT_FRAMES = 5 * FPS
+
+OnWindow = Callable[[int, int], None]
+"""(windows done, windows in all) after each window; may raise to stop."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +74,32 @@ def to_mono_16k(waveform: Tensor, sample_rate: int) -> Tensor:
     return AF.resample(mono, sample_rate, SAMPLE_RATE)
 
 
+def _mean_and_scale(waveform: Tensor) -> tuple[Tensor, Tensor]:
+    variance, mean = torch.var_mean(waveform, correction=0)
+    return mean, torch.sqrt(variance + 1e-7)
+
+
 def normalise(waveform: Tensor) -> Tensor:
     """Zero mean and unit variance over the whole span, as wav2vec2's feature extractor does."""
-    variance, mean = torch.var_mean(waveform, correction=0)
-    return (waveform - mean) / torch.sqrt(variance + 1e-7)
+    mean, scale = _mean_and_scale(waveform)
+    return (waveform - mean) / scale
 
 
-def _fit(waveform: Tensor, num_frames: int) -> Tensor:
-    """Cut or zero-pad to a whole number of video frames, so that frame i is samples [640 i, 640 (i + 1))."""
-    return torch.nn.functional.pad(waveform, (0, num_frames * SAMPLES_PER_FRAME - waveform.shape[-1]))
+class _Speech:
+    """``normalise(waveform)`` [M] cut or zero-padded to whole video frames, frame i being samples [640 i, 640 (i + 1)).
+
+    Any part of it can be had without the whole being made.
+    """
+
+    def __init__(self, waveform: Tensor, num_frames: int) -> None:
+        self._mean, self._scale = _mean_and_scale(waveform)
+        self._waveform = waveform[: num_frames * SAMPLES_PER_FRAME]
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """Samples [start, stop); those before the beginning and after the end are zero."""
+        first = max(start, 0)
+        inner = (self._waveform[first : max(stop, 0)] - self._mean) / self._scale
+        return torch.nn.functional.pad(inner, (first - start, stop - first - inner.shape[0]))
 
 
 @lru_cache(maxsize=1)
@@ -78,31 +107,103 @@ def _mel_filters() -> Tensor:
     return AF.melscale_fbanks(MEL_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, MEL_BANDS, SAMPLE_RATE)
 
 
-def log_mel_features(waveform: Tensor, num_frames: int) -> Tensor:
-    """nano's audio encoder: [M] at 16 kHz -> [num_frames, 1, 320] log-mel energies, about zero mean and unit spread."""
-    samples = _fit(normalise(waveform), num_frames)
+def log_mel_features(waveform: Tensor, num_frames: int, *, block_frames: int = MEL_BLOCK_FRAMES) -> Tensor:
+    """nano's audio encoder: [M] at 16 kHz -> [num_frames, 1, 320] log-mel energies, about zero mean and unit spread.
+
+    Spectra are local: computing ``block_frames`` at a time bounds the memory and changes no bit.
+    """
+    speech = _Speech(waveform, num_frames)
+    filters = _mel_filters().to(waveform.device)
+    window = torch.hann_window(MEL_WINDOW, device=waveform.device)
     # Each hop's analysis window is centred on the hop's own 10 ms.
-    margin = (MEL_FFT - MEL_HOP) // 2
-    samples = torch.nn.functional.pad(samples, (margin, MEL_FFT - MEL_HOP - margin))
-    window = torch.hann_window(MEL_WINDOW, device=samples.device)
-    spectrum = torch.stft(samples, MEL_FFT, MEL_HOP, MEL_WINDOW, window, center=False, return_complex=True)
-    energy = spectrum.abs().square().T @ _mel_filters().to(samples.device)
-    log_mel = (torch.log(energy + 1e-4) - MEL_LOG_MEAN) / MEL_LOG_STD
-    return log_mel.reshape(num_frames, 1, MEL_CHANNELS)
+    before = (MEL_FFT - MEL_HOP) // 2
+    after = MEL_FFT - MEL_HOP - before
+    features = waveform.new_empty((num_frames, 1, MEL_CHANNELS))
+    for start in range(0, num_frames, block_frames):
+        stop = min(start + block_frames, num_frames)
+        samples = speech.part(start * SAMPLES_PER_FRAME - before, stop * SAMPLES_PER_FRAME + after)
+        spectrum = torch.stft(samples, MEL_FFT, MEL_HOP, MEL_WINDOW, window, center=False, return_complex=True)
+        energy = spectrum.abs().square().T @ filters
+        log_mel = (torch.log(energy + 1e-4) - MEL_LOG_MEAN) / MEL_LOG_STD
+        features[start:stop] = log_mel.reshape(stop - start, 1, MEL_CHANNELS)
+    return features
 
 
-def wav2vec2_features(model: Any, waveform: Tensor, num_frames: int) -> Tensor:
-    """The published models' audio encoder: [M] at 16 kHz -> [num_frames, layers, width].
+@dataclass(frozen=True)
+class FeatureWindow:
+    """Video frames [start, stop) are listened to, of which [keep_start, keep_stop) are kept."""
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+
+def feature_windows(num_frames: int, window_frames: int, context_frames: int) -> list[FeatureWindow]:
+    """Windows that keep each of ``num_frames`` frames once, with ``context_frames`` on either side but at the ends.
+
+    All are ``window_frames`` long (the last one begins earlier instead of being shorter); a shorter clip is one window.
+
+    Raises:
+        ValueError: the context leaves nothing of a window.
+    """
+    if num_frames <= window_frames:
+        return [FeatureWindow(0, num_frames, 0, num_frames)]
+    if window_frames <= 2 * context_frames:
+        raise ValueError(f"a window of {window_frames} frames keeps none beside 2 x {context_frames} of context")
+    windows: list[FeatureWindow] = []
+    kept = 0
+    while kept < num_frames:
+        start = min(max(kept - context_frames, 0), num_frames - window_frames)
+        stop = start + window_frames
+        keep_stop = num_frames if stop == num_frames else stop - context_frames
+        windows.append(FeatureWindow(start, stop, kept, keep_stop))
+        kept = keep_stop
+    return windows
+
+
+def wav2vec2_features(
+    model: Any,
+    waveform: Tensor,
+    num_frames: int,
+    *,
+    device: torch.device | None = None,
+    window_frames: int = WAV2VEC2_WINDOW_FRAMES,
+    context_frames: int = WAV2VEC2_CONTEXT_FRAMES,
+    on_window: OnWindow | None = None,
+) -> Tensor:
+    """The published models' audio encoder: [M] at 16 kHz -> [num_frames, layers, width] on ``waveform``'s device.
 
     Convolutional features are interpolated to one vector per video frame before the transformer; the outputs of its
-    layers are the features (SoulX-FlashHead, arXiv 2602.07449).
+    layers are the features (SoulX-FlashHead, arXiv 2602.07449). Audio longer than ``window_frames`` is listened to in
+    overlapping windows, so that memory and the time per second stay bounded; its loudness is normalised as a whole.
+    wav2vec2 attends to all that it hears at once, so features of windows are close to those of one pass, not equal.
 
     Args:
         model: wav2vec 2.0 with ``feature_extractor`` ([B, M] -> [B, n, 512]), ``feature_projection`` and ``encoder``
             ([B, n, width] -> (last, (embedding, layer 1, ..., layer 12))), as ComfyUI's ``Wav2Vec2Model``.
+        device: where ``model`` is; None: where ``waveform`` is.
+        on_window: progress, see ``OnWindow``.
     """
-    samples = _fit(normalise(waveform), num_frames)
+    speech = _Speech(waveform, num_frames)
+    windows = feature_windows(num_frames, window_frames, context_frames)
+    features = waveform.new_empty(0)
+    for done, window in enumerate(windows, start=1):
+        samples = speech.part(window.start * SAMPLES_PER_FRAME, window.stop * SAMPLES_PER_FRAME)
+        part = _wav2vec2_window(model, samples.to(device or waveform.device), window.stop - window.start)
+        if window.start == 0:
+            # Only now the encoder's layers and width are known.
+            features = part.new_empty((num_frames, *part.shape[1:]), device=waveform.device)
+        kept = part[window.keep_start - window.start : window.keep_stop - window.start]
+        features[window.keep_start : window.keep_stop] = kept.to(features.device)
+        if on_window is not None:
+            on_window(done, len(windows))
+    return features
+
+
+def _wav2vec2_window(model: Any, samples: Tensor, num_frames: int) -> Tensor:
     features = model.feature_extractor(samples[None]).transpose(1, 2)
+    # n = 2 num_frames - 1 vectors come out, so this takes every other one, and windows fall on the one pass' grid.
     features = torch.nn.functional.interpolate(features, size=num_frames, mode="linear", align_corners=True)
     _, layers = model.encoder(model.feature_projection(features.transpose(1, 2)))
     return torch.stack(layers[1:], dim=2)[0]
@@ -111,7 +212,7 @@ def wav2vec2_features(model: Any, waveform: Tensor, num_frames: int) -> Tensor:
 def audio_windows(features: Tensor, start: int, frames: int) -> Tensor:
     """Windows of the 5 feature frames around each of ``frames`` video frames from ``start`` on.
 
-    ``features`` [F, blocks, channels] -> [1, frames, 5, blocks, channels]; beyond the ends the first or last row repeats.
+    ``features`` [F, blocks, channels] -> [1, frames, 5, blocks, channels]; beyond the ends the outermost row repeats.
     """
     reach = AUDIO_WINDOW // 2
     centre = torch.arange(start, start + frames, device=features.device)

@@ -22,8 +22,6 @@ class CheckpointError(ValueError):
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors (CPU, memory-mapped where possible) and metadata of a .safetensors or PyTorch file.
 
-    A published folder's ``config.json`` beside the file serves as the ``config`` metadata where the file has none.
-
     Raises:
         CheckpointError: missing, truncated, or a pickle that holds more than tensors.
     """
@@ -31,10 +29,20 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
     if path.suffix.lower() in PICKLE_SUFFIXES:
-        tensors, metadata = _read_pickle(path), {}
-    else:
-        tensors, metadata = _read_safetensors(path)
-    beside = path.with_name("config.json")
+        return _read_pickle(path), {}
+    return _read_safetensors(path)
+
+
+def read_published(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """``read_checkpoint`` for a network that may lie in a published folder.
+
+    The folder's ``config.json`` serves as the ``config`` metadata where the file has none.
+
+    Raises:
+        CheckpointError: as ``read_checkpoint``.
+    """
+    tensors, metadata = read_checkpoint(path)
+    beside = Path(path).with_name("config.json")
     if "config" not in metadata and beside.is_file():
         metadata = {**metadata, "config": beside.read_text("utf-8")}
     return tensors, metadata
@@ -70,7 +78,9 @@ def write_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], metadata: 
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, dict(metadata))
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, dict(metadata)
+        )
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)

@@ -19,6 +19,7 @@ FAMILY_VAE_STRIDES = {16: (4, 8, 8), 128: (8, 32, 32)}
 
 AUDIO_WINDOW = 5
 SAMPLERS = ("few_step", "euler")
+PREDICTIONS = ("flow", "reference_residual")
 
 StateDict = Mapping[str, torch.Tensor]
 Metadata = Mapping[str, str]
@@ -57,6 +58,10 @@ class DiTConfig:
 
     ``in_dim`` is noisy plus reference latent channels (2 x ``out_dim``), ``vae_stride`` and ``patch_size`` are (t, h, w).
     ``has_audio_emb`` says whether the checkpoint carries the family's unused ``audio_emb`` tensors.
+
+    ``prediction`` says what the head's output means: the ``flow`` itself (the published family), or
+    ``reference_residual``, x0 minus the reference. A network that is no wider than its patches hold values cannot pass
+    their noise through to a flow (arXiv 2511.13720 makes the case for predicting x0); nano is one.
     """
 
     dim: int
@@ -72,6 +77,7 @@ class DiTConfig:
     patch_size: tuple[int, int, int] = (1, 2, 2)
     audio: AudioConfig = field(default_factory=AudioConfig)
     has_audio_emb: bool = False
+    prediction: str = "flow"
 
     def __post_init__(self) -> None:
         for name in ("dim", "ffn_dim", "num_heads", "num_layers", "in_dim", "out_dim", "freq_dim", "text_dim"):
@@ -88,6 +94,8 @@ class DiTConfig:
             )
         if self.in_dim != 2 * self.out_dim:
             raise ConfigError(f"in_dim must be 2 x out_dim (noisy + reference), got {self.in_dim} and {self.out_dim}")
+        if self.prediction not in PREDICTIONS:
+            raise ConfigError(f"prediction must be one of {PREDICTIONS}, got {self.prediction!r}")
         if self.freq_dim % 2:
             raise ConfigError(f"freq_dim must be even, got {self.freq_dim}")
         if self.dim % self.num_heads:
@@ -184,6 +192,7 @@ def _from_shapes(shapes: dict[str, tuple[int, ...]], declared: dict[str, Any]) -
         eps=declared.get("eps", 1e-6),
         audio=_audio(shapes, dim, vae_stride[0], declared.get("audio", {})),
         has_audio_emb="audio_emb.proj.0.weight" in shapes,
+        prediction=declared.get("prediction", "flow"),
     )
 
 

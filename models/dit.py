@@ -21,6 +21,9 @@ from .layers import (
     timestep_embedding,
 )
 
+# Below this noise level a flow is no longer derived from x0 by a division.
+MIN_NOISE = 0.02
+
 
 class TalkingHeadDiT(nn.Module):
     """Predicts the flow of a chunk's latents from noise level, reference latents and audio.
@@ -79,7 +82,11 @@ class TalkingHeadDiT(nn.Module):
         tables = rotary_tables(tuple(grid), self.config.head_dim, x.device)
         for block, kv in zip(self.blocks, audio_kv, strict=True):
             tokens = block(tokens, modulation, kv, tables, grid[0])
-        return self._unpatchify(self.head(tokens, time), grid)
+        out = self._unpatchify(self.head(tokens, time), grid)
+        if self.config.prediction == "flow":
+            return out
+        u = (timestep / 1000).clamp_min(MIN_NOISE).to(x.dtype)[:, None, None, None, None]
+        return (x - reference - out) / u
 
     def forward(self, x: Tensor, timestep: Tensor, audio_tokens: Tensor, reference: Tensor) -> Tensor:
         """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B], given ``encode_audio``'s tokens and the reference latents."""
@@ -92,7 +99,7 @@ class TalkingHeadDiT(nn.Module):
         return rearrange(tokens, pattern, t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)
 
     def initialise(self) -> None:
-        """Initial weights for training: Xavier projections, zero output head, modulation that starts near identity."""
+        """Initial weights for training: Xavier projections, modulation near identity, no audio and zero output at first."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -102,4 +109,5 @@ class TalkingHeadDiT(nn.Module):
         for name, parameter in self.named_parameters():
             if name.endswith("modulation"):
                 nn.init.normal_(parameter, std=self.config.dim**-0.5)
-        nn.init.zeros_(self.head.head.weight)
+        for projection in (self.head.head, *(block.cross_attn.o for block in self.blocks)):
+            nn.init.zeros_(projection.weight)

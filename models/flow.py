@@ -7,6 +7,7 @@ v = eps - x0, so that x0 = x_u - u * v.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -50,16 +51,16 @@ def sample_chunk(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: 
     """
     draws = iter(noise)
     x = next(draws)
-    for u, u_next in zip(schedule[:-1], schedule[1:], strict=True):
+    for u, u_next in itertools.pairwise(schedule):
         x0 = denoise(lay_over(x, continuity), u)
         x = x0 if u_next == 0 else torch.lerp(x0, next(draws), u_next.item())
     return lay_over(x, continuity)
 
 
 def sample_chunk_euler(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: Iterable[Tensor]) -> Tensor:
-    """Euler integration of the flow, for undistilled checkpoints; arguments as in ``sample_chunk`` (one draw is used)."""
+    """Euler integration of the flow, for undistilled checkpoints; arguments as in ``sample_chunk`` (one draw)."""
     x = next(iter(noise))
-    for u, u_next in zip(schedule[:-1], schedule[1:], strict=True):
+    for u, u_next in itertools.pairwise(schedule):
         x = lay_over(x, continuity)
         # x + (u' - u) * v with v = (x - x0) / u, written as the interpolation that it is.
         x = torch.lerp(denoise(x, u), x, (u_next / u).item())
@@ -73,9 +74,13 @@ SAMPLERS: dict[str, tuple[Sampler, Callable[[int, float], Tensor]]] = {
 """Sampler name (see ``SamplingConfig``) -> (sampler, its schedule)."""
 
 
-def chunk_noise(seed: int, chunk_index: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
-    """Endless float32 CPU draws that depend on (seed, chunk_index) alone, whatever ran before and wherever it runs."""
-    digest = hashlib.sha256(f"{seed}:{chunk_index}".encode()).digest()
+def chunk_noise(seed: int, chunk_index: int, shape: tuple[int, ...], attempt: int = 0) -> Iterator[Tensor]:
+    """Endless float32 CPU draws that depend on (seed, chunk_index) alone, whatever ran before and wherever it runs.
+
+    A chunk that is generated anew draws by a seed derived from these and the ``attempt``.
+    """
+    name = f"{seed}:{chunk_index}" if attempt == 0 else f"{seed}:{chunk_index}:{attempt}"
+    digest = hashlib.sha256(name.encode()).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little", signed=True))
     while True:
         yield torch.randn(shape, generator=generator)

@@ -1,4 +1,4 @@
-"""Layers of the talking-head DiT. ``operations`` supplies Linear, Conv3d, LayerNorm and RMSNorm (torch.nn or comfy.ops)."""
+"""Layers of the talking-head DiT; ``operations`` (torch.nn or comfy.ops) supplies Linear, Conv3d and the norms."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
-@lru_cache(maxsize=16)
 def rotary_tables(grid: tuple[int, int, int], head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines of 3D rotary embedding (RoFormer, arXiv 2104.09864) for tokens in (t, h, w) order.
 
     ``head_dim`` is split into time d - 2*(d//3), height d//3 and width d//3; positions count from 0 on each axis.
     Returns two float32 tensors [t*h*w, 1, head_dim // 2], one value for each interleaved pair.
     """
+    # torch.compile cannot trace a cached function, but takes what it computes into its graph.
+    compute = _rotary_tables if torch.compiler.is_compiling() else _cached_rotary_tables
+    return compute(grid, head_dim, device)
+
+
+def _rotary_tables(grid: tuple[int, int, int], head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     third = head_dim // 3
     angles = []
     for axis, (length, width) in enumerate(zip(grid, (head_dim - 2 * third, third, third), strict=True)):
@@ -42,6 +47,9 @@ def rotary_tables(grid: tuple[int, int, int], head_dim: int, device: torch.devic
         angles.append(angle.view(shape).expand(*grid, width // 2))
     angle = torch.cat(angles, dim=-1).flatten(0, 2)[:, None]
     return angle.cos().float(), angle.sin().float()
+
+
+_cached_rotary_tables = lru_cache(maxsize=16)(_rotary_tables)
 
 
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:

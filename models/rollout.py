@@ -6,6 +6,7 @@ so that consecutive chunks share those tail frames and motion goes on across the
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from torch import Tensor
 from .audio import AudioFeatures, audio_windows
 from .color import match_color
 from .config import ConfigError, SamplingConfig
+from .drift import NOT_FINITE, chunk_statistics, collapse, color_distance, seam
 from .flow import SAMPLERS, Denoise, chunk_noise
 from .reference import Reference
+
+logger = logging.getLogger(__name__)
 
 CARRIES = ("pixels", "latents")
 
@@ -27,6 +31,10 @@ Network = Callable[[Tensor, Tensor, float], Denoise]
 
 OnStep = Callable[[int, int, Tensor], None]
 """(chunk index, step index, x0 [1, C, T, h, w]) after every denoising step; may raise to stop."""
+
+
+class RolloutError(RuntimeError):
+    """A chunk could not be generated; the message says which one and why."""
 
 
 class VideoCodec(Protocol):
@@ -61,7 +69,7 @@ class ContinuityOptions:
 
 @dataclass(frozen=True)
 class ContinuityState:
-    """All that chunk ``chunk_index`` needs of the past: ``latents`` [1, C, n, h, w] laid over its first latent frames."""
+    """All that chunk ``chunk_index`` needs of the past: ``latents`` [1, C, n, h, w] for its first latent frames."""
 
     chunk_index: int
     latents: Tensor
@@ -71,7 +79,9 @@ class ContinuityState:
 class Chunk:
     """New frames of one chunk: ``frames`` uint8 [n, H, W, 3] on the CPU, the first of them frame ``first_frame``.
 
-    ``seconds`` holds wall time per stage, ``stats`` figures on drift and motion.
+    ``seconds`` holds wall time per stage. ``stats`` holds figures (see ``drift``): ``reference_distance``,
+    ``color_distance`` (what the correction had to move), ``sharpness``, ``motion``, ``seam`` where this run made the
+    chunk before too, and ``regenerated`` = 1 if the first attempt collapsed (``collapsed`` = 1 if the second did too).
     """
 
     index: int
@@ -137,31 +147,74 @@ def rollout(
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
+
+    Raises:
+        RolloutError: a chunk is not finite, whatever the seed.
     """
     stride_t = (reference.frames_per_chunk - 1) // (reference.latents.shape[2] - 1)
     overlap = continuity_frames(continuity.latents, stride_t)
     state = state or initial_state(reference)
+    last_frame: Tensor | None = None
     for span in plan(audio.num_frames, reference.frames_per_chunk, overlap)[state.chunk_index :]:
         clock = StageClock()
         windows = audio_windows(audio.features, span.start, reference.frames_per_chunk)
         denoise = network(windows, reference.latents, sampling.guidance)
-        latents = sample(denoise, reference, sampling, state, seed, on_step)
-        clock.stage("network")
-        pixels = codec.decode(latents)
-        clock.stage("decode")
+        latents, pixels, stats = _generate(denoise, codec, reference, sampling, state, seed, on_step, clock)
+        stats["color_distance"] = color_distance(pixels, reference.portrait)
+        clock.stage("statistics")
         pixels = match_color(pixels, reference.portrait, continuity.color_strength)
         clock.stage("colour")
         state = ContinuityState(span.index + 1, _carry(codec, pixels, latents, continuity, overlap))
         clock.stage("continuity")
-        new = pixels[:, :, span.overlap : span.overlap + span.new_frames]
-        chunk = Chunk(
-            index=span.index,
-            first_frame=span.start + span.overlap,
-            frames=to_uint8(new),
-            seconds=clock.seconds,
-            stats=_statistics(latents, pixels, reference),
+        frames = to_uint8(pixels[:, :, span.overlap : span.overlap + span.new_frames])
+        clock.stage("colour")
+        stats.update(chunk_statistics(latents, pixels, reference))
+        if last_frame is not None:
+            stats["seam"] = seam(last_frame, frames[0], stats["motion"])
+        last_frame = frames[-1].clone()
+        clock.stage("statistics")
+        yield Chunk(span.index, span.start + span.overlap, frames, clock.seconds, stats), state
+
+
+def _generate(
+    denoise: Denoise,
+    codec: VideoCodec,
+    reference: Reference,
+    sampling: SamplingConfig,
+    state: ContinuityState,
+    seed: int,
+    on_step: OnStep | None,
+    clock: StageClock,
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """A chunk's latents, its pixels as decoded, and whether it took a second attempt, with a seed of its own.
+
+    Raises:
+        RolloutError: both attempts gave values that are not finite, on which no chunk could be built.
+    """
+
+    def attempt(number: int) -> tuple[Tensor, Tensor, str | None]:
+        latents = sample(denoise, reference, sampling, state, seed, on_step, number)
+        clock.stage("network")
+        pixels = codec.decode(latents)
+        clock.stage("decode")
+        problem = collapse(latents, pixels, reference)
+        clock.stage("statistics")
+        return latents, pixels, problem
+
+    latents, pixels, problem = attempt(0)
+    if problem is None:
+        return latents, pixels, {}
+    logger.warning("chunk %d is generated anew: %s", state.chunk_index, problem)
+    latents, pixels, problem = attempt(1)
+    if problem is None:
+        return latents, pixels, {"regenerated": 1.0}
+    if problem == NOT_FINITE:
+        raise RolloutError(
+            f"chunk {state.chunk_index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
+            "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
         )
-        yield chunk, state
+    logger.warning("chunk %d stays as it is, the second attempt is no better: %s", state.chunk_index, problem)
+    return latents, pixels, {"regenerated": 1.0, "collapsed": 1.0}
 
 
 def sample(
@@ -171,8 +224,9 @@ def sample(
     state: ContinuityState,
     seed: int,
     on_step: OnStep | None,
+    attempt: int = 0,
 ) -> Tensor:
-    """Latents [1, C, T, h, w] of the chunk that ``state`` opens."""
+    """Latents [1, C, T, h, w] of the chunk that ``state`` opens; another ``attempt`` draws other noise."""
     sampler, schedule = SAMPLERS[sampling.sampler]
     steps = iter(range(sampling.steps))
 
@@ -183,13 +237,11 @@ def sample(
         return x0
 
     like = reference.latents
-    noise = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape)))
+    noise = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt))
     return sampler(observed, schedule(sampling.steps, sampling.shift), state.latents.to(like), noise)
 
 
-def _carry(
-    codec: VideoCodec, pixels: Tensor, latents: Tensor, options: ContinuityOptions, num_frames: int
-) -> Tensor:
+def _carry(codec: VideoCodec, pixels: Tensor, latents: Tensor, options: ContinuityOptions, num_frames: int) -> Tensor:
     if options.carry == "latents":
         return latents[:, :, -options.latents :].clone()
     return codec.encode(pixels[:, :, -num_frames:])
@@ -201,14 +253,6 @@ def to_uint8(pixels: Tensor) -> Tensor:
     return scaled.permute(1, 2, 3, 0).contiguous().cpu()
 
 
-def _statistics(latents: Tensor, pixels: Tensor, reference: Reference) -> dict[str, float]:
-    """Drift (distance of the chunk's mean latent to the reference's, relative) and motion (mean frame difference, 0..1)."""
-    like = reference.latents
-    drift = (latents.mean(dim=2) - like.mean(dim=2)).square().mean().sqrt() / like.square().mean().sqrt()
-    motion = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().mean() / 2
-    return {"reference_distance": round(drift.item(), 4), "motion": round(motion.item(), 5)}
-
-
 class StageClock:
     """Wall time per stage of one chunk."""
 
@@ -217,7 +261,7 @@ class StageClock:
         self._last = time.perf_counter()
 
     def stage(self, name: str) -> None:
-        """The time since the last call (or the start) belongs to ``name``."""
+        """The time since the last call (or the start) belongs to ``name``, beside what it had."""
         now = time.perf_counter()
-        self.seconds[name] = round(now - self._last, 4)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._last, 4)
         self._last = now

@@ -71,6 +71,9 @@ class ComfyServer:
         self, comfyui: Path, workdir: Path, *, cpu: bool, only_this_pack: bool = True, port: int | None = None
     ) -> None:
         self.comfyui = comfyui
+        installed = installed_name(comfyui)
+        self.is_installed = installed is not None
+        self.pack_name = installed or PACK_NAME
         self.workdir = workdir
         self.cpu = cpu
         self.only_this_pack = only_this_pack
@@ -89,17 +92,15 @@ class ComfyServer:
             command += [f"--{name}-directory", str(self.workdir / name)]
         command += ["--temp-directory", str(self.workdir)]
         command += ["--database-url", f"sqlite:///{(self.workdir / 'comfyui.db').as_posix()}"]
-        name = installed_name(self.comfyui)
-        if name is None:
-            name = PACK_NAME
+        if not self.is_installed:
             shown = self.workdir / "custom_nodes"
             shown.mkdir(exist_ok=True)
-            link_folder(shown / name, ROOT)
+            link_folder(shown / self.pack_name, ROOT)
             paths = self.workdir / "extra_model_paths.yaml"
             paths.write_text(f"asymtalker_pack:\n  custom_nodes: {json.dumps(str(shown))}\n", encoding="utf-8")
             command += ["--extra-model-paths-config", str(paths)]
         if self.only_this_pack:
-            command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", name]
+            command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", self.pack_name]
         return command + (["--cpu"] if self.cpu else [])
 
     def start(self) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scripts._client import ComfyClient, Graph
 
 WORKFLOW = ROOT / "workflows" / "api" / "asymtalker_nano.json"
-ASSETS = ROOT / "assets"
+ASSETS = ROOT / "workflows" / "assets"
 UI_DATA = ROOT / ".comfyui-data"
 
 
@@ -133,14 +133,14 @@ def make_video(client: ComfyClient, graph: Graph, options: argparse.Namespace) -
     return target
 
 
-def open_ui(client: ComfyClient, url: str) -> None:
-    """Put the shipped portrait and speech into the input folder, open the browser and wait for Ctrl-C."""
+def open_ui(client: ComfyClient, pack_name: str) -> None:
+    """Put the shipped portrait and speech into the input folder, open the nano graph, wait for Ctrl-C."""
     import webbrowser
 
     for asset in sorted(ASSETS.iterdir()):
-        if asset.suffix.lower() in (".png", ".jpg", ".webp", ".wav", ".flac", ".mp3"):
-            client.upload(asset)
-    print(f"ComfyUI is at {url} (Workflow > Browse Templates > AsymTalker; Ctrl-C stops it)", flush=True)
+        client.upload(asset)
+    url = f"{client.url}/?template={WORKFLOW.stem}&source={pack_name}"
+    print(f"ComfyUI is at {url} (more graphs: Workflow > Browse Templates > {pack_name}; Ctrl-C stops it)", flush=True)
     webbrowser.open(url)
     signal.pause() if hasattr(signal, "pause") else input()
 
@@ -173,7 +173,7 @@ def run(options: argparse.Namespace, graph: Graph, comfyui: Path) -> None:
     ):
         client = ComfyClient(server.url)
         if options.ui:
-            open_ui(client, server.url)
+            open_ui(client, server.pack_name)
         else:
             print(make_video(client, graph, options))
 

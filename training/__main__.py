@@ -14,7 +14,9 @@ CONFIGS = Path(__file__).parent / "configs"
 def _add_run(parser: argparse.ArgumentParser, config: str) -> None:
     parser.add_argument("--config", type=Path, default=CONFIGS / config, help="TOML file (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is taken up")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration"
+    )
     parser.add_argument("--workers", type=int, default=1, help="data processes (default: %(default)s)")
 
 
@@ -22,7 +24,8 @@ def _vae(args: argparse.Namespace) -> None:
     from .config import read_config
     from .vae import VAETraining, train
 
-    train(read_config(VAETraining, args.config, args.set), args.out, args.workers)
+    config = read_config(VAETraining, args.config, args.set)
+    train(config, args.out, args.workers, args.clips, args.start)
 
 
 def _latents(args: argparse.Namespace) -> None:
@@ -36,7 +39,7 @@ def _teacher(args: argparse.Namespace) -> None:
     from .teacher import TeacherTraining, train
 
     config = read_config(TeacherTraining, args.config, args.set)
-    train(config, args.data, args.out, args.workers, args.compile)
+    train(config, args.data, args.out, args.workers, args.compile, args.start)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -56,6 +59,8 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     vae = commands.add_parser("vae", help="train nano's VAE on drawn faces")
     _add_run(vae, "nano_vae.toml")
+    vae.add_argument("--clips", type=Path, help="train on the clips in this folder (default: draw independent faces)")
+    vae.add_argument("--start", type=Path, help="VAE checkpoint to start from")
     vae.set_defaults(run=_vae)
     synth = commands.add_parser("synth", help="draw and voice clips")
     cli.add_arguments(synth)
@@ -71,7 +76,10 @@ def main() -> None:
     teacher = commands.add_parser("teacher", help="train the flow-matching teacher on prepared clips")
     _add_run(teacher, "nano_teacher.toml")
     teacher.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
-    teacher.add_argument("--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)")
+    teacher.add_argument("--start", type=Path, help="checkpoint to start from")
+    teacher.add_argument(
+        "--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)"
+    )
     teacher.set_defaults(run=_teacher)
     measure = commands.add_parser("evaluate", help="measure a checkpoint on held-out clips; strips and plots")
     measure.add_argument("--network", type=Path, required=True, help="DiT checkpoint")

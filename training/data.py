@@ -20,7 +20,8 @@ from .synth.augment import augment
 @dataclass(frozen=True)
 class Batch:
     """``latents``, ``reference`` [B, C, T, h, w]; ``windows`` [B, F, 5, blocks, channels]; ``mask`` [B, 1, T, h, w] of the
-    mouth; ``mouth`` [B, F, 3] true opening, width and rounding; ``continuity`` [B] latent frames that are given."""
+    mouth; ``mouth`` [B, F, 3] true opening, width and rounding; ``continuity`` [B] latent frames that are given.
+    """
 
     latents: Tensor
     reference: Tensor
@@ -36,7 +37,9 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
     def __init__(self, folder: Path, seed: int, length: int, stride_t: int = 4) -> None:
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
-            raise TrainingError(f"{folder} holds no encoded clips (clip_*.safetensors): run `python -m training latents`")
+            raise TrainingError(
+                f"{folder} holds no encoded clips (clip_*.safetensors): run `python -m training latents`"
+            )
         self.chunks = num_chunks(self.paths[0])
         self.seed, self.length, self.stride_t = seed, length, stride_t
 

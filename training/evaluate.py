@@ -107,7 +107,9 @@ def evaluate(network_path: Path, vae_path: Path, clips: Path, out: Path, count: 
         seen = measured_opening(frames, clip["mouth_boxes"])
         sync, lag = correlation(seen, clip["opening"].numpy())
         ceiling, _ = correlation(measured_opening(clip["frames"], clip["mouth_boxes"]), clip["opening"].numpy())
-        rows.append({"clip": path.stem, "sync": sync, "lag": lag, "sync_of_ground_truth": ceiling} | _motion(frames, clip))
+        rows.append(
+            {"clip": path.stem, "sync": sync, "lag": lag, "sync_of_ground_truth": ceiling} | _motion(frames, clip)
+        )
         _save_strip(frames, clip["frames"], out / f"{path.stem}.png")
         _save_plot(seen, clip, out / f"{path.stem}_opening.png")
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "clip"}

@@ -68,7 +68,9 @@ class TrainingState:
         wanted = json.loads(json.dumps(dict(self.config)))
         # A run may be prolonged or brought to an end sooner.
         if changed := sorted(k for k in {*saved, *wanted} - {"steps"} if saved.get(k) != wanted.get(k)):
-            raise CheckpointError(f"{path} was made with other values of {changed}: use another folder or that configuration")
+            raise CheckpointError(
+                f"{path} was made with other values of {changed}: use another folder or that configuration"
+            )
         for name, network in self.networks.items():
             network.load_state_dict(_below(tensors, f"network.{name}."))
         for name, ema in self.averages.items():

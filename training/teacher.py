@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from models.audio import MEL_CHANNELS
-from models.checkpoint import write_checkpoint
+from models.checkpoint import read_checkpoint, write_checkpoint
 from models.config import AudioConfig, DiTConfig, SamplingConfig
 from models.dit import TalkingHeadDiT
 from models.flow import shift_time
@@ -121,7 +121,9 @@ def given_frames(batch: Batch) -> Tensor:
     return (frames < batch.continuity[:, None])[:, None, :, None, None].float()
 
 
-def flow_loss(network: nn.Module, tokens: Tensor, batch: Batch, config: TeacherTraining, generator: torch.Generator) -> Tensor:
+def flow_loss(
+    network: nn.Module, tokens: Tensor, batch: Batch, config: TeacherTraining, generator: torch.Generator
+) -> Tensor:
     """Conditional flow matching (arXiv 2210.02747) with clean continuity frames laid over the noisy latents.
 
     The error of the flow is weighted by min(u, 1/2)^2 * 4, so that levels near the data, where the flow follows from x0
@@ -143,11 +145,19 @@ def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) 
     return windows * keep[:, None, None, None, None]
 
 
-def train(config: TeacherTraining, data: Path, out: Path, workers: int, compile_network: bool) -> None:
-    """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged)."""
+def train(
+    config: TeacherTraining, data: Path, out: Path, workers: int, compile_network: bool, start: Path | None = None
+) -> None:
+    """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
+
+    Args:
+        start: checkpoint whose weights a new run starts from.
+    """
     torch.manual_seed(config.seed)
     network = TalkingHeadDiT(config.network())
     network.initialise()
+    if start is not None:
+        network.load_state_dict(read_checkpoint(start)[0])
     probe = MouthProbe(config.network())
     optimizer = torch.optim.AdamW([*network.parameters(), *probe.parameters()], betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from models.checkpoint import write_checkpoint
+from models.checkpoint import read_checkpoint, write_checkpoint
 from models.nano_vae import NanoVAE, NanoVAEConfig
 
-from .config import learning_rate, set_learning_rate
+from .config import TrainingError, learning_rate, set_learning_rate
 from .images import save_strip
 from .state import Ema, TrainingState
 from .synth.identity import sample_identity
@@ -26,14 +27,18 @@ from .synth.render import mouth_box, render
 
 log = logging.getLogger(__name__)
 
-FRAMES = 5
-
 
 @dataclass(frozen=True)
 class VAETraining:
-    """Configuration of a VAE run; ``crop`` pixels are trained on for the first ``crop_until`` of the steps."""
+    """Configuration of a VAE run on clips of ``frames`` frames.
+
+    ``crop`` pixels are trained on for the first ``crop_until`` of the steps. ``decoder_only`` leaves the encoder, and so
+    every latent that was made with it, as it is.
+    """
 
     seed: int
+    frames: int
+    decoder_only: bool
     steps: int
     batch: int
     learning_rate: float
@@ -54,7 +59,7 @@ class VAETraining:
 
 
 class DrawnMotions(Dataset[tuple[Tensor, Tensor]]):
-    """Five-frame clips of independent identities between two poses, with the mouth's box in the last frame."""
+    """Short clips of independent identities between two poses, with the mouth's box in the last frame."""
 
     def __init__(self, config: VAETraining) -> None:
         self.config = config
@@ -63,39 +68,72 @@ class DrawnMotions(Dataset[tuple[Tensor, Tensor]]):
         return self.config.steps * self.config.batch
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Frames uint8 [5, crop, crop, 3] and mouth mask float [crop, crop], from (seed, index)."""
+        """Frames uint8 [F, crop, crop, 3] and mouth mask float [crop, crop], from (seed, index)."""
         config = self.config
         rng = np.random.default_rng([config.seed, index])
         identity = sample_identity(rng)
-        poses = _motion(rng)
+        poses = _motion(rng, config.frames)
         frames = np.stack([render(identity, pose, config.size) for pose in poses])
-        x0, y0, x1, y1 = mouth_box(identity, poses[-1], config.size)
-        mask = np.zeros((config.size, config.size), np.float32)
-        mask[y0:y1, x0:x1] = 1
-        if index // config.batch < config.crop_until * config.steps:
-            # Anywhere in the picture, but more often around the face.
-            left, top = rng.integers(0, config.size - config.crop + 1, 2)
-            if rng.random() < 0.7:
-                left = int(np.clip(rng.normal((x0 + x1) / 2, 30) - config.crop / 2, 0, config.size - config.crop))
-                top = int(np.clip(rng.normal(y0 - 20, 30) - config.crop / 2, 0, config.size - config.crop))
-            cut = (slice(top, top + config.crop), slice(left, left + config.crop))
-            frames, mask = frames[:, cut[0], cut[1]], mask[cut]
-        return torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(np.ascontiguousarray(mask))
+        return _sample_window(frames, mouth_box(identity, poses[-1], config.size), config, index, rng)
 
 
-def _motion(rng: np.random.Generator) -> list[Pose]:
-    """Mouth, lids and gaze move up to fully within five frames; the head moves a little."""
+class ClipWindows(Dataset[tuple[Tensor, Tensor]]):
+    """Windows of the clips that ``synth`` wrote: speech and head motion as the diffusion models see them."""
+
+    def __init__(self, config: VAETraining, folder: Path) -> None:
+        self.config = config
+        self.paths = sorted(folder.glob("clip_*.safetensors"))
+        if not self.paths:
+            raise TrainingError(f"{folder} holds no clips (clip_*.safetensors): run `python -m training synth`")
+
+    def __len__(self) -> int:
+        return self.config.steps * self.config.batch
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """As ``DrawnMotions``."""
+        rng = np.random.default_rng([self.config.seed, index])
+        with safe_open(self.paths[int(rng.integers(len(self.paths)))], framework="np") as clip:
+            frames = clip.get_slice("frames")
+            start = int(rng.integers(frames.get_shape()[0] - self.config.frames + 1))
+            window = frames[start : start + self.config.frames]
+            box = clip.get_tensor("mouth_boxes")[start + self.config.frames - 1]
+        return _sample_window(window, tuple(box.tolist()), self.config, index, rng)
+
+
+def _sample_window(
+    frames: np.ndarray, box: tuple[int, int, int, int], config: VAETraining, index: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Frames and mouth mask, cut to a crop (anywhere in the picture, but more often around the face) while it is time."""
+    x0, y0, x1, y1 = box
+    mask = np.zeros(frames.shape[1:3], np.float32)
+    mask[y0:y1, x0:x1] = 1
+    if index // config.batch < config.crop_until * config.steps:
+        free = config.size - config.crop
+        left, top = rng.integers(0, free + 1, 2)
+        if rng.random() < 0.7:
+            left = int(np.clip(rng.normal((x0 + x1) / 2, 30) - config.crop / 2, 0, free))
+            top = int(np.clip(rng.normal(y0 - 20, 30) - config.crop / 2, 0, free))
+        cut = (slice(top, top + config.crop), slice(left, left + config.crop))
+        frames, mask = frames[:, cut[0], cut[1]], mask[cut]
+    return torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(np.ascontiguousarray(mask))
+
+
+def _motion(rng: np.random.Generator, num_frames: int) -> list[Pose]:
+    """Mouth, lids and gaze move up to fully within the clip; the head moves a little."""
     start, end = sample_pose(rng).to_row(), sample_pose(rng).to_row()
     head = [POSE_FIELDS.index(name) for name in ("yaw", "pitch", "roll", "shift_x", "shift_y", "breath")]
     end[head] = start[head] + 0.15 * (end[head] - start[head])
-    pace = np.cumsum(rng.uniform(0, 1, FRAMES))
+    pace = np.cumsum(rng.uniform(0, 1, num_frames))
     weights = (pace - pace[0]) / (pace[-1] - pace[0]) * rng.uniform(0, 1)
     return [Pose.from_row(start + w * (end - start)) for w in weights]
 
 
-def _loss(vae: NanoVAE, pixels: Tensor, mask: Tensor, config: VAETraining, generator: torch.Generator) -> dict[str, Tensor]:
+def _loss(
+    vae: NanoVAE, pixels: Tensor, mask: Tensor, config: VAETraining, generator: torch.Generator
+) -> dict[str, Tensor]:
     """L1 on values and on spatial gradients, the mouth counted more; latents kept small and robust to noise."""
-    z = vae.encode(pixels)
+    with torch.set_grad_enabled(not config.decoder_only):
+        z = vae.encode(pixels)
     noisy = z + config.latent_noise * torch.randn(z.shape, generator=generator)
     error = vae.decode(noisy) - pixels
     weight = 1 + config.mouth_weight * mask[:, None, None]
@@ -105,18 +143,27 @@ def _loss(vae: NanoVAE, pixels: Tensor, mask: Tensor, config: VAETraining, gener
     return {"loss": total, "mse": error.detach().square().mean(), "latent_rms": z.detach().square().mean().sqrt()}
 
 
-def train(config: VAETraining, out: Path, workers: int) -> None:
-    """Train (or take up) a run in ``out``; writes ``state.safetensors``, ``vae.safetensors`` and sample strips."""
+def train(config: VAETraining, out: Path, workers: int, clips: Path | None = None, start: Path | None = None) -> None:
+    """Train (or take up) a run in ``out``; writes ``state.safetensors``, ``vae.safetensors`` and sample strips.
+
+    Args:
+        clips: folder of drawn clips to train on; None draws independent faces.
+        start: VAE checkpoint whose weights a new run starts from.
+    """
     torch.manual_seed(config.seed)
-    vae = NanoVAE(
-        NanoVAEConfig(config.latent_channels, config.width, config.encoder_blocks, config.decoder_blocks)
-    )
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    scale = 1.0
+    vae = NanoVAE(NanoVAEConfig(config.latent_channels, config.width, config.encoder_blocks, config.decoder_blocks))
+    if start is not None:
+        tensors, metadata = read_checkpoint(start)
+        vae.load_state_dict(tensors)
+        scale = NanoVAEConfig.from_metadata(metadata).latent_scale
+    trained = vae.decoder if config.decoder_only else vae
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
     ema = Ema(vae, config.ema_decay)
     state = TrainingState({"vae": vae}, {"adamw": optimizer}, {"vae": ema}, dataclasses.asdict(config))
     if state.resume(out / "state.safetensors"):
         log.info("taking up the run in %s at step %d", out, state.step)
-    data = DrawnMotions(config)
+    data = ClipWindows(config, clips) if clips is not None else DrawnMotions(config)
     order = range(state.step * config.batch, len(data))
     loader = DataLoader(data, config.batch, sampler=order, num_workers=workers, prefetch_factor=4 if workers else None)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
@@ -127,44 +174,51 @@ def train(config: VAETraining, out: Path, workers: int) -> None:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         terms = _loss(vae, pixels, mask, config, generator)
         terms["loss"].backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         state.step += 1
         ema.update(vae, state.step)
         if state.step % 20 == 0:
             psnr = -10 * torch.log10(terms["mse"] / 4).item()
-            log.info("step %d: loss %.4f, %.2f dB, latent rms %.2f", state.step, terms["loss"].item(), psnr, terms["latent_rms"])
+            log.info(
+                "step %d: loss %.4f, %.2f dB, latent rms %.2f",
+                state.step,
+                terms["loss"].item(),
+                psnr,
+                terms["latent_rms"],
+            )
             writer.add_scalar("vae/loss", terms["loss"].item(), state.step)
             writer.add_scalar("vae/psnr", psnr, state.step)
         if state.step % 100 == 0 or state.step == config.steps:
             state.save(out / "state.safetensors")
-            export(vae, ema, config, out / "vae.safetensors")
+            export(vae, ema, config, scale, out / "vae.safetensors")
             _sample(out, config, state.step)
     writer.close()
 
 
 def held_out_pixels(config: VAETraining, count: int) -> Tensor:
-    """Full-size clips of identities beyond the run's own: [count, 3, 5, size, size]."""
+    """Full-size clips of identities beyond the run's own: [count, 3, F, size, size]."""
     data = DrawnMotions(dataclasses.replace(config, crop_until=0.0))
     frames = torch.stack([data[len(data) + 1_000_000 + i][0] for i in range(count)])
     return rearrange(frames, "b f h w c -> b c f h w").float() / 127.5 - 1
 
 
 @torch.no_grad()
-def export(vae: NanoVAE, ema: Ema, config: VAETraining, path: Path) -> None:
-    """Write the averaged weights as a checkpoint that the loader reads, with latents scaled to unit spread."""
-    averaged = NanoVAE(vae.config)
-    averaged.load_state_dict(ema.shadow)
-    spread = averaged.encode(held_out_pixels(config, 8)).std().item()
-    scaled = dataclasses.replace(vae.config, latent_scale=round(1 / spread, 6))
-    write_checkpoint(path, ema.shadow, scaled.to_metadata())
+def export(vae: NanoVAE, ema: Ema, config: VAETraining, scale: float, path: Path) -> None:
+    """Write the averaged weights as a checkpoint that the loader reads, with latents scaled to unit spread.
+
+    A frozen encoder keeps its ``scale``: latents made with it stay valid.
+    """
+    if not config.decoder_only:
+        averaged = NanoVAE(vae.config)
+        averaged.load_state_dict(ema.shadow)
+        scale = round(1 / averaged.encode(held_out_pixels(config, 8)).std().item(), 6)
+    write_checkpoint(path, ema.shadow, dataclasses.replace(vae.config, latent_scale=scale).to_metadata())
 
 
 @torch.no_grad()
 def _sample(out: Path, config: VAETraining, step: int) -> None:
-    from models.checkpoint import read_checkpoint
-
     vae = NanoVAE.from_checkpoint(*read_checkpoint(out / "vae.safetensors"))
     pixels = held_out_pixels(config, 6)
     decoded = vae.decode(vae.encode(pixels)).clamp(-1, 1)

@@ -10,6 +10,7 @@ import torch
 from comfy import model_management
 from comfy.audio_encoders.audio_encoders import load_audio_encoder_from_sd
 from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
+from comfy.utils import ProgressBar
 from torch import Tensor
 
 from ...models.audio import (
@@ -128,4 +129,10 @@ def _wav2vec2(encoder: Any, mono: Tensor, num_frames: int) -> Tensor:
         logging.info(
             "AsymTalker: this wav2vec2 is stored in %s; the one from Load AsymTalker is exact (float32)", weights.dtype
         )
-    return wav2vec2_features(encoder.model, mono.to(encoder.load_device), num_frames)
+    bar = ProgressBar(1)
+
+    def on_window(done: int, total: int) -> None:
+        model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return wav2vec2_features(encoder.model, mono, num_frames, device=encoder.load_device, on_window=on_window)

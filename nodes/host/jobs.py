@@ -21,7 +21,7 @@ from ...models.reference import Reference
 from ...models.rollout import ContinuityOptions, ContinuityState
 from .model import talking_head, weights_fingerprint
 
-JOB_VERSION = 1
+JOB_VERSION = 2
 """Raised when a change of the pack changes frames, so that no video is continued by another version."""
 
 MAX_SPOOL_BYTES = 20_000_000_000
@@ -82,7 +82,7 @@ def _hash(digest: Any, value: Any) -> None:
     """Feed any nesting of tensors, weight adapters and plain values to ``digest``."""
     if isinstance(value, Tensor):
         digest.update(f"{tuple(value.shape)}:{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     elif isinstance(value, (list, tuple)):
         for item in value:
             _hash(digest, item)

@@ -34,6 +34,16 @@ def tell(node_id: str | None, text: str) -> None:
         server.send_progress_text(text, node_id)
 
 
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "42 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 class RolloutProgress:
     """Reports steps and chunks of one generation.
 
@@ -76,7 +86,9 @@ class RolloutProgress:
         elapsed = max(time.monotonic() - self._started, 1e-6)
         left = elapsed / (done - self._first_chunk) * (self._num_chunks - done)
         fps = self._frames_done / elapsed
-        tell(self._node_id, f"chunk {done} of {self._num_chunks}, {fps:.1f} fps ({fps / FPS:.2f}x), {left:.0f} s left")
+        again = ", generated anew after it collapsed" if "regenerated" in chunk.stats else ""
+        speed = f"{fps:.1f} fps ({fps / FPS:.2f}x real time), {duration(left)} left"
+        tell(self._node_id, f"chunk {done} of {self._num_chunks}{again}, {speed}")
 
     def _latent_preview(self, x0: Tensor) -> PreviewImage:
         assert self._previewer is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
 from ...media import Segment, SpoolHeader, SpoolWriter, check_disk, enforce_cap, estimate_spool_bytes
+from ...media.errors import format_bytes
 from ...models.audio import FPS, AudioFeatures
 from ...models.config import SAMPLERS, SamplingConfig
 from ...models.reference import Reference
-from ...models.rollout import Chunk, ContinuityOptions, continuity_frames, plan, rollout
+from ...models.rollout import Chunk, ContinuityOptions, ContinuityState, continuity_frames, plan, rollout
+from .guards import check_memory
 from .jobs import MAX_SPOOL_BYTES, job_id, pack_state, spool_root, unpack_state
 from .model import TalkingHeadModel, talking_head
 from .network import ChunkNetwork
@@ -57,6 +60,7 @@ class ChunkRecord:
     frames: int
     seconds: dict[str, float]
     stats: dict[str, float]
+    regenerated: bool = False
 
 
 def generate(
@@ -73,13 +77,15 @@ def generate(
         The video, and a JSON report of settings, speed and statistics.
 
     Raises:
-        ValueError: inputs that do not fit together, before any work.
+        ValueError, MemoryError: inputs that do not fit together, or not into main memory, before any work.
         MediaError: the disk cannot hold the frames, or another job is using them.
+        RolloutError: a chunk came out as NaN twice; the ones before it are kept.
     """
     network = talking_head(model)
     codec = StockVideoCodec(vae, network)
     sampling = settings.resolve(network.checkpoint.sampling, reference.frames_per_chunk)
     check_inputs(network, reference, audio)
+    memory = check_memory(model, vae, reference)
     header = _header(model, vae, reference, audio, sampling, settings)
     folder = spool_root() / header.job_id
     overlap = continuity_frames(settings.continuity.latents, network.checkpoint.config.vae_stride[0])
@@ -87,12 +93,12 @@ def generate(
     started = time.monotonic()
     with SpoolWriter(folder, header) as spool:
         missing = audio.num_frames - spool.num_frames
-        check_disk(folder, estimate_spool_bytes(missing, header.width, header.height), "the frames of this video")
+        disk = estimate_spool_bytes(missing, header.width, header.height)
+        check_disk(folder, disk, "the frames of this video")
         records = [_stored(segment) for segment in spool.segments]
         state = unpack_state(spool.last_state) if spool.last_state is not None else None
         resumed_at = len(records)
-        if resumed_at:
-            tell(node_id, f"continuing after chunk {resumed_at} of {total}")
+        tell(node_id, _outlook(resumed_at, total, disk, memory))
         progress = RolloutProgress(
             num_chunks=total,
             first_chunk=resumed_at,
@@ -113,15 +119,21 @@ def generate(
                 state=state,
                 on_step=progress.on_step,
             )
-            for chunk, state in chunks:
-                handed_over = time.monotonic()
-                spool.append(chunk.frames.numpy(), pack_state(state), chunk.stats)
-                records.append(_made(chunk, time.monotonic() - handed_over))
-                progress.on_chunk(chunk)
+            records.extend(_store(chunks, spool, progress))
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
-    made = records[resumed_at:]
-    report = _report(network, header, sampling, settings, made, records, time.monotonic() - started)
+    report = _report(network, header, sampling, settings, records[resumed_at:], records, time.monotonic() - started)
     return SpooledVideo(SpoolHandle.of(folder)), report
+
+
+def _store(
+    chunks: Iterator[tuple[Chunk, ContinuityState]], spool: SpoolWriter, progress: RolloutProgress
+) -> Iterator[ChunkRecord]:
+    """Hand each chunk to the disk with the state that the next one starts from."""
+    for chunk, state in chunks:
+        handed_over = time.monotonic()
+        spool.append(chunk.frames.numpy(), pack_state(state), chunk.stats)
+        yield _made(chunk, time.monotonic() - handed_over)
+        progress.on_chunk(chunk)
 
 
 def check_inputs(network: TalkingHeadModel, reference: Reference, audio: AudioFeatures) -> None:
@@ -155,13 +167,26 @@ def _header(
     return SpoolHeader(identity, width, height, metadata=metadata)
 
 
+def _outlook(resumed_at: int, total: int, disk: int, memory: int) -> str:
+    """What is there and what the rest will take, before the first chunk tells how long."""
+    start = "continuing, " if resumed_at else ""
+    needs = f"at most {format_bytes(disk)} of disk and about {format_bytes(memory)} of memory"
+    return f"chunk {resumed_at} of {total}, {start}{needs}"
+
+
 def _stored(segment: Segment) -> ChunkRecord:
-    return ChunkRecord(segment.index, segment.first_frame, segment.frames, {}, segment.stats)
+    return _record(segment.index, segment.first_frame, segment.frames, {}, segment.stats)
 
 
 def _made(chunk: Chunk, hand_over_s: float) -> ChunkRecord:
     seconds = {**chunk.seconds, "hand_over": hand_over_s}
-    return ChunkRecord(chunk.index, chunk.first_frame, chunk.frames.shape[0], seconds, chunk.stats)
+    return _record(chunk.index, chunk.first_frame, chunk.frames.shape[0], seconds, chunk.stats)
+
+
+def _record(
+    index: int, first_frame: int, frames: int, seconds: dict[str, float], stats: dict[str, float]
+) -> ChunkRecord:
+    return ChunkRecord(index, first_frame, frames, seconds, stats, regenerated="regenerated" in stats)
 
 
 def _report(
@@ -181,6 +206,7 @@ def _report(
         "frames": sum(record.frames for record in records),
         "frames_per_second_of_video": FPS,
         "chunks_resumed": len(records) - len(made),
+        "chunks_regenerated": [record.index for record in records if record.regenerated],
         "seconds": round(elapsed_s, 3),
         "fps": round(frames_made / elapsed_s, 2) if made else None,
         "seed": settings.seed,

@@ -16,6 +16,7 @@ from models.audio import (
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
     audio_windows,
+    feature_windows,
     log_mel_features,
     normalise,
     num_video_frames,
@@ -97,6 +98,15 @@ def test_log_mel_frame_is_its_own_time() -> None:
     torch.testing.assert_close(elsewhere, energy[1:2].expand(7), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("samples", [1, 640 * 8, 640 * 8 + 1, 640 * 25 - 3])
+@pytest.mark.parametrize("block", [1, 2, 7])
+def test_log_mel_in_blocks_changes_no_bit(samples: int, block: int) -> None:
+    frames = num_video_frames(samples, SAMPLE_RATE)
+    waveform = 0.1 + noise(samples, seed=3)
+    in_blocks = log_mel_features(waveform, frames, block_frames=block)
+    assert torch.equal(in_blocks, log_mel_features(waveform, frames, block_frames=frames))
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 33, 40])
 def test_audio_windows(length: int) -> None:
     features = torch.arange(float(length)).view(length, 1, 1).expand(length, 2, 3)
@@ -106,6 +116,62 @@ def test_audio_windows(length: int) -> None:
         for frame in (0, 1, 2, 16, 31, 32):
             expected = [min(max(start + frame + offset, 0), length - 1) for offset in (-2, -1, 0, 1, 2)]
             assert windows[0, frame, :, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(("window", "context"), [(10, 0), (10, 2), (11, 5), (1500, 125)])
+def test_feature_windows_keep_every_frame_once(window: int, context: int) -> None:
+    for num_frames in (1, 9, 10, 11, 12, 13, 61, 1499, 1501, 4000):
+        windows = feature_windows(num_frames, window, context)
+        kept = 0
+        for span in windows:
+            assert span.keep_start == kept and 0 <= span.start <= span.keep_start < span.keep_stop <= span.stop
+            assert span.stop - span.start == min(window, num_frames)
+            assert span.start == 0 or span.keep_start - span.start >= context
+            assert span.stop == num_frames or span.stop - span.keep_stop == context
+            kept = span.keep_stop
+        assert kept == num_frames
+
+
+def test_windows_without_an_inner_part_are_refused() -> None:
+    with pytest.raises(ValueError, match="a window of 10 frames keeps none beside 2 x 5"):
+        feature_windows(100, 10, 5)
+
+
+class LocalEncoder(nn.Module):
+    """wav2vec2's geometry (400 samples every 320) without attention: windows of it must equal one pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = nn.Conv1d(1, 8, 400, stride=320)
+        self.feature_projection = nn.Identity()
+
+    def feature_extractor(self, waveform: Tensor) -> Tensor:
+        return self.convolution(waveform[:, None]).transpose(1, 2)
+
+    def encoder(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return x, (x, x, 2 * x)
+
+
+@pytest.mark.parametrize("samples", [640 * 61, 640 * 60 + 1, 640 * 20 + 639])
+@torch.no_grad()
+def test_windows_of_a_local_encoder_equal_one_pass(samples: int) -> None:
+    model, frames = LocalEncoder(), num_video_frames(samples, SAMPLE_RATE)
+    waveform = noise(samples, seed=6)
+    reported: list[tuple[int, int]] = []
+    found = wav2vec2_features(
+        model,
+        waveform,
+        frames,
+        window_frames=20,
+        context_frames=3,
+        on_window=lambda done, total: reported.append((done, total)),
+    )
+    whole = wav2vec2_features(model, waveform, frames, window_frames=frames)
+    assert found.shape == (frames, 2, 8)
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=0)
+    total = len(feature_windows(frames, 20, 3))
+    assert reported == [(done, total) for done in range(1, total + 1)]
 
 
 class HuggingFaceModules(nn.Module):
@@ -189,3 +255,26 @@ def test_wav2vec2_features_over_comfyui(
     ).eval()
     core.load_state_dict(hugging_face.model.state_dict())
     assert (wav2vec2_features(core, speech, 13) - oracle).abs().max() <= WAV2VEC2_TOLERANCE
+
+
+@torch.no_grad()
+def test_windows_of_wav2vec2_are_close_to_one_pass_and_have_no_seams() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        conv_dim=[16] * 7,
+        num_conv_pos_embedding_groups=4,
+        num_conv_pos_embeddings=16,
+    )
+    model = HuggingFaceModules(transformers.Wav2Vec2Model(config).eval())
+    speech = noise(203 * SAMPLES_PER_FRAME - 5, seed=8)
+    whole = wav2vec2_features(model, speech, 203)
+    found = wav2vec2_features(model, speech, 203, window_frames=100, context_frames=20)
+    assert (found - whole).square().mean().sqrt() < 0.1 * whole.std()
+    steps = (found[1:] - found[:-1]).square().mean(dim=(1, 2)).sqrt()
+    seams = [window.keep_start - 1 for window in feature_windows(203, 100, 20)[1:]]
+    assert steps[seams].max() < 2 * steps.median()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from models.checkpoint import CheckpointError, read_checkpoint, read_published, write_checkpoint
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4)}
 
@@ -44,8 +44,9 @@ def test_config_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"num_heads": 12}', encoding="utf-8")
     write_checkpoint(tmp_path / "bare.safetensors", TENSORS, {})
     write_checkpoint(tmp_path / "own.safetensors", TENSORS, {"config": '{"num_heads": 8}'})
-    assert read_checkpoint(tmp_path / "bare.safetensors")[1]["config"] == '{"num_heads": 12}'
-    assert read_checkpoint(tmp_path / "own.safetensors")[1]["config"] == '{"num_heads": 8}'
+    assert read_published(tmp_path / "bare.safetensors")[1]["config"] == '{"num_heads": 12}'
+    assert read_published(tmp_path / "own.safetensors")[1]["config"] == '{"num_heads": 8}'
+    assert read_checkpoint(tmp_path / "bare.safetensors")[1] == {}
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from torch import Tensor
 from models.audio import AudioFeatures, num_video_frames
 from models.config import ConfigError, SamplingConfig
 from models.dit import TalkingHeadDiT
-from models.flow import Denoise
+from models.flow import Denoise, chunk_noise
 from models.reference import Reference, temporal_reference
 from models.rollout import (
     Chunk,
     ContinuityOptions,
     ContinuityState,
+    RolloutError,
     continuity_frames,
     initial_state,
     plan,
@@ -96,7 +97,7 @@ class Network:
 
 
 def run(num_frames: int, seed: int = 5, **options: Any) -> list[tuple[Chunk, ContinuityState]]:
-    vae = tiny_vae()
+    vae = options.pop("vae", None) or tiny_vae()
     portrait = noise(1, 3, 1, 32, 32, seed=1).tanh()
     reference = Reference(temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK), portrait, FRAMES_PER_CHUNK)
     audio = AudioFeatures(noise(num_frames, 1, 6, seed=2), num_frames / 25, "random")
@@ -115,7 +116,7 @@ def test_every_frame_is_made_once(num_frames: int, latents: int) -> None:
     for index, chunk in enumerate(chunks):
         assert (chunk.index, chunk.first_frame) == (index, done)
         assert chunk.frames.dtype == torch.uint8 and chunk.frames.shape[1:] == (32, 32, 3)
-        assert chunk.seconds.keys() == {"network", "decode", "colour", "continuity"}
+        assert chunk.seconds.keys() == {"network", "decode", "colour", "continuity", "statistics"}
         done += len(chunk.frames)
     assert done == num_frames
     assert len(network.windows) == len(chunks), "the audio is prepared once per chunk"
@@ -182,3 +183,60 @@ def test_steps_are_reported_and_may_stop_the_run() -> None:
     with pytest.raises(Cancelled):
         run(20, on_step=on_step)
     assert seen == [(0, 0), (0, 1), (1, 0)]
+
+
+class BrokenNetwork(Network):
+    """Gives NaN where the noise is that of the first attempts (or of any) at chunk 1."""
+
+    def __init__(self, dit: TalkingHeadDiT, attempts: int) -> None:
+        super().__init__(dit)
+        shape = (1, 4, 3, 2, 2)
+        self.bad = [next(chunk_noise(5, 1, shape, attempt))[:, :, -1] for attempt in range(attempts)]
+
+    def __call__(self, windows: Tensor, reference: Tensor, guidance: float) -> Denoise:
+        denoise = super().__call__(windows, reference, guidance)
+
+        def broken(x: Tensor, u: Tensor) -> Tensor:
+            x0 = denoise(x, u)
+            return x0 * float("nan") if any(torch.equal(x[:, :, -1], bad) for bad in self.bad) else x0
+
+        return broken
+
+
+def test_a_chunk_of_nan_is_generated_anew_and_the_run_resumes_the_same() -> None:
+    healthy = run(22)
+    whole = run(22, network=BrokenNetwork(tiny_dit(), 1))
+    assert [("regenerated" in chunk.stats, "collapsed" in chunk.stats) for chunk, _ in whole[:3]] == [
+        (False, False),
+        (True, False),
+        (False, False),
+    ]
+    assert torch.equal(whole[0][0].frames, healthy[0][0].frames)
+    assert not torch.equal(whole[1][0].frames, healthy[1][0].frames)
+    rest = run(22, network=BrokenNetwork(tiny_dit(), 1), state=whole[0][1])
+    assert [torch.equal(found.frames, made.frames) for (found, _), (made, _) in zip(rest, whole[1:], strict=True)] == [
+        True
+    ] * len(rest)
+
+
+def test_nan_in_both_attempts_ends_the_run() -> None:
+    with pytest.raises(RolloutError, match="chunk 1 came out with NaN"):
+        run(22, network=BrokenNetwork(tiny_dit(), 2))
+
+
+def test_flat_frames_are_reported_when_another_seed_does_not_help() -> None:
+    class FlatVAE:
+        encode = staticmethod(tiny_vae().encode)
+
+        def decode(self, latents: Tensor) -> Tensor:
+            return torch.zeros(1, 3, FRAMES_PER_CHUNK, 32, 32)
+
+    chunks = [chunk for chunk, _ in run(20, vae=FlatVAE())]
+    assert all(chunk.stats["regenerated"] == chunk.stats["collapsed"] == 1 for chunk in chunks)
+
+
+def test_statistics_of_every_chunk() -> None:
+    chunks = [chunk for chunk, _ in run(20)]
+    names = {"reference_distance", "color_distance", "sharpness", "motion"}
+    assert chunks[0].stats.keys() == names
+    assert all(chunk.stats.keys() == names | {"seam"} for chunk in chunks[1:])

@@ -83,7 +83,4 @@ def folders(comfy: Import, pack: Import, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of golden data."""
-    for folder in (ROOT / "tests" / "golden", ROOT.parent / "shared" / "golden"):
-        if (folder / "dit_pro_open.weights.safetensors").is_file():
-            return folder
-    pytest.skip("no golden data (tests/golden or ../shared/golden)")
+    return ROOT / "tests" / "data" / "golden"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -166,3 +167,33 @@ def test_features_of_another_encoder_are_refused_before_any_work(pack: Import, s
     with pytest.raises(ValueError, match=r"audio_features: wav2vec2 gives 12 x 768.*listens to 1 x 320"):
         generate(pack, scene)
     assert not scene.spools.exists()
+
+
+def test_a_chunk_that_memory_cannot_hold_is_refused_with_the_numbers(pack: Import, scene: SimpleNamespace) -> None:
+    # Expanded tensors: a picture of 65536 x 65536 that takes no memory itself.
+    scene.reference = dataclasses.replace(
+        scene.reference,
+        latents=torch.zeros(1, 48, 9, 1, 1).expand(-1, -1, -1, 4096, 4096),
+        portrait=torch.zeros(1, 3, 1, 1, 1).expand(-1, -1, -1, 65536, 65536),
+    )
+    with pytest.raises(MemoryError, match=r"33 frames of 65536x65536 takes about \d+\.\d GB, and \d+\.\d GB is free"):
+        generate(pack, scene)
+    assert not scene.spools.exists()
+
+
+def test_each_chunk_says_speed_and_time_left(
+    pack: Import, scene: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    _, report = generate(pack, scene)
+    told = [record.getMessage() for record in caplog.records if "AsymTalker: chunk" in record.getMessage()]
+    assert re.search(r"chunk 0 of 3, at most [\d.]+ [kMG]B of disk and about [\d.]+ [kMG]B of memory", told[0])
+    assert len(told) == 4
+    assert re.search(r"chunk 1 of 3, [\d.]+ fps \([\d.]+x real time\), \d+ s left", told[1])
+    assert report["chunks_regenerated"] == []
+    assert all(not chunk["regenerated"] and "sharpness" in chunk["stats"] for chunk in report["chunks"])
+
+
+def test_durations(pack: Import) -> None:
+    duration = pack("nodes.host.progress").duration
+    assert [duration(seconds) for seconds in (0.4, 59.4, 185, 7830)] == ["0 s", "59 s", "3 min 5 s", "2 h 10 min"]

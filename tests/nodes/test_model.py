@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,19 @@ def test_attention_override_is_honoured(pack: Import, case: dict[str, Any]) -> N
     assert len(calls) == 2 * model.model.checkpoint.config.num_layers
 
 
+@pytest.mark.filterwarnings("error:Dynamo")
+def test_cores_compile_node_reaches_the_network(comfy: Import, pack: Import, case: dict[str, Any]) -> None:
+    model = load(pack, case)
+    torch.compiler.reset()
+    counters = comfy("torch._dynamo.utils").counters
+    counters.clear()
+    # The node offers inductor, which takes minutes on a CPU; tracing is the same with any backend.
+    compiled = comfy("comfy_extras.nodes_torch_compile").TorchCompileModel.execute(model, "eager").result[0]
+    torch.testing.assert_close(denoised(pack, compiled, case), denoised(pack, model, case), atol=1e-5, rtol=0)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
 def test_incomplete_and_foreign_checkpoints_are_refused(pack: Import, case: dict[str, Any]) -> None:
     error = pack("models.checkpoint").CheckpointError
     incomplete = {name: tensor for name, tensor in case["tensors"].items() if "time_projection" not in name}
@@ -140,9 +154,23 @@ def test_incomplete_and_foreign_checkpoints_are_refused(pack: Import, case: dict
         load(pack, {**case, "tensors": {"first_stage_model.weight": torch.zeros(1)}, "metadata": {}})
 
 
-def test_weights_fingerprint_sees_one_changed_value(pack: Import, case: dict[str, Any]) -> None:
+def test_weights_fingerprint_sees_every_change(pack: Import, case: dict[str, Any]) -> None:
     fingerprint = pack("nodes.host.model").weights_fingerprint
-    changed = {name: tensor.clone() for name, tensor in case["tensors"].items()}
-    assert fingerprint(changed) == fingerprint(case["tensors"])
-    changed["head.head.weight"].view(-1)[-1] += 1e-3
-    assert fingerprint(changed) != fingerprint(case["tensors"])
+    name = "text_embedding.0.weight"
+
+    def changed(change: Callable[[torch.Tensor], object]) -> dict[str, torch.Tensor]:
+        tensor = case["tensors"][name].clone()
+        change(tensor.view(-1))
+        return {**case["tensors"], name: tensor}
+
+    def swap_last(values: torch.Tensor) -> None:
+        values[-4:] = values[-4:].roll(2)
+
+    versions = [
+        case["tensors"],
+        changed(lambda values: values[-1].add_(1e-3)),
+        changed(swap_last),
+        {("renamed" if key == name else key): tensor for key, tensor in case["tensors"].items()},
+    ]
+    assert len({fingerprint(version) for version in versions}) == len(versions)
+    assert fingerprint(changed(torch.Tensor.clone)) == fingerprint(case["tensors"])

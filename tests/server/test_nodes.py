@@ -10,7 +10,7 @@ import pytest
 
 from scripts._client import ComfyClient
 from scripts._environment import ROOT
-from scripts._server import PACK_NAME, ComfyServer, installed_name
+from scripts._server import ComfyServer
 from tests.server.graphs import api_faults, declared_inputs, ui_faults
 
 pytestmark = pytest.mark.server
@@ -37,7 +37,7 @@ def test_node_is_described(object_info: dict[str, Any], class_type: str) -> None
 
 
 def test_the_pack_is_loaded_once_and_alone(server: ComfyServer, object_info: dict[str, Any]) -> None:
-    name = installed_name(server.comfyui) or PACK_NAME
+    name = server.pack_name
     own = {key: info["python_module"] for key, info in object_info.items() if "custom_nodes" in info["python_module"]}
     assert own == dict.fromkeys(NODE_IDS, f"custom_nodes.{name}")
     log = server.log.read_text(encoding="utf-8", errors="replace")
@@ -62,7 +62,7 @@ def test_ui_workflow_fits_the_server(object_info: dict[str, Any], path: Path) ->
 
 @pytest.mark.parametrize("path", UI_WORKFLOWS, ids=lambda path: path.stem)
 def test_template_browser_offers_the_workflow(client: ComfyClient, server: ComfyServer, path: Path) -> None:
-    name = installed_name(server.comfyui) or PACK_NAME
+    name = server.pack_name
     assert path.stem in client.get("/workflow_templates")[name]
     assert client.get(f"/api/workflow_templates/{name}/{path.name}") == json.loads(path.read_text(encoding="utf-8"))
     assert path.with_suffix(".jpg").is_file()

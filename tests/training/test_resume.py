@@ -37,7 +37,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny() -> TeacherTraining:
     config = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
-    return dataclasses.replace(config, steps=6, batch=2, audio_steps=2, audio_batch=3, dim=32, layers=2, heads=1, crop=2)
+    return dataclasses.replace(
+        config, steps=6, batch=2, audio_steps=2, audio_batch=3, dim=32, layers=2, heads=1, crop=2
+    )
 
 
 def run(config: TeacherTraining, clips: Path, out: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,123 @@
+"""Measure what listening in windows changes: wav2vec2 features of windows against those of one pass.
+
+Without --weights the wav2vec2-base is random (Hugging Face's initialisation), whose attention is nearly uniform and so
+reaches further than a trained one's. Needs COMFYUI_PATH, whose wav2vec2 is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.audio import (
+    FPS,
+    SAMPLE_RATE,
+    WAV2VEC2_CONTEXT_FRAMES,
+    WAV2VEC2_WINDOW_FRAMES,
+    num_video_frames,
+    wav2vec2_features,
+)
+
+from . import comfyui
+
+SPEECH = Path(__file__).resolve().parents[1] / "workflows" / "assets" / "asymtalker_speech.wav"
+DEFAULT = (WAV2VEC2_WINDOW_FRAMES // FPS, WAV2VEC2_CONTEXT_FRAMES // FPS)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.audio_windows",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--audio", type=Path, default=SPEECH, help="speech, repeated to the length")
+    parser.add_argument("--seconds", type=float, default=150.0, help="length to measure (default: %(default)s)")
+    parser.add_argument("--swell", action="store_true", help="loudness changes sixfold within the length")
+    parser.add_argument("--weights", type=Path, help="model.safetensors of wav2vec2-base-960h")
+    parser.add_argument(
+        "--window",
+        type=_pair,
+        action="append",
+        help=f"seconds of a window and of its context, as in {DEFAULT[0]}:{DEFAULT[1]} (the default); may be repeated",
+    )
+    options = parser.parse_args(arguments)
+    device = torch.device("cpu")
+    if not comfyui.importable(device):
+        parser.error("COMFYUI_PATH names no ComfyUI, whose wav2vec2 is measured")
+    encoder = comfyui.speech_encoder(device)
+    _fill(encoder, options.weights)
+    speech = _repeated(_read(options.audio), round(options.seconds * SAMPLE_RATE), options.swell)
+    num_frames = num_video_frames(len(speech), SAMPLE_RATE)
+    with torch.inference_mode():
+        whole = _timed("one pass", encoder, speech, num_frames, num_frames, 0)
+        for window, context in options.window or [DEFAULT]:
+            name = f"{window:g} s windows, {context:g} s context"
+            found = _timed(name, encoder, speech, num_frames, round(window * FPS), round(context * FPS))
+            _compare(found, whole, round((window - context) * FPS))
+    return 0
+
+
+def _pair(text: str) -> tuple[float, float]:
+    window, context = text.split(":")
+    return float(window), float(context)
+
+
+def _fill(encoder: nn.Module, weights: Path | None) -> None:
+    if weights is not None:
+        found = {key.removeprefix("wav2vec2."): tensor for key, tensor in load_file(weights).items()}
+        missing, _ = encoder.load_state_dict(found, strict=False)
+        if missing:
+            raise ValueError(f"{weights} is not a wav2vec2-base: it lacks {missing[:3]}")
+        return
+    torch.manual_seed(0)
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv1d):
+            nn.init.kaiming_normal_(module.weight)
+
+
+def _read(path: Path) -> Tensor:
+    """Mono float32 at 16 kHz."""
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    with av.open(str(path)) as container:
+        parts = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+    return torch.from_numpy(np.concatenate(parts, axis=1)[0])
+
+
+def _repeated(speech: Tensor, num_samples: int, swell: bool) -> Tensor:
+    repeated = speech.repeat(-(-num_samples // len(speech)))[:num_samples]
+    return repeated * torch.linspace(-1, 1, num_samples).abs().add(0.2) if swell else repeated
+
+
+def _timed(name: str, encoder: nn.Module, speech: Tensor, num_frames: int, window: int, context: int) -> Tensor:
+    started = time.perf_counter()
+    features = wav2vec2_features(encoder, speech, num_frames, window_frames=window, context_frames=context)
+    seconds = time.perf_counter() - started
+    print(f"{name}: {seconds:.1f} s for {num_frames / FPS:g} s of audio")
+    return features
+
+
+def _compare(found: Tensor, whole: Tensor, seam: int) -> None:
+    """Differences relative to the features' spread, each layer in one number, and steps across the first seam."""
+    difference = (found - whole).square().mean(dim=(0, 2)).sqrt() / whole.std(dim=(0, 2))
+    layers = " ".join(f"{value:.4f}" for value in difference)
+    print(f"  difference, layers 1 to 12: {layers}; mean {difference.mean():.4f}")
+    steps = (found[1:] - found[:-1]).square().mean(dim=(1, 2)).sqrt()
+    usual = (whole[1:] - whole[:-1]).square().mean(dim=(1, 2)).sqrt()
+    if seam < len(found):
+        print(f"  step across the first seam {steps[seam - 1] / usual[seam - 1]:.3f} of the one pass' own there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""LTX-Video VAE files with diffusers' tensor names (AutoencoderKLLTXVideo), renamed to the names that core knows.
+
+Diffusers groups resampling and channel changes into stages; LTX-Video itself, and core after it, number one flat list
+of blocks. A table below is that list: each block's path in diffusers, in core's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Table = tuple[str, ...]
+
+DIFFUSERS_MARKS = ("latents_mean", "latents_std", "decoder.mid_block.resnets.0.conv1.conv.weight")
+
+# LTX-Video 0.9.0, which is the published VAE_LTX; 0.9.1 has the same encoder.
+ENCODER_CHANGES_CHANNELS_IN_BLOCKS: Table = (
+    "down_blocks.0",
+    "down_blocks.0.downsamplers.0",
+    "down_blocks.0.conv_out",
+    "down_blocks.1",
+    "down_blocks.1.downsamplers.0",
+    "down_blocks.1.conv_out",
+    "down_blocks.2",
+    "down_blocks.2.downsamplers.0",
+    "down_blocks.3",
+    "mid_block",
+)
+DECODER_CHANGES_CHANNELS_IN_BLOCKS: Table = (
+    "mid_block",
+    "up_blocks.0",
+    "up_blocks.1.upsamplers.0",
+    "up_blocks.1",
+    "up_blocks.2.conv_in",
+    "up_blocks.2.upsamplers.0",
+    "up_blocks.2",
+    "up_blocks.3.conv_in",
+    "up_blocks.3.upsamplers.0",
+    "up_blocks.3",
+)
+# 0.9.5 and later change the number of channels while resampling; 0.9.1 has the same decoder list.
+ENCODER_CHANGES_CHANNELS_RESAMPLING: Table = (
+    "down_blocks.0",
+    "down_blocks.0.downsamplers.0",
+    "down_blocks.1",
+    "down_blocks.1.downsamplers.0",
+    "down_blocks.2",
+    "down_blocks.2.downsamplers.0",
+    "down_blocks.3",
+    "down_blocks.3.downsamplers.0",
+    "mid_block",
+)
+DECODER_CHANGES_CHANNELS_RESAMPLING: Table = (
+    "mid_block",
+    "up_blocks.0.upsamplers.0",
+    "up_blocks.0",
+    "up_blocks.1.upsamplers.0",
+    "up_blocks.1",
+    "up_blocks.2.upsamplers.0",
+    "up_blocks.2",
+)
+
+WITHIN_BLOCKS = {"resnets.": "res_blocks.", "conv_shortcut.conv.": "conv_shortcut.", "norm3.": "norm3.norm."}
+OUTSIDE_BLOCKS = {
+    "latents_mean": "per_channel_statistics.mean-of-means",
+    "latents_std": "per_channel_statistics.std-of-means",
+    "decoder.time_embedder": "decoder.last_time_embedder",
+    "decoder.scale_shift_table": "decoder.last_scale_shift_table",
+}
+UNREAD_STATISTICS = ("mean-of-stds", "mean-of-stds_over_std-of-means", "channel")
+"""Core's VAE declares these vectors too, reads none of them, and leaves uninitialised what the file does not hold."""
+
+
+def has_diffusers_names(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether these are the tensors of diffusers' AutoencoderKLLTXVideo."""
+    return all(name in state_dict for name in DIFFUSERS_MARKS)
+
+
+def core_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under core's names; a name that no table knows stays as it is."""
+    blocks = _block_prefixes(state_dict)
+    renamed = {_core_name(name, blocks): tensor for name, tensor in state_dict.items()}
+    for statistic in UNREAD_STATISTICS:
+        renamed[f"per_channel_statistics.{statistic}"] = torch.zeros_like(state_dict["latents_mean"])
+    return renamed
+
+
+def _block_prefixes(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
+    """Diffusers' block prefix -> core's, a stage's own parts before the stage."""
+    if "encoder.down_blocks.0.conv_out.conv1.conv.weight" in state_dict:
+        encoder = ENCODER_CHANGES_CHANNELS_IN_BLOCKS
+    else:
+        encoder = ENCODER_CHANGES_CHANNELS_RESAMPLING
+    if "decoder.up_blocks.0.upsamplers.0.conv.conv.weight" in state_dict:
+        decoder = DECODER_CHANGES_CHANNELS_RESAMPLING
+    else:
+        decoder = DECODER_CHANGES_CHANNELS_IN_BLOCKS
+    prefixes = {f"encoder.{path}.": f"encoder.down_blocks.{index}." for index, path in enumerate(encoder)}
+    prefixes |= {f"decoder.{path}.": f"decoder.up_blocks.{index}." for index, path in enumerate(decoder)}
+    return dict(sorted(prefixes.items(), key=lambda prefix: -len(prefix[0])))
+
+
+def _core_name(name: str, blocks: Mapping[str, str]) -> str:
+    for theirs, cores in blocks.items():
+        if name.startswith(theirs):
+            rest = name[len(theirs) :]
+            for part, core_part in WITHIN_BLOCKS.items():
+                rest = rest.replace(part, core_part)
+            return cores + rest
+    for theirs, cores in OUTSIDE_BLOCKS.items():
+        if name.startswith(theirs):
+            return cores + name[len(theirs) :]
+    return name
