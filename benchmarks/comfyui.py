@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class CoreCodec:
             nn.init.normal_(parameter, std=0.02)
         for name, statistic in vae.named_buffers():
             nn.init.constant_(statistic, 1.0 if "std" in name else 0.0)
-        self.vae = vae.to(device, dtype).eval().requires_grad_(False)
+        self.vae: Any = vae.to(device, dtype).eval().requires_grad_(False)
         self.dtype = dtype
 
     def encode(self, pixels: Tensor) -> Tensor:

@@ -103,8 +103,9 @@ def encode_video(
         writer = imageio_ffmpeg.write_frames(
             str(result),
             (width, height),
-            fps=_rate_argument(fps),
-            quality=None,
+            # imageio-ffmpeg has no types; those of the defaults are guessed.
+            fps=_rate_argument(fps),  # pyright: ignore[reportArgumentType]
+            quality=None,  # pyright: ignore[reportArgumentType]
             codec="libx264",
             macro_block_size=1,
             ffmpeg_log_level="error",

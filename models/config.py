@@ -31,7 +31,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Shape of the audio condition: ``window`` feature frames around each video frame, ``blocks`` x ``channels`` each."""
+    """Shape of the audio condition: ``window`` feature frames of ``blocks`` x ``channels`` around each video frame."""
 
     window: int = AUDIO_WINDOW
     blocks: int = FAMILY_AUDIO_BLOCKS
@@ -56,7 +56,7 @@ class AudioConfig:
 class DiTConfig:
     """Dimensions of a ``TalkingHeadDiT``; names follow the published ``config.json``.
 
-    ``in_dim`` is noisy plus reference latent channels (2 x ``out_dim``), ``vae_stride`` and ``patch_size`` are (t, h, w).
+    ``in_dim`` is noisy plus reference latent channels (2 x ``out_dim``); ``vae_stride``, ``patch_size`` are (t, h, w).
     ``has_audio_emb`` says whether the checkpoint carries the family's unused ``audio_emb`` tensors.
 
     ``prediction`` says what the head's output means: the ``flow`` itself (the published family), or
@@ -90,7 +90,8 @@ class DiTConfig:
                 raise ConfigError(f"{name} must be three positive integers (t, h, w), got {value!r}")
         if self.vae_stride[0] < 2 or self.patch_size[0] != 1:
             raise ConfigError(
-                f"the family compresses time in the VAE only: vae_stride {self.vae_stride}, patch_size {self.patch_size}"
+                "the family compresses time in the VAE only: "
+                f"vae_stride {self.vae_stride}, patch_size {self.patch_size}"
             )
         if self.in_dim != 2 * self.out_dim:
             raise ConfigError(f"in_dim must be 2 x out_dim (noisy + reference), got {self.in_dim} and {self.out_dim}")
@@ -222,7 +223,8 @@ def _audio(shapes: dict[str, tuple[int, ...]], dim: int, stride_t: int, declared
     found = (first_width, shapes["audio_proj.proj1_vf.weight"][1])
     if expected != found:
         raise ConfigError(
-            f"audio projections take {found} values, but window {audio.window}, {audio.blocks} x {audio.channels} features "
+            f"audio projections take {found} values, but window {audio.window}, "
+            f"{audio.blocks} x {audio.channels} features "
             f"and a time stride of {stride_t} give {expected}: the `config` metadata is missing or wrong"
         )
     return audio

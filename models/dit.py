@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -29,7 +30,7 @@ class TalkingHeadDiT(nn.Module):
     """Predicts the flow of a chunk's latents from noise level, reference latents and audio.
 
     The condition is prepared once per chunk (``encode_audio``, ``audio_keys_values``); ``velocity`` then runs once per
-    denoising step. Weights are created uninitialised when loaded from a file; ``initialise`` prepares them for training.
+    denoising step. Weights are created uninitialised, to be loaded from a file; ``initialise`` is for training.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class TalkingHeadDiT(nn.Module):
             linear(config.freq_dim, dim, **factory), nn.SiLU(), linear(dim, dim, **factory)
         )
         self.time_projection = nn.Sequential(nn.SiLU(), linear(dim, 6 * dim, **factory))
-        self.blocks = nn.ModuleList(Block(config, attention, operations, **factory) for _ in range(config.num_layers))
+        blocks = nn.ModuleList(Block(config, attention, operations, **factory) for _ in range(config.num_layers))
+        self.blocks = cast(Sequence[Block], blocks)
         self.head = Head(config, operations, **factory)
         if config.has_audio_emb:
             self.audio_emb = UnusedAudioEmbedding(dim, operations, **factory)
@@ -89,7 +91,7 @@ class TalkingHeadDiT(nn.Module):
         return (x - reference - out) / u
 
     def forward(self, x: Tensor, timestep: Tensor, audio_tokens: Tensor, reference: Tensor) -> Tensor:
-        """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B], given ``encode_audio``'s tokens and the reference latents."""
+        """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B], given ``encode_audio``'s tokens and reference latents."""
         return self.velocity(x, timestep, self.audio_keys_values(audio_tokens), reference)
 
     def _unpatchify(self, tokens: Tensor, grid: torch.Size) -> Tensor:
@@ -99,7 +101,7 @@ class TalkingHeadDiT(nn.Module):
         return rearrange(tokens, pattern, t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)
 
     def initialise(self) -> None:
-        """Initial weights for training: Xavier projections, modulation near identity, no audio and zero output at first."""
+        """Initial weights for training: Xavier projections, modulation near identity, no audio or output at first."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

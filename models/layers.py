@@ -79,8 +79,7 @@ class AttentionProjections(nn.Module):
         super().__init__()
         self.heads = config.num_heads
         self.attention = attention
-        for name in ("q", "k", "v", "o"):
-            setattr(self, name, operations.Linear(config.dim, config.dim, **factory))
+        self.q, self.k, self.v, self.o = (operations.Linear(config.dim, config.dim, **factory) for _ in range(4))
         self.norm_q = operations.RMSNorm(config.dim, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(config.dim, eps=config.eps, **factory)
 

@@ -143,11 +143,12 @@ class NanoVAE(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.to(memory_format=torch.channels_last)
+        # PyTorch's stub has no overload of `to` that takes a memory format alone.
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Raises ValueError where frames or size are not multiples of the strides."""
-        batch, _, frames, height, width = pixels.shape
+        frames, height, width = pixels.shape[2:]
         if (frames - 1) % STRIDE_T or height % SPATIAL_STRIDE or width % SPATIAL_STRIDE:
             raise ValueError(
                 f"nano's VAE takes 1 + k x {STRIDE_T} frames in multiples of {SPATIAL_STRIDE} pixels, "

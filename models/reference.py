@@ -31,7 +31,7 @@ class Reference:
 
 
 def fit_portrait(image: Tensor, width: int, height: int) -> Tensor:
-    """Scale ``image`` [1, H, W, 3] (0..1) to cover width x height, cut the centre: [1, 3, 1, height, width] in [-1, 1]."""
+    """Scale ``image`` [1, H, W, 3] (0..1) to cover the size, cut the centre: [1, 3, 1, height, width] in [-1, 1]."""
     pixels = image.float().movedim(-1, 1)
     scale = max(width / pixels.shape[-1], height / pixels.shape[-2])
     covered = (max(height, round(pixels.shape[-2] * scale)), max(width, round(pixels.shape[-1] * scale)))
@@ -44,7 +44,7 @@ def fit_portrait(image: Tensor, width: int, height: int) -> Tensor:
 
 
 def temporal_reference(encode: Encode, portrait: Tensor, num_frames: int) -> Tensor:
-    """TRE: ``portrait`` [1, 3, 1, H, W] held for ``num_frames`` and encoded as a video (arXiv 2605.02948, section 3)."""
+    """TRE: ``portrait`` [1, 3, 1, H, W] held for ``num_frames``, encoded as a video (arXiv 2605.02948, section 3)."""
     return encode(portrait.expand(-1, -1, num_frames, -1, -1))
 
 

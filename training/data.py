@@ -19,7 +19,9 @@ from .synth.augment import augment
 
 @dataclass(frozen=True)
 class Batch:
-    """``latents``, ``reference`` [B, C, T, h, w]; ``windows`` [B, F, 5, blocks, channels]; ``mask`` [B, 1, T, h, w] of the
+    """Samples of one step.
+
+    ``latents``, ``reference`` [B, C, T, h, w]; ``windows`` [B, F, 5, blocks, channels]; ``mask`` [B, 1, T, h, w] of the
     mouth; ``mouth`` [B, F, 3] true opening, width and rounding; ``continuity`` [B] latent frames that are given.
     """
 

@@ -74,8 +74,10 @@ def generate(
 
 
 def measured_opening(frames: Tensor, boxes: Tensor) -> np.ndarray:
-    """Mouth opening seen in ``frames`` uint8 [F, H, W, 3]: the share of the mouth's surroundings that is as dark, in
-    green, as only the inside of a mouth is (skin, lips and beards are not). ``boxes`` [F, 4] are pixels; returns [F].
+    """Mouth opening seen in ``frames`` uint8 [F, H, W, 3] in their ``boxes`` [F, 4] (pixels): [F].
+
+    It is the share of the mouth's surroundings that is as dark, in green, as only the inside of a mouth is (skin, lips
+    and beards are not).
     """
     x0, y0 = boxes[:, :2].amin(0).tolist()
     x1, y1 = boxes[:, 2:].amax(0).tolist()

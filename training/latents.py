@@ -1,7 +1,8 @@
 """Encode drawn clips for the diffusion trainers: ``python -m training latents``.
 
-Reads what ``python -m training synth`` wrote; one safetensors file per clip comes out: ``latents`` of its chunks (each encoded on its own, as at inference, consecutive chunks
-sharing the continuity frames), TRE ``reference``, ``audio`` at 16 kHz, mouth boxes and the mouth's true motion.
+Reads what ``python -m training synth`` wrote; one safetensors file per clip comes out: ``latents`` of its chunks (each
+encoded on its own, as at inference, consecutive chunks sharing the continuity frames), TRE ``reference``, ``audio`` at
+16 kHz, mouth boxes and the mouth's true motion.
 """
 
 from __future__ import annotations

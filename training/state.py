@@ -66,8 +66,8 @@ class TrainingState:
         tensors, metadata = read_checkpoint(path)
         saved = json.loads(metadata["training_config"])
         wanted = json.loads(json.dumps(dict(self.config)))
-        # A run may be prolonged or brought to an end sooner.
-        if changed := sorted(k for k in {*saved, *wanted} - {"steps"} if saved.get(k) != wanted.get(k)):
+        # A run may be prolonged or brought to an end sooner, and be sampled in another way.
+        if changed := sorted(k for k in {*saved, *wanted} - {"steps", "sampling"} if saved.get(k) != wanted.get(k)):
             raise CheckpointError(
                 f"{path} was made with other values of {changed}: use another folder or that configuration"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -35,9 +35,9 @@ class TeacherTraining:
     """Configuration of a teacher run.
 
     ``audio_steps`` steps first train the audio projection alone to tell the mouth's motion (minutes instead of hours
-    until cross-attention has something to read); ``mouth_weight`` is added to the flow loss on sites of the mouth. Until
-    ``crop_until`` of the steps the network sees windows of ``crop`` x ``crop`` latent sites, which hold the face: attention
-    over fewer tokens makes a step twice as fast, and rotary positions are relative.
+    until cross-attention has something to read); ``mouth_weight`` is added to the flow loss on sites of the mouth.
+    Until ``crop_until`` of the steps the network sees windows of ``crop`` x ``crop`` latent sites, which hold the face:
+    attention over fewer tokens makes a step twice as fast, and rotary positions are relative.
     """
 
     seed: int
@@ -122,7 +122,11 @@ def given_frames(batch: Batch) -> Tensor:
 
 
 def flow_loss(
-    network: nn.Module, tokens: Tensor, batch: Batch, config: TeacherTraining, generator: torch.Generator
+    network: Callable[..., Tensor],
+    tokens: Tensor,
+    batch: Batch,
+    config: TeacherTraining,
+    generator: torch.Generator,
 ) -> Tensor:
     """Conditional flow matching (arXiv 2210.02747) with clean continuity frames laid over the noisy latents.
 
@@ -200,7 +204,7 @@ def batches(config: TeacherTraining, data: Path, step: int, workers: int) -> Ite
     sizes = [config.audio_batch] * config.audio_steps + [config.batch] * (config.steps - config.audio_steps)
     ends = list(accumulate(sizes))
     clips = PreparedClips(data, config.seed, ends[-1])
-    order = [range(end - size, end) for size, end in zip(sizes, ends, strict=True)][step:]
+    order = [list(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)][step:]
     for tensors in DataLoader(clips, batch_sampler=order, num_workers=workers, prefetch_factor=8 if workers else None):
         yield Batch(*tensors)
 

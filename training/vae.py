@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 class VAETraining:
     """Configuration of a VAE run on clips of ``frames`` frames.
 
-    ``crop`` pixels are trained on for the first ``crop_until`` of the steps. ``decoder_only`` leaves the encoder, and so
-    every latent that was made with it, as it is.
+    ``crop`` pixels are trained on for the first ``crop_until`` of the steps. ``decoder_only`` leaves the encoder, and
+    so every latent that was made with it, as it is.
     """
 
     seed: int
@@ -103,7 +103,7 @@ class ClipWindows(Dataset[tuple[Tensor, Tensor]]):
 def _sample_window(
     frames: np.ndarray, box: tuple[int, int, int, int], config: VAETraining, index: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Frames and mouth mask, cut to a crop (anywhere in the picture, but more often around the face) while it is time."""
+    """Frames and mouth mask, cut to a crop (anywhere in the picture, more often around the face) while it is time."""
     x0, y0, x1, y1 = box
     mask = np.zeros(frames.shape[1:3], np.float32)
     mask[y0:y1, x0:x1] = 1

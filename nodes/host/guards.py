@@ -28,7 +28,8 @@ def chunk_memory(model: ModelPatcher, vae: VAE, reference: Reference) -> int:
     if model.load_device.type == "cpu":
         stages.append(int(model.memory_required(reference.latents.shape)))
     if vae.device.type == "cpu":
-        stages.append(int(vae.memory_used_decode(reference.latents.shape, vae.vae_dtype)))
+        # Core has no types there; among those that are guessed are ones that int() does not take.
+        stages.append(int(vae.memory_used_decode(reference.latents.shape, vae.vae_dtype)))  # pyright: ignore[reportArgumentType]
     if model_management.get_torch_device().type == "cpu":
         stages.append(LAB_COPIES * values * 4)
     return max(stages) + FRAME_COPIES * values

@@ -136,8 +136,12 @@ class TalkingHeadConfig(supported_models_base.BASE):
 class TalkingHeadModel(model_base.BaseModel):
     """Core's BaseModel over ``HostDiT``: ``apply_model(x, u, reference=..., audio_kv=...)`` returns x0 = x - u*flow."""
 
+    diffusion_model: HostDiT
+
     def __init__(self, model_config: TalkingHeadConfig, checkpoint: Checkpoint, device: Any = None) -> None:
-        super().__init__(model_config, model_base.ModelType.FLOW, device=device, unet_model=HostDiT)
+        # Core has no type there; that of the default is guessed.
+        network: Any = HostDiT
+        super().__init__(model_config, model_base.ModelType.FLOW, device=device, unet_model=network)
         self.checkpoint = checkpoint
 
     def memory_required(
@@ -212,7 +216,7 @@ def weights_fingerprint(state_dict: Mapping[str, Tensor]) -> str:
 
 
 def _content_digest(tensor: Tensor) -> bytes:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()).digest()
+    return hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data).digest()
 
 
 def _without_prefix(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

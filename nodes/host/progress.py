@@ -93,7 +93,8 @@ class RolloutProgress:
     def _latent_preview(self, x0: Tensor) -> PreviewImage:
         assert self._previewer is not None
         # The last latent frame is new; the first ones repeat the previous chunk.
-        return self._previewer.decode_latent_to_preview_image("JPEG", x0[:, :, -1:])
+        # The method that core's previewers override has no types and returns nothing.
+        return self._previewer.decode_latent_to_preview_image("JPEG", x0[:, :, -1:])  # pyright: ignore[reportReturnType]
 
 
 def _previewer(latent_format: LatentFormat, reference: Reference) -> latent_preview.LatentPreviewer | None:

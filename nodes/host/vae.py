@@ -105,7 +105,8 @@ class NanoStockVAE(VAE):
         """[F, H, W, 3] in 0..1 -> latents; like core's video VAEs, frames beyond the last full group are left out."""
         frames_axis = pixel_samples.ndim - 4
         usable = _frames_of(1 + (pixel_samples.shape[frames_axis] - 1) // STRIDE_T)
-        return super().encode(pixel_samples.narrow(frames_axis, 0, usable))
+        # Core would return None for no pixels at all, of which a batch has at least one frame.
+        return super().encode(pixel_samples.narrow(frames_axis, 0, usable))  # pyright: ignore[reportReturnType]
 
 
 def _frames_of(num_latents: int) -> int:

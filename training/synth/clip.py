@@ -115,7 +115,7 @@ def _string_sentences(rng: np.random.Generator, duration_s: float, speak: Callab
 
 
 def make_poses(seed: int, index: int, speech: Utterance, num_frames: int, head_motion: float = 1.0) -> np.ndarray:
-    """Poses `[F, len(POSE_FIELDS)]` of the person while that speech is heard; `head_motion` 0..1 scales all but the mouth."""
+    """Poses `[F, len(POSE_FIELDS)]` of the person during that speech; `head_motion` 0..1 scales all but the mouth."""
     rng = np.random.default_rng([seed, index, _MOTION_STREAM])
     track = mouth_track(speech.phonemes, speech.audio, num_frames)
     rows = sample_motion(rng, track, emphasis_track(speech.audio, num_frames))

@@ -5,6 +5,10 @@ import time
 import numpy as np
 import pytest
 
+pytest.importorskip(
+    "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
+)
+
 from training.synth.identity import Identity, sample_identity
 from training.synth.motion import POSE_FIELDS, Pose, sample_pose
 from training.synth.render import mouth_box, opening, render

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+pytest.importorskip(
+    "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
+)
+
 from training.synth.augment import augment
 from training.synth.cli import run
 from training.synth.clip import identity_of, make_clip, make_poses, make_speech
