@@ -28,8 +28,7 @@ def chunk_memory(model: ModelPatcher, vae: VAE, reference: Reference) -> int:
     if model.load_device.type == "cpu":
         stages.append(int(model.memory_required(reference.latents.shape)))
     if vae.device.type == "cpu":
-        # Core has no types there; among those that are guessed are ones that int() does not take.
-        stages.append(int(vae.memory_used_decode(reference.latents.shape, vae.vae_dtype)))  # pyright: ignore[reportArgumentType]
+        stages.append(int(vae.memory_used_decode(reference.latents.shape, vae.vae_dtype)))
     if model_management.get_torch_device().type == "cpu":
         stages.append(LAB_COPIES * values * 4)
     return max(stages) + FRAME_COPIES * values
@@ -38,7 +37,8 @@ def chunk_memory(model: ModelPatcher, vae: VAE, reference: Reference) -> int:
 def check_memory(model: ModelPatcher, vae: VAE, reference: Reference) -> int:
     """The bytes of ``chunk_memory``. Raises MemoryError with the numbers if main memory has no room for them."""
     needed = chunk_memory(model, vae, reference)
-    free = int(model_management.get_free_memory(torch.device("cpu")))
+    # Core returns a pair only where it is asked for PyTorch's share too.
+    free = int(model_management.get_free_memory(torch.device("cpu")))  # pyright: ignore[reportArgumentType]
     if needed > free:
         width, height = reference.size
         raise MemoryError(
