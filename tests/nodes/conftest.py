@@ -34,16 +34,20 @@ def comfy() -> Import:
     path = os.environ.get("COMFYUI_PATH")
     if not path:
         pytest.skip("COMFYUI_PATH names no ComfyUI checkout")
+    # Other tests use parts of ComfyUI too: whatever they have imported before stays as it is.
     if path not in sys.path:
         sys.path.append(path)
+    if "comfy.cli_args" not in sys.modules:
         arguments, sys.argv = sys.argv, ["comfyui", "--cpu"]
         try:
             importlib.import_module("comfy.options").enable_args_parsing()
             importlib.import_module("comfy.cli_args")
         finally:
             sys.argv = arguments
-        # Both ComfyUI and the pack have a top-level `nodes`; core's own code means core's.
-        _module_from_file("nodes", Path(path) / "nodes.py")
+    # Both ComfyUI and the pack have a top-level `nodes`; core's own code means core's.
+    core_nodes = Path(path) / "nodes.py"
+    if getattr(sys.modules.get("nodes"), "__file__", None) != str(core_nodes):
+        _module_from_file("nodes", core_nodes)
     return importlib.import_module
 
 
