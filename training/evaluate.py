@@ -74,15 +74,14 @@ def generate(
 
 
 def measured_opening(frames: Tensor, boxes: Tensor) -> np.ndarray:
-    """Mouth opening seen in ``frames`` uint8 [F, H, W, 3] in their ``boxes`` [F, 4] (pixels): [F].
-
-    It is the share of the mouth's surroundings that is as dark, in green, as only the inside of a mouth is (skin, lips
-    and beards are not).
+    """Mouth motion seen in ``frames`` uint8 [F, H, W, 3]: mean difference to the first frame, where the mouth is closed,
+    over the mouth's surroundings. It stands for the opening while the head is held still. ``boxes`` [F, 4] are pixels;
+    returns [F].
     """
     x0, y0 = boxes[:, :2].amin(0).tolist()
     x1, y1 = boxes[:, 2:].amax(0).tolist()
-    green = frames[:, y0:y1, x0:x1, 1].float()
-    return (green < 0.25 * green[0].median()).float().mean((1, 2)).numpy()
+    mouth = frames[:, y0:y1, x0:x1].float()
+    return (mouth - mouth[:1]).abs().mean((1, 2, 3)).numpy()
 
 
 def correlation(a: np.ndarray, b: np.ndarray, max_lag: int = 3) -> tuple[float, int]:
