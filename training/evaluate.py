@@ -74,9 +74,10 @@ def generate(
 
 
 def measured_opening(frames: Tensor, boxes: Tensor) -> np.ndarray:
-    """Mouth motion seen in ``frames`` uint8 [F, H, W, 3]: mean difference to the first frame, where the mouth is closed,
-    over the mouth's surroundings. It stands for the opening while the head is held still. ``boxes`` [F, 4] are pixels;
-    returns [F].
+    """Mouth motion seen in ``frames`` uint8 [F, H, W, 3], as an array [F].
+
+    It is the mean difference to the first frame, where the mouth is closed, over the mouth's surroundings (``boxes``
+    [F, 4] in pixels); it stands for the opening while the head is held still.
     """
     x0, y0 = boxes[:, :2].amin(0).tolist()
     x1, y1 = boxes[:, 2:].amax(0).tolist()
