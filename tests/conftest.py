@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
+from scripts._client import ComfyClient
 from scripts._environment import ROOT, find_comfyui
+from scripts._server import ComfyServer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +40,19 @@ def comfyui() -> Path:
     if folder is None:
         pytest.skip("no ComfyUI: scripts/test.py gets one, COMFYUI_PATH names one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A running ComfyUI with this pack alone, its folders in a temporary place."""
+    with ComfyServer(comfyui, tmp_path_factory.mktemp("comfyui"), cpu=not torch.cuda.is_available()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: ComfyServer) -> ComfyClient:
+    """A client of the server."""
+    return ComfyClient(server.url)
 
 
 @pytest.fixture(scope="session")

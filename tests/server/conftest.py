@@ -1,38 +1,23 @@
-"""One real ComfyUI for all tests of this folder."""
+"""What tests of the real ComfyUI share: its nodes, a portrait, the nano graph."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from scripts._client import ComfyClient, Graph
 from scripts._environment import ROOT
-from scripts._server import ComfyServer
 from tests.server.graphs import node
 from tests.server.media import speech_like, write_portrait, write_wav
 
 NANO_GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
 
 MakeGraph = Callable[..., Graph]
-
-
-@pytest.fixture(scope="session")
-def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    """A running ComfyUI with this pack alone, its folders in a temporary place."""
-    with ComfyServer(comfyui, tmp_path_factory.mktemp("comfyui"), cpu=not torch.cuda.is_available()) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def client(server: ComfyServer) -> ComfyClient:
-    """A client of the server."""
-    return ComfyClient(server.url)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,71 @@
+"""A real Chromium before a real ComfyUI."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts._client import ComfyClient
+from scripts._environment import ROOT
+from scripts._server import ComfyServer
+
+pytest.importorskip("playwright.sync_api", reason="no playwright: scripts/test.py installs it")
+
+from playwright.sync_api import Browser, BrowserContext, sync_playwright  # noqa: E402
+
+from tests.browser.frontend import CHROMIUM_FLAGS, FrontEnd, chromium_or_skip  # noqa: E402
+
+OpenFrontEnd = Callable[[], FrontEnd]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder carry the marker."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window.
+
+    Not for the whole session: while Playwright's loop runs in this thread, `asyncio.run` is refused there. For the same
+    reason tests of this folder wait with `FrontEnd.finish` instead of `ComfyClient.run`.
+    """
+    program = chromium_or_skip(shutil.which("chromium") or shutil.which("chromium-browser"))
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, headless=True, args=CHROMIUM_FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def examples(client: ComfyClient) -> None:
+    """The example portrait and speech in the server's input folder, under the names that the graphs have."""
+    for name in ("asymtalker_portrait.png", "asymtalker_speech.wav"):
+        client.upload(ROOT / "workflows" / "assets" / name)
+
+
+@pytest.fixture
+def open_front_end(browser: Browser, server: ComfyServer, client: ComfyClient) -> Iterator[OpenFrontEnd]:
+    """Return a function that opens one more browser of its own (no cookies, no storage of another) on the server."""
+    contexts: list[BrowserContext] = []
+
+    def open_one() -> FrontEnd:
+        contexts.append(browser.new_context(viewport={"width": 1600, "height": 900}))
+        front_end = FrontEnd(contexts[-1].new_page(), client, server.pack_name)
+        front_end.open()
+        return front_end
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def front_end(open_front_end: OpenFrontEnd, examples: None) -> FrontEnd:
+    """The front end in a fresh browser, with the example files in place."""
+    return open_front_end()
