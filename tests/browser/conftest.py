@@ -14,9 +14,9 @@ from scripts._server import ComfyServer
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: scripts/test.py installs it")
 
-from playwright.sync_api import Browser, BrowserContext, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.browser.frontend import CHROMIUM_FLAGS, FrontEnd, chromium_or_skip  # noqa: E402
+from tests.browser.frontend import CHROMIUM_FLAGS, FrontEnd, chromium_or_skip
 
 OpenFrontEnd = Callable[[], FrontEnd]
 
