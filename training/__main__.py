@@ -39,7 +39,15 @@ def _teacher(args: argparse.Namespace) -> None:
     from .teacher import TeacherTraining, train
 
     config = read_config(TeacherTraining, args.config, args.set)
-    train(config, args.data, args.out, args.workers, args.compile, args.start)
+    train(config, args.data, args.out, args.workers, args.compile, args.start, args.vae)
+
+
+def _akd(args: argparse.Namespace) -> None:
+    from .akd import AKDTraining, train
+    from .config import read_config
+
+    config = read_config(AKDTraining, args.config, args.set)
+    train(config, args.teacher, args.vae, args.data, args.out, args.workers)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -77,10 +85,17 @@ def main() -> None:
     _add_run(teacher, "nano_teacher.toml")
     teacher.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     teacher.add_argument("--start", type=Path, help="checkpoint to start from")
+    teacher.add_argument("--vae", type=Path, help="nano VAE checkpoint; with it sample strips are written")
     teacher.add_argument(
         "--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)"
     )
     teacher.set_defaults(run=_teacher)
+    akd = commands.add_parser("akd", help="distil the teacher into a few-step student that continues itself")
+    _add_run(akd, "nano_akd.toml")
+    akd.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
+    akd.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    akd.add_argument("--data", type=Path, required=True, help="folder of prepared clips of at least `chunks` chunks")
+    akd.set_defaults(run=_akd)
     measure = commands.add_parser("evaluate", help="measure a checkpoint on held-out clips; strips and plots")
     measure.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
     measure.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from models.audio import audio_windows, log_mel_features
 
 from .config import TrainingError
-from .latents import CONTINUITY_FRAMES, FRAMES_PER_CHUNK, clip_frames, num_chunks, read_chunk
+from .latents import FRAMES_PER_CHUNK, NEW_FRAMES, clip_frames, num_chunks, read_chunks
 from .synth.augment import augment
+
+REFERENCES = ("tre", "static")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one step.
+    """Samples of K consecutive chunks each.
 
-    ``latents``, ``reference`` [B, C, T, h, w]; ``windows`` [B, F, 5, blocks, channels]; ``mask`` [B, 1, T, h, w] of the
-    mouth; ``mouth`` [B, F, 3] true opening, width and rounding; ``continuity`` [B] latent frames that are given.
+    ``latents`` [B, K, C, T, h, w]; ``reference`` [B, C, T, h, w]; ``windows`` [B, K, F, 5, blocks, channels]; ``mask``
+    [B, K, 1, T, h, w] of the mouth; ``mouth`` [B, K, F, 3] true opening, width and rounding; ``continuity`` [B] latent
+    frames that are given to the first of the chunks (1 at the beginning of a video, else 2).
     """
 
     latents: Tensor
@@ -34,33 +38,51 @@ class Batch:
 
 
 class PreparedClips(Dataset[tuple[Tensor, ...]]):
-    """Random chunks of the prepared clips in ``folder``, with speech augmented afresh each time."""
+    """Random runs of ``chunks`` consecutive chunks of the clips in ``folder``, with speech augmented afresh each time.
 
-    def __init__(self, folder: Path, seed: int, length: int, stride_t: int = 4) -> None:
+    Several chunks always begin with their clip, as generation does. ``reference`` "static" is the baseline without TRE:
+    the latent of the portrait as one image for every latent frame.
+
+    Raises:
+        TrainingError: no clips there, or clips shorter than ``chunks``.
+    """
+
+    def __init__(
+        self, folder: Path, seed: int, length: int, *, chunks: int = 1, reference: str = "tre", stride_t: int = 4
+    ) -> None:
+        if reference not in REFERENCES:
+            raise TrainingError(f"reference must be one of {REFERENCES}, got {reference!r}")
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
             raise TrainingError(
                 f"{folder} holds no encoded clips (clip_*.safetensors): run `python -m training latents`"
             )
-        self.chunks = num_chunks(self.paths[0])
+        self.available = num_chunks(self.paths[0])
+        if chunks > self.available:
+            raise TrainingError(f"{folder}: its clips have {self.available} chunks, {chunks} are asked for")
         self.seed, self.length, self.stride_t = seed, length, stride_t
+        self.chunks, self.static = chunks, reference == "static"
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng([self.seed, index])
-        chunk_index = int(rng.integers(self.chunks))
-        chunk = read_chunk(self.paths[int(rng.integers(len(self.paths)))], chunk_index)
-        audio = torch.from_numpy(augment(chunk.audio.numpy(), rng))
+        first = int(rng.integers(self.available)) if self.chunks == 1 else 0
+        clip = read_chunks(self.paths[int(rng.integers(len(self.paths)))], first, self.chunks)
+        audio = torch.from_numpy(augment(clip.audio.numpy(), rng))
         features = log_mel_features(audio, clip_frames(audio))
-        windows = audio_windows(features, chunk_index * (FRAMES_PER_CHUNK - CONTINUITY_FRAMES), FRAMES_PER_CHUNK)[0]
-        latents, reference = chunk.latents, chunk.reference
-        if chunk_index == 0:
+        starts = [n * NEW_FRAMES for n in range(first, first + self.chunks)]
+        windows = torch.cat([audio_windows(features, start, FRAMES_PER_CHUNK) for start in starts])
+        latents, reference = clip.latents, clip.reference
+        if self.static:
+            reference = reference[:, :1].expand_as(reference).contiguous()
+        if first == 0:
             # The first chunk of a video continues the portrait itself.
-            latents = torch.cat((reference[:, :1], latents[:, 1:]), dim=1)
-        mask = mouth_mask(chunk.boxes, latents.shape, self.stride_t)
-        return latents, reference, windows, mask, chunk.mouth, torch.tensor(1 if chunk_index == 0 else 2)
+            latents = latents.clone()
+            latents[0, :, :1] = reference[:, :1]
+        mask = torch.stack([mouth_mask(boxes, latents.shape[1:], self.stride_t) for boxes in clip.boxes])
+        return latents, reference, windows, mask, clip.mouth, torch.tensor(1 if first == 0 else 2)
 
 
 def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
@@ -72,3 +94,11 @@ def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
         rows = slice(max(0, int(y0 * height)), int(y1 * height) + 1)
         mask[:, latent, rows, max(0, int(x0 * width)) : int(x1 * width) + 1] = 1
     return mask
+
+
+def load_batches(clips: PreparedClips, sizes: Sequence[int], step: int, workers: int) -> Iterator[Batch]:
+    """Batches of ``sizes`` samples, from number ``step`` on."""
+    ends = np.cumsum(sizes)
+    order = [list(range(end - size, end)) for size, end in zip(sizes, ends.tolist(), strict=True)][step:]
+    for tensors in DataLoader(clips, batch_sampler=order, num_workers=workers, prefetch_factor=4 if workers else None):
+        yield Batch(*tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +16,19 @@ from torch import Tensor
 
 from models.audio import FPS, SAMPLE_RATE, AudioFeatures, log_mel_features
 from models.checkpoint import read_checkpoint
-from models.config import DiTConfig, SamplingConfig
+from models.config import SamplingConfig
 from models.dit import TalkingHeadDiT
-from models.flow import Denoise
 from models.nano_vae import NanoVAE
 from models.reference import Reference, fit_portrait, temporal_reference
 from models.rollout import ContinuityOptions, rollout
 
 from .images import save_strip
+from .inference import condition, load_for_sampling
 
 matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
 STRIP_FRAMES = 12
-
-
-def load_network(path: Path) -> tuple[TalkingHeadDiT, SamplingConfig]:
-    """A trained network for inference, and how it wants to be sampled."""
-    tensors, metadata = read_checkpoint(path)
-    network = TalkingHeadDiT(DiTConfig.from_state_dict(tensors, metadata))
-    network.load_state_dict(tensors)
-    return network.float().eval().requires_grad_(False), SamplingConfig.from_metadata(metadata)
-
-
-def chunk_network(network: TalkingHeadDiT) -> Callable[[Tensor, Tensor, float], Denoise]:
-    """The rollout's network over a bare ``TalkingHeadDiT``."""
-
-    def prepare(windows: Tensor, reference: Tensor, guidance: float) -> Denoise:
-        speech = network.audio_keys_values(network.encode_audio(windows))
-        silence = network.audio_keys_values(network.encode_audio(torch.zeros_like(windows))) if guidance != 1 else None
-
-        def denoise(x: Tensor, u: Tensor) -> Tensor:
-            timestep = 1000 * u.reshape(1)
-            flow = network.velocity(x, timestep, speech, reference)
-            if silence is not None:
-                flow = torch.lerp(network.velocity(x, timestep, silence, reference), flow, guidance)
-            return x - u * flow
-
-        return denoise
-
-    return prepare
 
 
 @torch.no_grad()
@@ -69,7 +42,7 @@ def generate(
     reference = Reference(latents, pixels, sampling.frames_per_chunk)
     num_frames = audio.shape[0] * FPS // SAMPLE_RATE
     features = AudioFeatures(log_mel_features(audio, num_frames), num_frames / FPS, "log-mel")
-    chunks = rollout(chunk_network(network), vae, reference, features, sampling, ContinuityOptions(), seed)
+    chunks = rollout(partial(condition, network), vae, reference, features, sampling, ContinuityOptions(), seed)
     return torch.cat([chunk.frames for chunk, _ in chunks])
 
 
@@ -97,7 +70,7 @@ def correlation(a: np.ndarray, b: np.ndarray, max_lag: int = 3) -> tuple[float, 
 
 def evaluate(network_path: Path, vae_path: Path, clips: Path, out: Path, count: int, seed: int, steps: int) -> None:
     """Generate ``count`` drawn clips again from portrait and speech; write strips, plots and ``metrics.json``."""
-    network, sampling = load_network(network_path)
+    network, sampling, _ = load_for_sampling(network_path)
     if steps:
         sampling = SamplingConfig(sampling.sampler, steps, sampling.shift, sampling.guidance, sampling.frames_per_chunk)
     vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))

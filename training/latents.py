@@ -11,9 +11,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.audio import SAMPLES_PER_FRAME
@@ -28,11 +30,16 @@ log = logging.getLogger(__name__)
 
 FRAMES_PER_CHUNK = 33
 CONTINUITY_FRAMES = 5
+NEW_FRAMES = FRAMES_PER_CHUNK - CONTINUITY_FRAMES
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One chunk as a trainer takes it; ``latents`` and ``reference`` [C, T, h, w], the rest per video frame."""
+    """K consecutive chunks as a trainer takes them.
+
+    ``latents`` [K, C, T, h, w]; ``reference`` [C, T, h, w]; ``audio`` [N] of the whole clip; mouth ``boxes`` [K, F, 4]
+    as fractions of the picture; ``mouth`` [K, F, 3] opening, width and rounding.
+    """
 
     latents: Tensor
     reference: Tensor
@@ -73,23 +80,31 @@ def encode_folder(vae_path: Path, clips: Path, out: Path) -> None:
             log.info("clip %d of %d", number, len(paths))
 
 
-def read_chunk(path: Path, chunk: int) -> Prepared:
-    """Chunk ``chunk`` of a prepared clip, audio and ground truth of the whole clip's span cut to it."""
-    tensors, _ = read_checkpoint(path)
-    start = chunk * (FRAMES_PER_CHUNK - CONTINUITY_FRAMES)
-    frames = slice(start, start + FRAMES_PER_CHUNK)
-    return Prepared(
-        latents=tensors["latents"][chunk].float(),
-        reference=tensors["reference"].float(),
-        audio=tensors["audio"].float() / 32767,
-        boxes=tensors["boxes"][frames],
-        mouth=tensors["mouth"][frames],
-    )
+def read_chunks(path: Path, first: int, count: int) -> Prepared:
+    """``count`` consecutive chunks of a prepared clip from ``first`` on, with the speech of the whole clip."""
+    with _open(path) as file:
+        chunks = slice(first, first + count)
+        boxes, mouth = file.get_slice("boxes"), file.get_slice("mouth")
+        spans = [slice(n * NEW_FRAMES, n * NEW_FRAMES + FRAMES_PER_CHUNK) for n in range(first, first + count)]
+        return Prepared(
+            latents=file.get_slice("latents")[chunks].float(),
+            reference=file.get_tensor("reference").float(),
+            audio=file.get_tensor("audio").float() / 32767,
+            boxes=torch.stack([boxes[span] for span in spans]),
+            mouth=torch.stack([mouth[span] for span in spans]),
+        )
 
 
 def num_chunks(path: Path) -> int:
-    tensors, _ = read_checkpoint(path)
-    return tensors["latents"].shape[0]
+    with _open(path) as file:
+        return file.get_slice("latents").get_shape()[0]
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path} is not a whole prepared clip ({error}): delete it and prepare it again") from error
 
 
 def clip_frames(audio: Tensor) -> int:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from models.audio import MEL_CHANNELS
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.config import AudioConfig, DiTConfig, SamplingConfig
 from models.dit import TalkingHeadDiT
-from models.flow import shift_time
 
-from .config import learning_rate, set_learning_rate
-from .data import Batch, PreparedClips
+from .data import Batch, PreparedClips, load_batches
+from .loop import TrainingRun
+from .objectives import Denoise, draw_levels, flow_matching_loss
+from .samples import SampleStrip
 from .state import Ema, TrainingState
 
-log = logging.getLogger(__name__)
-
 MOUTH_VALUES = 3
-SAVE_EVERY = 200
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,8 @@ class TeacherTraining:
     ``audio_steps`` steps first train the audio projection alone to tell the mouth's motion (minutes instead of hours
     until cross-attention has something to read); ``mouth_weight`` is added to the flow loss on sites of the mouth.
     Until ``crop_until`` of the steps the network sees windows of ``crop`` x ``crop`` latent sites, which hold the face:
-    attention over fewer tokens makes a step twice as fast, and rotary positions are relative.
+    attention over fewer tokens makes a step twice as fast, and rotary positions are relative. ``reference`` "static" is
+    the baseline without TRE.
     """
 
     seed: int
@@ -55,6 +50,8 @@ class TeacherTraining:
     crop_until: float
     shift: float
     ema_decay: float
+    save_every: int
+    reference: str
     dim: int
     layers: int
     heads: int
@@ -99,13 +96,6 @@ class MouthProbe(nn.Module):
         return nn.functional.mse_loss(predicted.flatten(1, 2), mouth[:, 1:])
 
 
-def draw_noise(batch: Batch, config: TeacherTraining, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Noise eps like the latents, and levels u [B] along the shifted path."""
-    eps = torch.randn(batch.latents.shape, generator=generator)
-    s = torch.rand(batch.latents.shape[0], generator=generator)
-    return eps, shift_time(s, config.shift)
-
-
 def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
     """A random window of ``size`` x ``size`` latent sites, its corner on even sites."""
     free = batch.latents.shape[-1] - size
@@ -115,32 +105,9 @@ def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
     return dataclasses.replace(batch, **parts)
 
 
-def given_frames(batch: Batch) -> Tensor:
+def given_frames(continuity: Tensor, num_latents: int) -> Tensor:
     """1 on latent frames that continuity gives, 0 on those to be made: [B, 1, T, 1, 1]."""
-    frames = torch.arange(batch.latents.shape[2])
-    return (frames < batch.continuity[:, None])[:, None, :, None, None].float()
-
-
-def flow_loss(
-    network: Callable[..., Tensor],
-    tokens: Tensor,
-    batch: Batch,
-    config: TeacherTraining,
-    generator: torch.Generator,
-) -> Tensor:
-    """Conditional flow matching (arXiv 2210.02747) with clean continuity frames laid over the noisy latents.
-
-    The error of the flow is weighted by min(u, 1/2)^2 * 4, so that levels near the data, where the flow follows from x0
-    by a division by u, do not outweigh the noisy ones that few-step sampling lives on.
-    """
-    eps, u = draw_noise(batch, config, generator)
-    level = u[:, None, None, None, None]
-    given = given_frames(batch)
-    x = torch.lerp(torch.lerp(batch.latents, eps, level), batch.latents, given)
-    flow = network(x, 1000 * u, tokens, batch.reference)
-    weight = (1 - given) * (1 + config.mouth_weight * batch.mask)
-    error = (flow - (eps - batch.latents)).square() * 4 * level.clamp_max(0.5).square()
-    return (error * weight).sum() / (weight.sum() * batch.latents.shape[1])
+    return (torch.arange(num_latents) < continuity[:, None])[:, None, :, None, None].float()
 
 
 def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -149,13 +116,45 @@ def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) 
     return windows * keep[:, None, None, None, None]
 
 
+def denoiser(network: Callable[..., Tensor], tokens: Tensor, reference: Tensor) -> Denoise:
+    """x0 from a ``network`` (``TalkingHeadDiT`` or a wrapper of one) that predicts the flow."""
+
+    def denoise(x: Tensor, u: Tensor) -> Tensor:
+        return x - u[:, None, None, None, None] * network(x, 1000 * u, tokens, reference)
+
+    return denoise
+
+
+def teacher_loss(
+    network: Callable[..., Tensor],
+    tokens: Tensor,
+    batch: Batch,
+    config: TeacherTraining,
+    generator: torch.Generator,
+) -> Tensor:
+    """Flow matching on one chunk of each sample, its continuity frames given from the ground truth."""
+    x0 = batch.latents[:, 0]
+    eps = torch.randn(x0.shape, generator=generator)
+    u = draw_levels(x0.shape[0], config.shift, generator)
+    given = given_frames(batch.continuity, x0.shape[2])
+    weight = 1 + config.mouth_weight * batch.mask[:, 0]
+    return flow_matching_loss(denoiser(network, tokens, batch.reference), x0, given, u, eps, weight)
+
+
 def train(
-    config: TeacherTraining, data: Path, out: Path, workers: int, compile_network: bool, start: Path | None = None
+    config: TeacherTraining,
+    data: Path,
+    out: Path,
+    workers: int,
+    compile_network: bool,
+    start: Path | None = None,
+    vae: Path | None = None,
 ) -> None:
     """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
 
     Args:
         start: checkpoint whose weights a new run starts from.
+        vae: checkpoint to decode sample strips with; None makes none.
     """
     torch.manual_seed(config.seed)
     network = TalkingHeadDiT(config.network())
@@ -167,56 +166,55 @@ def train(
     ema = Ema(network, config.ema_decay)
     networks = {"teacher": network, "probe": probe}
     state = TrainingState(networks, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
-    if state.resume(out / "state.safetensors"):
-        log.info("taking up the run in %s at step %d", out, state.step)
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
+    sizes = [config.audio_batch] * config.audio_steps + [config.batch] * (config.steps - config.audio_steps)
+    clips = PreparedClips(data, config.seed, sum(sizes), reference=config.reference)
+    strip = SampleStrip(clips, vae, out)
+
+    def publish() -> None:
+        metadata = export(config, ema, out / "teacher.safetensors")
+        strip.save(ema.shadow, metadata, state.step)
+
+    run = TrainingRun("teacher", out, config, state, publish)
     forward = torch.compile(network, dynamic=False) if compile_network else network
-    for batch in batches(config, data, state.step, workers):
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        rate = learning_rate(state.step, config.steps, config.learning_rate, config.warmup, config.decay)
-        set_learning_rate(optimizer, rate)
-        audio_only = state.step < config.audio_steps
-        kept = batch.windows if audio_only else drop_audio(batch.windows, config.audio_dropout, generator)
-        probe_loss = probe.loss(network.encode_audio(batch.windows), batch.mouth)
-        loss = config.audio_weight * probe_loss
-        terms = {"mouth": probe_loss.item()}
-        if not audio_only:
-            if state.step < config.crop_until * config.steps:
-                batch = cropped(batch, config.crop, generator)
-            flow = flow_loss(forward, network.encode_audio(kept), batch, config, generator)
-            loss = loss + flow
-            terms["flow"] = flow.item()
+    for batch in load_batches(clips, sizes, state.step, workers):
+        generator = run.generator()
+        run.set_learning_rate()
+        terms, loss = step_losses(network, forward, probe, batch, config, generator, state.step)
         loss.backward()
         terms["gradient"] = nn.utils.clip_grad_norm_(network.parameters(), 1.0).item()
         optimizer.step()
         optimizer.zero_grad()
-        state.step += 1
-        ema.update(network, state.step)
-        report(writer, state.step, terms)
-        if state.step % SAVE_EVERY == 0 or state.step == config.steps:
-            state.save(out / "state.safetensors")
-            export(config, ema, out / "teacher.safetensors")
-    writer.close()
+        run.finish_step(terms)
+    run.close()
 
 
-def batches(config: TeacherTraining, data: Path, step: int, workers: int) -> Iterator[Batch]:
-    """Batches from ``step`` on: large ones while the audio projection trains alone, then the network's."""
-    sizes = [config.audio_batch] * config.audio_steps + [config.batch] * (config.steps - config.audio_steps)
-    ends = list(accumulate(sizes))
-    clips = PreparedClips(data, config.seed, ends[-1])
-    order = [list(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)][step:]
-    for tensors in DataLoader(clips, batch_sampler=order, num_workers=workers, prefetch_factor=8 if workers else None):
-        yield Batch(*tensors)
+def step_losses(
+    network: TalkingHeadDiT,
+    forward: Callable[..., Tensor],
+    probe: MouthProbe,
+    batch: Batch,
+    config: TeacherTraining,
+    generator: torch.Generator,
+    step: int,
+) -> tuple[dict[str, float], Tensor]:
+    """The terms to report and the loss of one step; the audio projection trains alone at first."""
+    windows = batch.windows[:, 0]
+    probe_loss = probe.loss(network.encode_audio(windows), batch.mouth[:, 0])
+    loss = config.audio_weight * probe_loss
+    terms = {"mouth": probe_loss.item()}
+    if step >= config.audio_steps:
+        if step < config.crop_until * config.steps:
+            batch = cropped(batch, config.crop, generator)
+        kept = drop_audio(windows, config.audio_dropout, generator)
+        flow = teacher_loss(forward, network.encode_audio(kept), batch, config, generator)
+        loss = loss + flow
+        terms["flow"] = flow.item()
+    return terms, loss
 
 
-def report(writer: SummaryWriter, step: int, terms: Mapping[str, float]) -> None:
-    for name, value in terms.items():
-        writer.add_scalar(f"teacher/{name}", value, step)
-    if step % 20 == 0:
-        log.info("step %d: %s", step, ", ".join(f"{name} {value:.4f}" for name, value in terms.items()))
-
-
-def export(config: TeacherTraining, ema: Ema, path: Path) -> None:
-    """Write the averaged teacher as a checkpoint that the loader reads."""
+def export(config: TeacherTraining, ema: Ema, path: Path) -> dict[str, str]:
+    """Write the averaged teacher as a checkpoint that the loader reads; returns its metadata."""
     sampling = SamplingConfig(**config.sampling)  # type: ignore[arg-type]
-    write_checkpoint(path, ema.shadow, config.network().to_metadata() | sampling.to_metadata())
+    metadata = config.network().to_metadata() | sampling.to_metadata() | {"reference": config.reference}
+    write_checkpoint(path, ema.shadow, metadata)
+    return metadata

@@ -13,13 +13,13 @@ from einops import rearrange
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.tensorboard import SummaryWriter
 
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.nano_vae import NanoVAE, NanoVAEConfig
 
-from .config import TrainingError, learning_rate, set_learning_rate
+from .config import TrainingError
 from .images import save_strip
+from .loop import TrainingRun
 from .state import Ema, TrainingState
 from .synth.identity import sample_identity
 from .synth.motion import POSE_FIELDS, Pose, sample_pose
@@ -56,6 +56,7 @@ class VAETraining:
     gradient_weight: float
     mouth_weight: float
     ema_decay: float
+    save_every: int
 
 
 class DrawnMotions(Dataset[tuple[Tensor, Tensor]]):
@@ -140,7 +141,8 @@ def _loss(
     gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     l1 = (error.abs() * weight).mean()
     total = l1 + config.gradient_weight * gradient + config.latent_penalty * z.square().mean()
-    return {"loss": total, "mse": error.detach().square().mean(), "latent_rms": z.detach().square().mean().sqrt()}
+    psnr = -10 * torch.log10(error.detach().square().mean() / 4)
+    return {"loss": total, "psnr": psnr, "latent_rms": z.detach().square().mean().sqrt()}
 
 
 def train(config: VAETraining, out: Path, workers: int, clips: Path | None = None, start: Path | None = None) -> None:
@@ -161,40 +163,25 @@ def train(config: VAETraining, out: Path, workers: int, clips: Path | None = Non
     optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
     ema = Ema(vae, config.ema_decay)
     state = TrainingState({"vae": vae}, {"adamw": optimizer}, {"vae": ema}, dataclasses.asdict(config))
-    if state.resume(out / "state.safetensors"):
-        log.info("taking up the run in %s at step %d", out, state.step)
     data = ClipWindows(config, clips) if clips is not None else DrawnMotions(config)
+
+    def publish() -> None:
+        export(vae, ema, config, scale, out / "vae.safetensors")
+        _sample(out, config, state.step)
+
+    run = TrainingRun("vae", out, config, state, publish)
     order = range(state.step * config.batch, len(data))
     loader = DataLoader(data, config.batch, sampler=order, num_workers=workers, prefetch_factor=4 if workers else None)
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
     for frames, mask in loader:
-        rate = learning_rate(state.step, config.steps, config.learning_rate, config.warmup, config.decay)
-        set_learning_rate(optimizer, rate)
+        run.set_learning_rate()
         pixels = rearrange(frames, "b f h w c -> b c f h w").float() / 127.5 - 1
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-        terms = _loss(vae, pixels, mask, config, generator)
+        terms = _loss(vae, pixels, mask, config, run.generator())
         terms["loss"].backward()
         nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        state.step += 1
-        ema.update(vae, state.step)
-        if state.step % 20 == 0:
-            psnr = -10 * torch.log10(terms["mse"] / 4).item()
-            log.info(
-                "step %d: loss %.4f, %.2f dB, latent rms %.2f",
-                state.step,
-                terms["loss"].item(),
-                psnr,
-                terms["latent_rms"],
-            )
-            writer.add_scalar("vae/loss", terms["loss"].item(), state.step)
-            writer.add_scalar("vae/psnr", psnr, state.step)
-        if state.step % 100 == 0 or state.step == config.steps:
-            state.save(out / "state.safetensors")
-            export(vae, ema, config, scale, out / "vae.safetensors")
-            _sample(out, config, state.step)
-    writer.close()
+        run.finish_step({name: value.item() for name, value in terms.items()})
+    run.close()
 
 
 def held_out_pixels(config: VAETraining, count: int) -> Tensor:

@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from models.config import DiTConfig
-from training import teacher
+from models.config import DiTConfig, SamplingConfig
+from models.nano_vae import NanoVAE, NanoVAEConfig
+from training import akd, teacher, vae
+from training.akd import AKDTraining
 from training.config import TrainingError, learning_rate, read_config
+from training.loop import TrainingRun
 from training.teacher import TeacherTraining
+from training.vae import VAETraining
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+FRAMES = 89
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two encoded clips of two chunks at a quarter of the size, of random content."""
+    """Two encoded clips of three chunks at a quarter of the size, of random content."""
     folder = tmp_path_factory.mktemp("clips")
     generator = torch.Generator().manual_seed(0)
     for index in range(2):
-        boxes = torch.tensor([0.4, 0.6, 0.6, 0.8]).expand(61, 4)
+        boxes = torch.tensor([0.4, 0.6, 0.6, 0.8]).expand(FRAMES, 4)
         tensors = {
-            "latents": torch.randn(2, 48, 9, 4, 4, generator=generator).half(),
+            "latents": torch.randn(3, 48, 9, 4, 4, generator=generator).half(),
             "reference": torch.randn(48, 9, 4, 4, generator=generator).half(),
-            "audio": torch.randint(-9000, 9000, (61 * 640,), dtype=torch.int16, generator=generator),
+            "audio": torch.randint(-9000, 9000, (FRAMES * 640,), dtype=torch.int16, generator=generator),
             "boxes": boxes.clone(),
-            "mouth": torch.rand(61, 3, generator=generator),
+            "mouth": torch.rand(FRAMES, 3, generator=generator),
         }
         write_checkpoint(folder / f"clip_{index}.safetensors", tensors, {})
     return folder
 
 
+@pytest.fixture(scope="module")
+def small_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = NanoVAEConfig(width=16, encoder_blocks=1, decoder_blocks=1)
+    path = tmp_path_factory.mktemp("vae") / "vae.safetensors"
+    write_checkpoint(path, NanoVAE(config).state_dict(), config.to_metadata())
+    return path
+
+
 def tiny() -> TeacherTraining:
     config = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
     return dataclasses.replace(
-        config, steps=6, batch=2, audio_steps=2, audio_batch=3, dim=32, layers=2, heads=1, crop=2
+        config, steps=6, batch=2, audio_steps=2, audio_batch=3, dim=32, layers=2, heads=1, crop=2, save_every=1
     )
+
+
+def tiny_akd(**changes: object) -> AKDTraining:
+    config = read_config(AKDTraining, CONFIGS / "nano_akd.toml", [])
+    small = dataclasses.replace(config, steps=4, batch=1, critic_updates=2, critic_warmup=1, save_every=1)
+    return dataclasses.replace(small, **changes)  # type: ignore[arg-type]
 
 
 def run(config: TeacherTraining, clips: Path, out: Path) -> dict[str, torch.Tensor]:
@@ -47,34 +68,89 @@ def run(config: TeacherTraining, clips: Path, out: Path) -> dict[str, torch.Tens
     return read_checkpoint(out / "teacher.safetensors")[0]
 
 
-@pytest.mark.parametrize("stop_at", [1, 4])
-def test_resumed_equals_uninterrupted(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
-) -> None:
-    whole = run(tiny(), clips, tmp_path / "whole")
+@pytest.fixture(scope="module")
+def small_teacher(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("teacher")
+    run(tiny(), clips, out)
+    return out / "teacher.safetensors"
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, stop_at: int, go: Callable[[], object]) -> None:
+    """``go``, stopped within step ``stop_at``."""
 
     class Stopped(Exception):
         pass
 
-    real_report = teacher.report
+    real = TrainingRun.set_learning_rate
 
-    def stop(writer: object, step: int, terms: dict[str, float]) -> None:
-        if step == stop_at + 1:
+    def stop(self: TrainingRun) -> None:
+        if self.state.step == stop_at:
             raise Stopped
-        real_report(writer, step, terms)  # type: ignore[arg-type]
+        real(self)
 
-    monkeypatch.setattr(teacher, "SAVE_EVERY", 1)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(teacher, "report", stop)
-        run(tiny(), clips, tmp_path / "parts")
-    resumed = run(tiny(), clips, tmp_path / "parts")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+        patch.setattr(TrainingRun, "set_learning_rate", stop)
+        go()
 
 
-def test_export_is_read_by_the_loader(clips: Path, tmp_path: Path) -> None:
-    run(tiny(), clips, tmp_path)
-    tensors, metadata = read_checkpoint(tmp_path / "teacher.safetensors")
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("stop_at", [1, 4])
+def test_resumed_teacher_equals_uninterrupted(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    whole = run(tiny(), clips, tmp_path / "whole")
+    interrupted(monkeypatch, stop_at, lambda: run(tiny(), clips, tmp_path / "parts"))
+    assert_equal(whole, run(tiny(), clips, tmp_path / "parts"))
+    assert (tmp_path / "parts/losses.csv").read_text() == (tmp_path / "whole/losses.csv").read_text()
+    assert (tmp_path / "parts/losses.png").exists()
+
+
+def test_resumed_distillation_equals_uninterrupted(
+    clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distil(out: Path) -> dict[str, torch.Tensor]:
+        akd.train(tiny_akd(), small_teacher, small_vae, clips, out, workers=0)
+        return read_checkpoint(out / "student.safetensors")[0]
+
+    whole = distil(tmp_path / "whole")
+    interrupted(monkeypatch, 2, lambda: distil(tmp_path / "parts"))
+    assert_equal(whole, distil(tmp_path / "parts"))
+    assert not torch.equal(whole["head.head.weight"], read_checkpoint(small_teacher)[0]["head.head.weight"])
+
+
+def test_resumed_vae_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("skia", reason="no Skia, or none of its libraries", exc_type=ImportError)
+    config = dataclasses.replace(
+        read_config(VAETraining, CONFIGS / "nano_vae.toml", []), steps=3, batch=1, width=16, crop=32, save_every=1
+    )
+
+    def fit(out: Path) -> dict[str, torch.Tensor]:
+        vae.train(config, out, workers=0)
+        return read_checkpoint(out / "vae.safetensors")[0]
+
+    whole = fit(tmp_path / "whole")
+    interrupted(monkeypatch, 2, lambda: fit(tmp_path / "parts"))
+    assert_equal(whole, fit(tmp_path / "parts"))
+
+
+def test_exports_are_read_by_the_loader(clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path) -> None:
+    tensors, metadata = read_checkpoint(small_teacher)
     assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
+    akd.train(tiny_akd(steps=2), small_teacher, small_vae, clips, tmp_path, workers=0)
+    tensors, metadata = read_checkpoint(tmp_path / "student.safetensors")
+    assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
+    assert SamplingConfig.from_metadata(metadata) == SamplingConfig("few_step", 4, 5.0)
+    assert list(tmp_path.glob("samples_*.png"))
+
+
+def test_teacher_of_the_other_reference_is_refused(
+    clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="static"):
+        akd.train(tiny_akd(reference="static"), small_teacher, small_vae, clips, tmp_path, workers=0)
 
 
 def test_another_configuration_is_refused(clips: Path, tmp_path: Path) -> None:

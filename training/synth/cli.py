@@ -14,7 +14,7 @@ import numpy as np
 import skia
 from safetensors.numpy import save_file
 
-from .clip import identity_of, make_clip
+from .clip import HEADS, identity_of, make_clip
 from .motion import Pose, sample_pose
 from .render import render
 
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, required=True, help="number of clips")
     parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 a second")
     parser.add_argument(
+        "--head", choices=HEADS, default="spoken", help="moves as speech tells, or freely (default: %(default)s)"
+    )
+    parser.add_argument(
         "--head-motion", type=float, default=1.0, help="0..1: head, gaze and blinks; 0 moves the mouth only"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes")
@@ -38,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the clips that are not there yet."""
     args.out.mkdir(parents=True, exist_ok=True)
-    write = partial(write_clip, args.out, args.seed, num_frames=args.frames, head_motion=args.head_motion)
+    write = partial(
+        write_clip, args.out, args.seed, num_frames=args.frames, head=args.head, head_motion=args.head_motion
+    )
     indices = range(args.start, args.start + args.count)
     if args.workers <= 1:
         for index in indices:
@@ -56,12 +61,14 @@ def clip_path(folder: Path, seed: int, index: int, num_frames: int) -> Path:
     return folder / f"clip_s{seed}_f{num_frames}_{index:07d}.safetensors"
 
 
-def write_clip(folder: Path, seed: int, index: int, num_frames: int, head_motion: float = 1.0) -> Path:
+def write_clip(
+    folder: Path, seed: int, index: int, num_frames: int, head: str = "spoken", head_motion: float = 1.0
+) -> Path:
     """Makes one clip and writes it, unless its file exists; a file is complete or not there."""
     path = clip_path(folder, seed, index, num_frames)
     if path.exists():
         return path
-    clip = make_clip(seed, index, num_frames, head_motion=head_motion)
+    clip = make_clip(seed, index, num_frames, head=head, head_motion=head_motion)
     metadata = {"seed": str(seed), "index": str(index), "identity": json.dumps(asdict(clip.identity))}
     partial_path = path.with_suffix(f".{os.getpid()}.partial")
     save_file({name: np.ascontiguousarray(getattr(clip, name)) for name in ARRAYS}, partial_path, metadata)

@@ -13,12 +13,14 @@ from .mouth import MAX_OPENING, mouth_shape
 from .neural import available, speak_neural
 from .render import mouth_box, render
 from .speech import SAMPLE_RATE, Espeak, Phoneme, Utterance, sample_voice
+from .spoken import spoken_motion
 from .text import sample_sentence
 from .viseme import emphasis_track, mouth_track
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 SETTLE_FRAMES = 15
 HEAD_FIELDS = ("smile", "gaze_x", "gaze_y", "brow", "yaw", "pitch", "roll", "shift_x", "shift_y", "breath", "blink")
+HEADS = ("spoken", "free")
 # One stream of random numbers per part, so that a change in one leaves the others alone.
 _SPEECH_STREAM, _MOTION_STREAM, _PORTRAIT_STREAM = 1, 2, 3
 
@@ -114,29 +116,39 @@ def _string_sentences(rng: np.random.Generator, duration_s: float, speak: Callab
     return Utterance(np.clip(audio, -1.0, 1.0), tuple(phonemes))
 
 
-def make_poses(seed: int, index: int, speech: Utterance, num_frames: int, head_motion: float = 1.0) -> np.ndarray:
-    """Poses `[F, len(POSE_FIELDS)]` of the person during that speech; `head_motion` 0..1 scales all but the mouth."""
-    rng = np.random.default_rng([seed, index, _MOTION_STREAM])
+def make_poses(
+    seed: int, index: int, speech: Utterance, num_frames: int, head: str = "spoken", head_motion: float = 1.0
+) -> np.ndarray:
+    """Poses `[F, len(POSE_FIELDS)]` of the person during that speech.
+
+    `head` is one of `HEADS`: it moves as speech tells, or freely; `head_motion` 0..1 scales all but the mouth.
+    """
     track = mouth_track(speech.phonemes, speech.audio, num_frames)
+    portrait = portrait_pose(seed, index)
+    if head == "spoken":
+        return _settled(portrait, spoken_motion(portrait, track, speech.phonemes), head_motion, np.ones(num_frames))
+    rng = np.random.default_rng([seed, index, _MOTION_STREAM])
     rows = sample_motion(rng, track, emphasis_track(speech.audio, num_frames))
-    return _settled(portrait_pose(seed, index), rows, head_motion)
+    ease = np.clip(np.arange(num_frames) / SETTLE_FRAMES, 0.0, 1.0)
+    return _settled(portrait, rows, head_motion, ease**2 * (3 - 2 * ease))
 
 
-def _settled(portrait: Pose, rows: np.ndarray, head_motion: float) -> np.ndarray:
-    """The first frame is the portrait itself, as in generation; the mouth then leaves it at once, the head at ease."""
+def _settled(portrait: Pose, rows: np.ndarray, head_motion: float, ease: np.ndarray) -> np.ndarray:
+    """The first frame is the portrait itself, as in generation; the mouth leaves it at once, the head by `ease`."""
     start = portrait.to_row()
     frame = np.arange(len(rows), dtype=np.float32)[:, None]
-    ease = np.clip(frame / SETTLE_FRAMES, 0.0, 1.0)
     is_head = np.array([name in HEAD_FIELDS for name in POSE_FIELDS])
-    weight = np.where(is_head, head_motion * ease**2 * (3 - 2 * ease), np.clip(frame / 2, 0.0, 1.0))
+    weight = np.where(is_head, head_motion * ease[:, None], np.clip(frame / 2, 0.0, 1.0))
     return (start + weight * (rows - start)).astype(np.float32)
 
 
-def make_clip(seed: int, index: int, num_frames: int, size: int = 256, head_motion: float = 1.0) -> Clip:
+def make_clip(
+    seed: int, index: int, num_frames: int, size: int = 256, head: str = "spoken", head_motion: float = 1.0
+) -> Clip:
     """Clip `index` of the corpus `seed`: the same numbers give the same clip, with the same voices installed."""
     identity = identity_of(seed, index)
     speech = make_speech(seed, index, num_frames / FPS)
-    rows = make_poses(seed, index, speech, num_frames, head_motion)
+    rows = make_poses(seed, index, speech, num_frames, head, head_motion)
     poses = [Pose.from_row(row) for row in rows]
     shapes = [mouth_shape(identity, pose) for pose in poses]
     return Clip(

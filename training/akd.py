@@ -1,0 +1,264 @@
+"""Asymmetric Knowledge Distillation (arXiv 2605.02948): ``python -m training akd``.
+
+Three networks start from the trained teacher. The student is rolled out over consecutive chunks as at inference, from
+the portrait and then from the tail of what it made itself. The frozen teacher and the critic, which learns what the
+student makes, tell by distribution matching in which direction the student's chunks should move. The teacher sees the
+clip's own continuity frames, student and critic those of the student: that is the asymmetry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import read_checkpoint, write_checkpoint
+from models.color import match_color
+from models.config import SamplingConfig
+from models.dit import TalkingHeadDiT
+from models.flow import lay_over, sample_chunk, schedule
+from models.nano_vae import NanoVAE
+
+from .config import TrainingError
+from .data import Batch, PreparedClips, load_batches
+from .inference import condition, load_network
+from .latents import CONTINUITY_FRAMES
+from .loop import TrainingRun
+from .objectives import Denoise, distribution_matching_loss, draw_levels, flow_matching_loss
+from .samples import SampleStrip
+from .state import Ema, TrainingState
+from .teacher import given_frames
+
+CONTINUITIES = ("asymmetric", "symmetric-gt", "symmetric-self")
+# More latent frames before the tail than nano's decoder looks back.
+TAIL_LATENTS = 6
+
+
+@dataclass(frozen=True)
+class AKDTraining:
+    """Configuration of a distillation.
+
+    ``continuity`` is ``asymmetric`` (AKD) or one of its rivals: ``symmetric-gt`` rolls the student out on the clip's
+    own continuity frames and shows them to all three networks, ``symmetric-self`` shows the student's own to all three.
+    ``chunks`` is K, the length of a rollout; ``denoising_steps`` and ``shift`` are the student's. The critic is updated
+    ``critic_updates`` times for every update of the student, on fresh noise over one rollout. ``guidance`` is the
+    teacher's against silence; ``mouth_weight`` as in the teacher's training. ``critic_warmup`` updates of the critic
+    alone come first: it has to know the student before it can tell anything.
+    """
+
+    seed: int
+    steps: int
+    batch: int
+    chunks: int
+    continuity: str
+    reference: str
+    denoising_steps: int
+    shift: float
+    guidance: float
+    learning_rate: float
+    critic_lr_ratio: float
+    critic_updates: int
+    critic_warmup: int
+    warmup: int
+    decay: float
+    mouth_weight: float
+    ema_decay: float
+    save_every: int
+
+    def __post_init__(self) -> None:
+        if self.continuity not in CONTINUITIES:
+            raise TrainingError(f"continuity must be one of {CONTINUITIES}, got {self.continuity!r}")
+
+
+@dataclass(frozen=True)
+class RolledChunk:
+    """One chunk of a rollout: the student's ``xhat`` [B, C, T, h, w] and the conditions it was made under."""
+
+    xhat: Tensor
+    windows: Tensor
+    own: Tensor
+    truth: Tensor
+    mask: Tensor
+
+
+def carry(vae: NanoVAE, latents: Tensor, portrait: Tensor) -> Tensor:
+    """Continuity latents [B, C, 2, h, w] of a chunk's tail, through pixels and colour correction as at inference."""
+    pixels = vae.decode(latents[:, :, -TAIL_LATENTS:])[:, :, -CONTINUITY_FRAMES:]
+    return vae.encode(match_color(pixels, portrait, 1.0))
+
+
+def roll_out(
+    student: TalkingHeadDiT,
+    vae: NanoVAE,
+    batch: Batch,
+    config: AKDTraining,
+    gradient_step: int | None,
+    generator: torch.Generator,
+) -> Iterator[RolledChunk]:
+    """The student over ``config.chunks`` chunks, exactly as at inference.
+
+    Without a ``gradient_step`` the chunks are finished samples and carry no gradient. With one, xhat is that denoising
+    step's x0, with gradient (arXiv 2506.08009); steps before and after it run without, and the next chunk continues the
+    finished sample.
+    """
+    with torch.no_grad():
+        portrait = vae.decode(batch.reference[:, :, :1])
+    own = batch.reference[:, :, :1]
+    for chunk in range(config.chunks):
+        latents, windows = batch.latents[:, chunk], batch.windows[:, chunk]
+        truth = latents[:, :, : own.shape[2]]
+        if config.continuity == "symmetric-gt":
+            own = truth
+        xhat, finished = _sample(student, batch.reference, windows, own, config, gradient_step, generator)
+        yield RolledChunk(xhat, windows, own, truth, batch.mask[:, chunk])
+        if chunk + 1 < config.chunks:
+            with torch.no_grad():
+                own = carry(vae, finished, portrait)
+
+
+def _sample(
+    student: TalkingHeadDiT,
+    reference: Tensor,
+    windows: Tensor,
+    own: Tensor,
+    config: AKDTraining,
+    gradient_step: int | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """(x0 of the gradient's step, or the sample where there is none; the sample), continuity laid over both."""
+    with torch.no_grad():
+        quiet = condition(student, windows, reference)
+    steps = itertools.count()
+    kept: list[Tensor] = []
+
+    def denoise(x: Tensor, u: Tensor) -> Tensor:
+        if next(steps) == gradient_step:
+            kept.append(condition(student, windows, reference)(x, u))
+            return kept[0].detach()
+        with torch.no_grad():
+            return quiet(x, u)
+
+    noise = (torch.randn(reference.shape, generator=generator) for _ in itertools.count())
+    finished = sample_chunk(denoise, schedule(config.denoising_steps, config.shift), own, noise)
+    return (lay_over(kept[0], own) if kept else finished), finished
+
+
+def student_loss(
+    student: TalkingHeadDiT,
+    teacher: TalkingHeadDiT,
+    critic: TalkingHeadDiT,
+    vae: NanoVAE,
+    batch: Batch,
+    config: AKDTraining,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Accumulate the student's gradient over one rollout, chunk by chunk; returns the terms to report."""
+    step = int(torch.randint(config.denoising_steps, (1,), generator=generator))
+    terms = {"student": 0.0, "direction": 0.0}
+    for rolled in roll_out(student, vae, batch, config, step, generator):
+        u = draw_levels(batch.reference.shape[0], config.shift, generator)
+        eps = torch.randn(rolled.xhat.shape, generator=generator)
+        seen_by_teacher = rolled.own if config.continuity == "symmetric-self" else rolled.truth
+        with torch.no_grad():
+            real: Denoise = condition(teacher, rolled.windows, batch.reference, config.guidance)
+            fake: Denoise = condition(critic, rolled.windows, batch.reference)
+        weight = 1 + config.mouth_weight * rolled.mask
+        loss, direction = distribution_matching_loss(
+            real, fake, rolled.xhat, seen_by_teacher, rolled.own, u, eps, weight
+        )
+        (loss / config.chunks).backward()
+        terms["student"] += loss.item() / config.chunks
+        terms["direction"] += direction.item() / config.chunks
+    return terms
+
+
+def critic_loss(
+    critic: TalkingHeadDiT,
+    rolled: list[RolledChunk],
+    reference: Tensor,
+    config: AKDTraining,
+    generator: torch.Generator,
+) -> Tensor:
+    """Flow matching on one chunk of every rollout, under the student's continuity."""
+    chunk = rolled[int(torch.randint(len(rolled), (1,), generator=generator))]
+    u = draw_levels(reference.shape[0], config.shift, generator)
+    eps = torch.randn(chunk.xhat.shape, generator=generator)
+    count = torch.full((reference.shape[0],), chunk.own.shape[2])
+    given = given_frames(count, reference.shape[2])
+    denoise = condition(critic, chunk.windows, reference)
+    return flow_matching_loss(denoise, chunk.xhat, given, u, eps, 1 + config.mouth_weight * chunk.mask)
+
+
+def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, out: Path, workers: int) -> None:
+    """Distil (or take up) a run in ``out``; writes ``state.safetensors`` and ``student.safetensors`` (averaged).
+
+    Raises:
+        TrainingError: the teacher was trained with the other kind of reference.
+    """
+    torch.manual_seed(config.seed)
+    teacher, metadata = load_network(teacher_path)
+    if (known := metadata.get("reference", "tre")) != config.reference:
+        raise TrainingError(
+            f"{teacher_path} was trained with reference {known!r}, the run asks for {config.reference!r}"
+        )
+    vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
+    student, critic = (load_network(teacher_path)[0].train().requires_grad_(True) for _ in range(2))
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "student": torch.optim.AdamW(student.parameters(), betas=(0.0, 0.99), weight_decay=0.0),
+        "critic": torch.optim.AdamW(critic.parameters(), betas=(0.0, 0.99), weight_decay=0.0),
+    }
+    optimizers["critic"].param_groups[0]["lr_ratio"] = config.critic_lr_ratio
+    ema = Ema(student, config.ema_decay)
+    state = TrainingState(
+        {"student": student, "critic": critic}, optimizers, {"student": ema}, dataclasses.asdict(config)
+    )
+    count = config.batch * config.steps
+    clips = PreparedClips(data, config.seed, count, chunks=config.chunks, reference=config.reference)
+    strip = SampleStrip(clips, vae_path, out)
+    sampling = SamplingConfig("few_step", config.denoising_steps, config.shift)
+    published = metadata | sampling.to_metadata() | {"distillation": config.continuity}
+
+    def publish() -> None:
+        write_checkpoint(out / "student.safetensors", ema.shadow, published)
+        strip.save(ema.shadow, published, state.step)
+
+    run = TrainingRun("akd", out, config, state, publish)
+    for batch in load_batches(clips, [config.batch] * config.steps, state.step, workers):
+        generator = run.generator()
+        run.set_learning_rate()
+        terms = {"critic": _update_critic(critic, student, vae, batch, config, optimizers["critic"], generator)}
+        if state.step >= config.critic_warmup:
+            terms |= student_loss(student, teacher, critic, vae, batch, config, generator)
+            terms["gradient"] = nn.utils.clip_grad_norm_(student.parameters(), 1.0).item()
+            optimizers["student"].step()
+            optimizers["student"].zero_grad()
+        run.finish_step(terms)
+    run.close()
+
+
+def _update_critic(
+    critic: TalkingHeadDiT,
+    student: TalkingHeadDiT,
+    vae: NanoVAE,
+    batch: Batch,
+    config: AKDTraining,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> float:
+    """``critic_updates`` steps on a fresh rollout; returns their mean loss."""
+    with torch.no_grad():
+        rolled = list(roll_out(student, vae, batch, config, None, generator))
+    total = 0.0
+    for _ in range(config.critic_updates):
+        loss = critic_loss(critic, rolled, batch.reference, config, generator)
+        loss.backward()
+        nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        total += loss.item()
+    return total / config.critic_updates

@@ -1,0 +1,45 @@
+"""A trained network outside ComfyUI, for the trainers and the evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.checkpoint import read_checkpoint
+from models.config import DiTConfig, SamplingConfig
+from models.dit import TalkingHeadDiT
+from models.flow import Denoise
+
+
+def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
+    """A trained network in float32 and its file's metadata."""
+    tensors, metadata = read_checkpoint(path)
+    network = TalkingHeadDiT(DiTConfig.from_state_dict(tensors, metadata))
+    network.load_state_dict(tensors)
+    return network.float().eval().requires_grad_(False), metadata
+
+
+def load_for_sampling(path: Path) -> tuple[TalkingHeadDiT, SamplingConfig, str]:
+    """A trained network, how it wants to be sampled, and the kind of reference it knows ("tre" or "static")."""
+    network, metadata = load_network(path)
+    return network, SamplingConfig.from_metadata(metadata), metadata.get("reference", "tre")
+
+
+def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guidance: float = 1.0) -> Denoise:
+    """x0 [B, C, T, h, w] at level u [] or [B], given ``windows`` [B, F, 5, blocks, channels] and ``reference``.
+
+    ``guidance`` above 1 moves away from what silence gives.
+    """
+    speech = network.audio_keys_values(network.encode_audio(windows))
+    silence = network.audio_keys_values(network.encode_audio(torch.zeros_like(windows))) if guidance != 1 else None
+
+    def denoise(x: Tensor, u: Tensor) -> Tensor:
+        timestep = 1000 * u.expand(x.shape[0])
+        flow = network.velocity(x, timestep, speech, reference)
+        if silence is not None:
+            flow = torch.lerp(network.velocity(x, timestep, silence, reference), flow, guidance)
+        return x - u.reshape(-1, 1, 1, 1, 1) * flow
+
+    return denoise

@@ -1,0 +1,125 @@
+"""What every training loop does around its own step: resume, learning rate, averages, reports, saving."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import matplotlib
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from .config import learning_rate, set_learning_rate
+from .state import TrainingState
+
+matplotlib.use("Agg")
+log = logging.getLogger(__name__)
+
+REPORT_EVERY = 20
+
+
+class LoopConfig(Protocol):
+    """What the loop reads of a trainer's configuration."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def decay(self) -> float: ...
+    @property
+    def save_every(self) -> int: ...
+
+
+class TrainingRun:
+    """A run in the folder ``out``, taken up where it was stopped.
+
+    It keeps ``state.safetensors``, ``losses.csv`` with its picture ``losses.png``, and TensorBoard's files; ``publish``
+    writes what others use (checkpoints, sample strips) whenever the state was saved.
+    """
+
+    def __init__(
+        self, name: str, out: Path, config: LoopConfig, state: TrainingState, publish: Callable[[], None]
+    ) -> None:
+        self.name, self.out, self.config, self.state, self.publish = name, out, config, state, publish
+        if state.resume(out / "state.safetensors"):
+            log.info("taking up the run in %s at step %d", out, state.step)
+        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
+        self.rows = _read_losses(out / "losses.csv", state.step)
+
+    def generator(self) -> torch.Generator:
+        """Noise of the current step: it follows from (seed, step), so that a resumed run draws the same."""
+        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.state.step)
+
+    def set_learning_rate(self) -> None:
+        """Set this step's rate in every optimiser."""
+        config = self.config
+        rate = learning_rate(self.state.step, config.steps, config.learning_rate, config.warmup, config.decay)
+        for optimizer in self.state.optimizers.values():
+            set_learning_rate(optimizer, rate)
+
+    def finish_step(self, terms: Mapping[str, float]) -> None:
+        """Count the step, average the weights, report ``terms`` and save when it is time."""
+        state = self.state
+        state.step += 1
+        for name, average in state.averages.items():
+            average.update(state.networks[name], state.step)
+        for name, value in terms.items():
+            self.writer.add_scalar(f"{self.name}/{name}", value, state.step)
+        self.rows.append((state.step, dict(terms)))
+        if state.step % REPORT_EVERY == 0:
+            log.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4f}" for name, value in terms.items()))
+        if state.step % self.config.save_every == 0 or state.step == self.config.steps:
+            state.save(self.out / "state.safetensors")
+            _write_losses(self.out / "losses.csv", self.rows)
+            plot_losses(self.rows, self.out / "losses.png")
+            self.publish()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+Rows = list[tuple[int, dict[str, float]]]
+
+
+def _read_losses(path: Path, last_step: int) -> Rows:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [(int(row.pop("step")), {k: float(v) for k, v in row.items() if v}) for row in csv.DictReader(file)]
+    return [row for row in rows if row[0] <= last_step]
+
+
+def _write_losses(path: Path, rows: Rows) -> None:
+    names = sorted({name for _, terms in rows for name in terms})
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        table = csv.DictWriter(file, ["step", *names])
+        table.writeheader()
+        table.writerows({"step": step, **terms} for step, terms in rows)
+    partial.replace(path)
+
+
+def plot_losses(rows: Rows, path: Path) -> None:
+    """Every term over the steps, a running mean on a logarithmic scale, one panel each."""
+    from matplotlib import pyplot
+
+    names = sorted({name for _, terms in rows for name in terms})
+    figure, panels = pyplot.subplots(len(names), 1, figsize=(9, 2 * len(names)), sharex=True, squeeze=False)
+    for name, axes in zip(names, panels[:, 0], strict=True):
+        points = [(step, terms[name]) for step, terms in rows if name in terms]
+        window = max(1, len(points) // 100)
+        groups = [points[i : i + window] for i in range(0, len(points), window)]
+        axes.plot([g[-1][0] for g in groups], [sum(v for _, v in g) / len(g) for g in groups])
+        axes.set_yscale("log")
+        axes.set_ylabel(name)
+    panels[-1, 0].set_xlabel("step")
+    figure.savefig(path, dpi=80, bbox_inches="tight")
+    pyplot.close(figure)

@@ -1,0 +1,59 @@
+"""Strips of what a network makes at this moment, beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from models.checkpoint import read_checkpoint
+from models.config import DiTConfig, SamplingConfig
+from models.dit import TalkingHeadDiT
+from models.flow import SAMPLERS, chunk_noise
+from models.nano_vae import NanoVAE
+
+from .data import Batch, PreparedClips
+from .images import save_strip
+from .inference import condition
+
+SAMPLES, COLUMNS = 3, 9
+
+
+class SampleStrip:
+    """Generates the same few chunks again and again as training goes on; without a ``vae`` it does nothing."""
+
+    def __init__(self, clips: PreparedClips, vae: Path | None, out: Path) -> None:
+        self.vae = None if vae is None else NanoVAE.from_checkpoint(*read_checkpoint(vae))
+        self.clips, self.out = clips, out
+
+    @torch.no_grad()
+    def save(self, weights: Mapping[str, Tensor], metadata: Mapping[str, str], step: int) -> None:
+        """Write ``samples_STEP.png``: a row of generated frames over a row of true ones for every sample."""
+        if self.vae is None:
+            return
+        network = TalkingHeadDiT(DiTConfig.from_state_dict(weights, metadata)).eval()
+        network.load_state_dict(weights)
+        sampling = SamplingConfig.from_metadata(metadata)
+        rows = []
+        for index in range(SAMPLES):
+            # Speech, noise and place of a sample that no step takes.
+            sample = self.clips[len(self.clips) + index]
+            batch = Batch(*(part[None] for part in sample))
+            made = sample_batch(network, batch, sampling)
+            for latents in (made, batch.latents[:, 0]):
+                frames = self.vae.decode(latents)[0]
+                rows.append(frames[:, torch.linspace(0, frames.shape[1] - 1, COLUMNS).long()])
+        pixels = rearrange(torch.stack(rows), "n c f h w -> (n f) c h w").clamp(-1, 1)
+        save_strip(pixels[..., ::2, ::2], COLUMNS, self.out / f"samples_{step:06d}.png")
+
+
+def sample_batch(network: TalkingHeadDiT, batch: Batch, sampling: SamplingConfig) -> Tensor:
+    """The first chunk of one sample, from its true continuity frames: latents [1, C, T, h, w]."""
+    sampler, schedule = SAMPLERS[sampling.sampler]
+    denoise = condition(network, batch.windows[:, 0], batch.reference, sampling.guidance)
+    continuity = batch.latents[:, 0, :, : int(batch.continuity)]
+    noise = chunk_noise(0, 0, tuple(batch.reference.shape))
+    return sampler(denoise, schedule(sampling.steps, sampling.shift), continuity, noise)

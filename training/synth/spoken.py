@@ -1,0 +1,72 @@
+"""Head motion that follows speech: springs pulled by the mouth, blinks in the pauses.
+
+Motion that speech does not tell (see ``motion.sample_motion``) is a matter of chance, of which a small network in a few
+denoising steps makes a blur. Here every part of it can be told from the frames before and from the audio: a critically
+damped spring's place and speed are in any two frames, and what pulls it is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .motion import FPS, POSE_FIELDS, Pose
+from .speech import Phoneme
+
+# Field: (pull of jaw, rounding, width at full swing; angular frequency of the spring in 1/s).
+_SPRINGS: dict[str, tuple[tuple[float, float, float], float]] = {
+    "pitch": ((9.0, 0.0, 0.0), 7.0),
+    "yaw": ((-7.0, 24.0, -16.0), 2.6),
+    "roll": ((6.0, -8.0, 6.0), 3.6),
+    "shift_x": ((-3.0, 11.0, -7.0), 3.2),
+    "shift_y": ((5.0, -1.5, 0.0), 5.0),
+    "brow": ((0.8, 0.0, 0.0), 6.0),
+}
+# Where jaw, rounding and width are on average, so that the head sways about its resting place.
+_AVERAGE_MOUTH = np.array([0.33, 0.17, 0.19])
+_RESTLESS = frozenset({"pitch", "shift_y", "brow"})
+_BLINK = np.array([0.35, 1.0, 1.0, 0.6, 0.25])
+_BLINK_DELAY_S, _BLINK_PAUSE_S = 0.08, 0.2
+
+
+def spoken_motion(portrait: Pose, mouth: np.ndarray, phonemes: Sequence[Phoneme]) -> np.ndarray:
+    """Poses `[F, len(POSE_FIELDS)]` that begin at rest in the `portrait`'s pose; `mouth` as in `sample_motion`."""
+    rows = np.tile(portrait.to_row(), (len(mouth), 1))
+    column = {name: i for i, name in enumerate(POSE_FIELDS)}
+    rows[:, : mouth.shape[1]] = mouth
+    articulation = mouth[:, [column["jaw"], column["rounding"], column["width"]]]
+    for name, (pull, frequency) in _SPRINGS.items():
+        # The head nods down from rest, and sways to both sides of it.
+        deviation = articulation if name in _RESTLESS else articulation - _AVERAGE_MOUTH
+        rows[:, column[name]] += _spring(deviation @ np.array(pull), frequency)
+    # The eyes stay with the viewer while the head turns.
+    turn = rows - portrait.to_row()
+    rows[:, column["gaze_x"]] -= 0.035 * turn[:, column["yaw"]]
+    rows[:, column["gaze_y"]] -= 0.03 * turn[:, column["pitch"]]
+    rows[:, column["blink"]] = _blinks(phonemes, len(mouth))
+    return rows.astype(np.float32)
+
+
+def _spring(target: np.ndarray, frequency: float) -> np.ndarray:
+    """Places `[F]` of a critically damped spring that starts at rest at 0 and is pulled to `target` `[F]`."""
+    places = np.zeros(len(target))
+    place = speed = 0.0
+    step = 1.0 / FPS
+    for frame in range(1, len(target)):
+        # Implicit in the speed, so that it is stable at any frequency.
+        pull = speed + step * frequency**2 * (target[frame] - place)
+        speed = pull / (1.0 + 2.0 * frequency * step + (frequency * step) ** 2)
+        place += step * speed
+        places[frame] = place
+    return places
+
+
+def _blinks(phonemes: Sequence[Phoneme], num_frames: int) -> np.ndarray:
+    """Lids `[F]`: a blink at the beginning of every pause, where people blink most."""
+    lids = np.zeros(num_frames + len(_BLINK))
+    for pause in (p for p in phonemes if p.symbol == "" and p.end - p.start >= _BLINK_PAUSE_S):
+        first = round((pause.start + _BLINK_DELAY_S) * FPS)
+        if first < num_frames:
+            lids[first : first + len(_BLINK)] = _BLINK
+    return lids[:num_frames]
