@@ -7,6 +7,8 @@ from typing_extensions import override
 
 from .audio_features import AsymTalkerAudioFeatures
 from .continuity import AsymTalkerContinuity
+from .face_crop import AsymTalkerFaceCrop
+from .face_paste import AsymTalkerFacePaste
 from .host import folders
 from .loader import AsymTalkerLoader
 from .mux import AsymTalkerMux
@@ -23,9 +25,11 @@ class AsymTalkerExtension(ComfyExtension):
         folders.register()
         return [
             AsymTalkerLoader,
+            AsymTalkerFaceCrop,
             AsymTalkerReference,
             AsymTalkerAudioFeatures,
             AsymTalkerContinuity,
             AsymTalkerSampler,
+            AsymTalkerFacePaste,
             AsymTalkerMux,
         ]

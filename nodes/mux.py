@@ -42,6 +42,13 @@ class AsymTalkerMux(io.ComfyNode):
                     max=51,
                     tooltip="Quality of the H.264 video: 0 is lossless, 18 looks lossless, 23 is smaller, 51 is worst.",
                 ),
+                io.Boolean.Input(
+                    "mark_generated",
+                    default=True,
+                    optional=True,
+                    tooltip="Says in the file's metadata that the video is AI-generated. Turn it off only where that "
+                    "is said in another way.",
+                ),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The saved file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -50,6 +57,9 @@ class AsymTalkerMux(io.ComfyNode):
 
     @classmethod
     @override
-    def execute(cls, video: Input.Video, audio: dict[str, Any], filename_prefix: str, crf: int) -> io.NodeOutput:
-        saved, result = save_with_audio(video, audio, filename_prefix, crf, cls.hidden.prompt, cls.hidden.extra_pnginfo)
+    def execute(
+        cls, video: Input.Video, audio: dict[str, Any], filename_prefix: str, crf: int, mark_generated: bool = True
+    ) -> io.NodeOutput:
+        workflow = cls.hidden.prompt, cls.hidden.extra_pnginfo
+        saved, result = save_with_audio(video, audio, filename_prefix, crf, mark_generated, *workflow)
         return io.NodeOutput(saved, ui=ui.PreviewVideo([result]))

@@ -1,4 +1,4 @@
-"""The pack's own socket types; their values are frozen dataclasses of ``models``."""
+"""The pack's own socket types; their values are frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -14,3 +14,6 @@ AudioSocket = io.Custom("ASYMTALKER_AUDIO")
 
 ContinuitySocket = io.Custom("ASYMTALKER_CONTINUITY")
 """Carries ``models.rollout.ContinuityOptions``."""
+
+CropSocket = io.Custom("ASYMTALKER_CROP")
+"""Carries ``media.crop.Crop``."""

@@ -7,6 +7,7 @@ import json
 import logging
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,14 @@ from ...media import MediaError, SpoolReader, encode_video, remove_spool
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 
 SAVED_CRF = 18
+
+GENERATED_MARK = {
+    "comment": "AI-generated video: made with ComfyUI-AsymTalker from a portrait and speech.",
+    "software": "ComfyUI-AsymTalker",
+    # The IPTC's term for media made by a trained model.
+    "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+}
+"""Tags that say in the file what it is."""
 
 
 class SpoolHandle:
@@ -49,16 +58,24 @@ def _discard(folder: Path) -> None:
         logging.warning("AsymTalker: finished frames stay in %s: %s", folder, error)
 
 
-class SpooledVideo(Input.Video):
-    """A silent VIDEO over a finished spool; frames are read as they are needed, never all at once unless asked for."""
+class StreamedVideo(Input.Video, ABC):
+    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless asked for."""
 
-    def __init__(self, handle: SpoolHandle) -> None:
-        self._handle = handle
-        self._reader = SpoolReader(handle.folder)
-
+    @abstractmethod
     def frames(self) -> Iterator[Frame]:
         """Frames uint8 [H, W, 3] in order, in bounded memory."""
-        return self._reader.frames()
+
+    @abstractmethod
+    def get_dimensions(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+
+    @abstractmethod
+    def get_frame_count(self) -> int:
+        """Number of frames."""
+
+    @abstractmethod
+    def get_frame_rate(self) -> Fraction:
+        """Frames per second."""
 
     def get_components(self) -> Types.VideoComponents:
         """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface wants)."""
@@ -85,7 +102,27 @@ class SpooledVideo(Input.Video):
             raise ValueError(f"only the mp4 container can be written, got {format}")
         if codec not in (Types.VideoCodec.AUTO, Types.VideoCodec.H264):
             raise ValueError(f"only the H.264 codec can be written, got {codec}")
-        write_mp4(self, path, None, crf=SAVED_CRF, metadata=metadata)
+        write_mp4(self, path, None, crf=SAVED_CRF, metadata={**GENERATED_MARK, **(metadata or {})})
+
+    def get_duration(self) -> float:
+        """Length in seconds."""
+        return float(self.get_frame_count() / self.get_frame_rate())
+
+    def get_container_format(self) -> str:
+        """What ``save_to`` writes."""
+        return "mp4"
+
+
+class SpooledVideo(StreamedVideo):
+    """The Sampler's VIDEO over a finished spool."""
+
+    def __init__(self, handle: SpoolHandle) -> None:
+        self._handle = handle
+        self._reader = SpoolReader(handle.folder)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames uint8 [H, W, 3] in order, in bounded memory."""
+        return self._reader.frames()
 
     def get_dimensions(self) -> tuple[int, int]:
         """(width, height) in pixels."""
@@ -98,14 +135,6 @@ class SpooledVideo(Input.Video):
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
         return self._reader.fps
-
-    def get_duration(self) -> float:
-        """Length in seconds."""
-        return float(self.get_frame_count() / self.get_frame_rate())
-
-    def get_container_format(self) -> str:
-        """What ``save_to`` writes."""
-        return "mp4"
 
 
 def write_mp4(
@@ -142,8 +171,8 @@ def write_mp4(
 
 
 def video_frames(video: Input.Video) -> Iterator[Frame]:
-    """Frames uint8 [H, W, 3] of any VIDEO; spools and files are streamed, other videos are in memory anyway."""
-    if isinstance(video, SpooledVideo):
+    """Frames uint8 [H, W, 3] of any VIDEO; the pack's own and files are streamed, others are in memory anyway."""
+    if isinstance(video, StreamedVideo):
         yield from video.frames()
     elif isinstance(video, InputImpl.VideoFromFile):
         with av.open(video.get_stream_source(), mode="r") as container:

@@ -84,7 +84,9 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
 
 def test_saving_with_audio_keeps_it(pack: Import, scene: SimpleNamespace, folders: Path) -> None:
     video, _ = generate(pack, scene)
-    saved, result = pack("nodes.host.saving").save_with_audio(video, scene.audio, "video/test", 18, {"1": {}}, None)
+    saved, result = pack("nodes.host.saving").save_with_audio(
+        video, scene.audio, "video/test", 18, True, {"1": {}}, None
+    )
     assert (folders / "output" / result.subfolder / result.filename).is_file()
     assert [path.suffix for path in (folders / "output" / "video").iterdir()] == [".mp4"]
     with av.open(saved.get_stream_source()) as container:

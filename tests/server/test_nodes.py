@@ -16,6 +16,8 @@ from tests.server.graphs import api_faults, declared_inputs, ui_faults
 pytestmark = pytest.mark.server
 
 NODE_IDS = [
+    "AsymTalkerFaceCrop",
+    "AsymTalkerFacePaste",
     "AsymTalkerLoader",
     "AsymTalkerReference",
     "AsymTalkerAudioFeatures",

@@ -1,0 +1,87 @@
+"""A square cut out of a picture, and frames put back into it: pixels in, pixels out, one frame in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+Picture = npt.NDArray[np.uint8]
+
+_OPAQUE = 256
+"""Weights of the mask are 0..256, so that blending is integer arithmetic and full weight is exact."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a square of `side` pixels was cut out of a picture of `width` x `height`: its upper left corner."""
+
+    x: int
+    y: int
+    side: int
+    width: int
+    height: int
+
+
+def square_around(box: tuple[float, float, float, float], width: int, height: int, margin: float) -> Crop:
+    """The square around a box (x, y, width, height) in a picture of `width` x `height`.
+
+    margin: what is added on each side, as a share of the box's longer side. The square is moved into the picture where
+        it would reach beyond it, and is at most as large as the picture's shorter side.
+    """
+    x, y, box_width, box_height = box
+    wanted = max(box_width, box_height) * (1 + 2 * margin)
+    side = max(1, min(round(wanted), width, height))
+    left = round(x + box_width / 2 - side / 2)
+    top = round(y + box_height / 2 - side / 2)
+    return Crop(min(max(left, 0), width - side), min(max(top, 0), height - side), side, width, height)
+
+
+def paste(frames: Iterable[Picture], picture: Picture, crop: Crop, feather: float) -> Iterator[Picture]:
+    """Each of `frames` (uint8 [n, n, 3]) at the crop's place in `picture` (uint8 [H, W, 3]), at the picture's size.
+
+    feather: width of the soft edge, as a share of the crop's side. Edges on the picture's own border stay hard, as
+        there is nothing beyond them to blend with.
+    """
+    mask = feather_mask(crop, feather)
+    rows, columns = slice(crop.y, crop.y + crop.side), slice(crop.x, crop.x + crop.side)
+    behind = picture[rows, columns].astype(np.uint32) * (_OPAQUE - mask) + _OPAQUE // 2
+    for frame in frames:
+        result = picture.copy()
+        result[rows, columns] = (_resized(frame, crop.side) * mask + behind) // _OPAQUE
+        yield result
+
+
+def feather_mask(crop: Crop, feather: float) -> npt.NDArray[np.uint32]:
+    """Weights 0..256 [side, side, 1] of what is pasted: full, falling smoothly to the edges inside the picture."""
+    across = _ramp(crop.side, feather, crop.x > 0, crop.x + crop.side < crop.width)
+    down = _ramp(crop.side, feather, crop.y > 0, crop.y + crop.side < crop.height)
+    return np.round(down[:, None, None] * across[None, :, None] * _OPAQUE).astype(np.uint32)
+
+
+def _ramp(side: int, feather: float, soft_start: bool, soft_end: bool) -> npt.NDArray[np.float64]:
+    """Weights 0..1 [side] along one axis."""
+    distance = np.arange(side) + 0.5
+    soft = max(side * feather, 1e-6)
+    weights = np.ones(side)
+    for is_soft, from_edge in ((soft_start, distance), (soft_end, distance[::-1])):
+        if is_soft:
+            t = np.clip(from_edge / soft, 0, 1)
+            # Smoothstep: no visible line where the blend begins.
+            weights *= t * t * (3 - 2 * t)
+    return weights
+
+
+def _resized(frame: Picture, side: int) -> npt.NDArray[np.uint32]:
+    """uint32 [side, side, 3]."""
+    array: Any = frame
+    if frame.shape[:2] != (side, side):
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+        resized = functional.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+        array = resized[0].permute(1, 2, 0).numpy()
+    return array.astype(np.uint32)

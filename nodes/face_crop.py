@@ -1,0 +1,86 @@
+"""Face Crop."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+from typing_extensions import override
+
+from .host.face_crop import ON_MISSING, CropOptions, crop_face
+from .sockets import CATEGORY, CropSocket
+
+
+class AsymTalkerFaceCrop(io.ComfyNode):
+    """The square around a face."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerFaceCrop",
+            display_name="AsymTalker Face Crop",
+            category=CATEGORY,
+            description="Finds the face in a picture of any size and cuts a square around it, as the models want a "
+            "portrait. AsymTalker Face Paste puts the finished video back at that place.",
+            inputs=[
+                io.Image.Input("image", tooltip="One picture with at least one face in it."),
+                io.Float.Input(
+                    "margin",
+                    default=0.5,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    tooltip="What is added to the face on each side, as a share of its longer side: 0.5 shows head and "
+                    "neck, 1 shoulders too. The square stays inside the picture.",
+                ),
+                io.Int.Input(
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=99,
+                    tooltip="Which face, where there are several: 0 is the largest, 1 the next.",
+                ),
+                io.Combo.Input(
+                    "on_missing",
+                    options=list(ON_MISSING),
+                    default="error",
+                    tooltip="Where no face is found: `error` stops and says so, `centre` takes the largest square in "
+                    "the middle.",
+                ),
+                *(
+                    io.Int.Input(name, default=0, min=0, max=16384, tooltip=tooltip)
+                    for name, tooltip in (
+                        ("box_x", "Left edge of a box by hand, in pixels of the picture."),
+                        ("box_y", "Upper edge of a box by hand, in pixels of the picture."),
+                        (
+                            "box_width",
+                            "Width of a box around the face by hand, for drawn faces that are not found; 0: the face "
+                            "is searched. The margin is added to the box.",
+                        ),
+                        ("box_height", "Height of a box around the face by hand; 0: the face is searched."),
+                    )
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The square, for AsymTalker Temporal Reference Encode."),
+                CropSocket.Output(display_name="crop", tooltip="Where it was, for AsymTalker Face Paste."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @override
+    def execute(
+        cls,
+        image: Tensor,
+        margin: float,
+        face_index: int,
+        on_missing: str,
+        box_x: int,
+        box_y: int,
+        box_width: int,
+        box_height: int,
+    ) -> io.NodeOutput:
+        options = CropOptions(margin, face_index, on_missing, (box_x, box_y, box_width, box_height))
+        face, crop = crop_face(image, options, cls.hidden.unique_id)
+        return io.NodeOutput(face, crop, ui=ui.PreviewImage(face, cls=cls))

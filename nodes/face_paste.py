@@ -1,0 +1,53 @@
+"""Face Paste."""
+
+from __future__ import annotations
+
+from comfy_api.latest import Input, io
+from torch import Tensor
+from typing_extensions import override
+
+from ..media.crop import Crop
+from .host.face_crop import paste_face
+from .sockets import CATEGORY, CropSocket
+
+
+class AsymTalkerFacePaste(io.ComfyNode):
+    """A face's video back into the picture it was cropped from."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerFacePaste",
+            display_name="AsymTalker Face Paste",
+            category=CATEGORY,
+            description="Puts the video of a cropped face back into the picture, at the picture's own size and with a "
+            "soft edge. The rest of the picture stands still. Frames are composed while the file is written, so "
+            "that memory does not grow with length.",
+            inputs=[
+                io.Video.Input("video", tooltip="The Sampler's video of the cropped face; width and height equal."),
+                io.Image.Input("image", tooltip="The whole picture, the same that AsymTalker Face Crop got."),
+                CropSocket.Input("crop", tooltip="Where the face was: from AsymTalker Face Crop."),
+                io.Float.Input(
+                    "feather",
+                    default=0.1,
+                    min=0.0,
+                    max=0.5,
+                    step=0.01,
+                    tooltip="Width of the soft edge as a share of the square's side. 0.1 hides most seams, 0 is a hard "
+                    "edge.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(
+                    display_name="video",
+                    tooltip="The picture with the talking face, silent: for AsymTalker Mux & Save or Save Video.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @override
+    def execute(cls, video: Input.Video, image: Tensor, crop: Crop, feather: float) -> io.NodeOutput:
+        return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id))
