@@ -162,11 +162,14 @@ def rollout(
         latents, pixels, stats = _generate(denoise, codec, reference, sampling, state, seed, on_step, clock)
         stats["color_distance"] = color_distance(pixels, reference.portrait)
         clock.stage("statistics")
-        pixels = match_color(pixels, reference.portrait, continuity.color_strength)
+        # Frames that the chunk before has given already are left out, unless the next state is encoded from them.
+        repeated = min(span.overlap, pixels.shape[2] - overlap)
+        pixels = match_color(pixels[:, :, repeated:], reference.portrait, continuity.color_strength)
         clock.stage("colour")
         state = ContinuityState(span.index + 1, _carry(codec, pixels, latents, continuity, overlap))
         clock.stage("continuity")
-        frames = to_uint8(pixels[:, :, span.overlap : span.overlap + span.new_frames])
+        first = span.overlap - repeated
+        frames = to_uint8(pixels[:, :, first : first + span.new_frames])
         clock.stage("colour")
         stats.update(chunk_statistics(latents, pixels, reference))
         if last_frame is not None:
@@ -249,8 +252,12 @@ def _carry(codec: VideoCodec, pixels: Tensor, latents: Tensor, options: Continui
 
 def to_uint8(pixels: Tensor) -> Tensor:
     """[1, 3, n, H, W] in [-1, 1] -> uint8 [n, H, W, 3] on the CPU."""
-    scaled = ((pixels[0] + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return scaled.permute(1, 2, 3, 0).contiguous().cpu()
+    frames = []
+    for frame in pixels[0].unbind(1):
+        scaled = frame.add(1).mul_(127.5).round_().clamp_(0, 255)
+        # By way of int32, and a stack instead of a permuted copy: these are what CPUs are fast at.
+        frames.append(torch.stack(scaled.to(torch.int32).to(torch.uint8).unbind(0), dim=-1))
+    return torch.stack(frames).cpu()
 
 
 class StageClock:

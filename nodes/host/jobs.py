@@ -21,7 +21,7 @@ from ...models.reference import Reference
 from ...models.rollout import ContinuityOptions, ContinuityState
 from .model import talking_head, weights_fingerprint
 
-JOB_VERSION = 2
+JOB_VERSION = 3
 """Raised when a change of the pack changes frames, so that no video is continued by another version."""
 
 MAX_SPOOL_BYTES = 20_000_000_000

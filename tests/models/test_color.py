@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from models.color import lab_to_rgb, match_color, rgb_to_lab
+from models.color import D65_WHITE, DELTA, RGB_TO_XYZ, lab_to_rgb, match_color, rgb_to_lab
 from tests.models.tiny import noise
 
 # sRGB and CIE Lab (D65, 2 degrees) as colour tables give them.
@@ -16,6 +17,58 @@ KNOWN = [
     ((0, 1, 0), (87.73, -86.18, 83.18)),
     ((0, 0, 1), (32.30, 79.19, -107.86)),
 ]
+
+
+def lab_by_definition(rgb: Tensor) -> Tensor:
+    """IEC 61966-2-1 and CIE 15 as they are written, in float64: rgb [3, N] -> Lab [3, N]."""
+    rgb = rgb.double()
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).pow(2.4), rgb / 12.92)
+    xyz = torch.tensor(RGB_TO_XYZ, dtype=torch.float64) @ linear / torch.tensor(D65_WHITE, dtype=torch.float64)[:, None]
+    x, y, z = torch.where(xyz > DELTA**3, xyz.pow(1 / 3), xyz / (3 * DELTA**2) + 4 / 29)
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
+
+
+def rgb_by_definition(lab: Tensor) -> Tensor:
+    """The inverse, with f(z) held at 0 and the result clipped, as the checkpoints' pipeline does: [3, N] -> [3, N]."""
+    lightness, a, b = lab.double()
+    y = (lightness + 16) / 116
+    f = torch.stack((y + a / 500, y, (y - b / 200).clamp_min(0)))
+    xyz = torch.where(f > DELTA, f.pow(3), 3 * DELTA**2 * (f - 4 / 29))
+    linear = torch.linalg.solve(
+        torch.tensor(RGB_TO_XYZ, dtype=torch.float64), xyz * torch.tensor(D65_WHITE, dtype=torch.float64)[:, None]
+    )
+    rgb = torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(0).pow(1 / 2.4) - 0.055, 12.92 * linear)
+    return rgb.clamp(0, 1)
+
+
+def cube() -> Tensor:
+    """Colours [3, N] all over the cube, most of them dark, where the curves go over into lines."""
+    steps = torch.linspace(0, 1, 24) ** 3
+    return torch.cartesian_prod(steps, steps, steps).T.contiguous()
+
+
+def test_lab_is_as_defined() -> None:
+    found = rgb_to_lab(cube()[None])[0]
+    torch.testing.assert_close(found.double(), lab_by_definition(cube()), atol=1e-4, rtol=0)
+
+
+def test_rgb_is_as_defined() -> None:
+    """Also out of gamut, and below black, where only the lines are left."""
+    lab = rgb_to_lab(cube()[None])[0]
+    for stretched in (lab, 1.4 * lab - torch.tensor([[25.0], [3.0], [-3.0]])):
+        torch.testing.assert_close(
+            lab_to_rgb(stretched[None])[0].double(), rgb_by_definition(stretched), atol=1e-5, rtol=0
+        )
+
+
+def test_correction_is_as_defined() -> None:
+    frames, portrait = 0.7 * noise(1, 3, 3, 16, 24).tanh(), 0.6 * noise(1, 3, 1, 24, 16, seed=1).tanh() - 0.2
+    target = lab_by_definition((portrait[0].flatten(1) + 1) / 2)
+    for frame, found in zip(frames[0].unbind(1), match_color(frames, portrait, 1.0)[0].unbind(1), strict=True):
+        lab = lab_by_definition((frame.flatten(1) + 1) / 2)
+        gain = target.std(dim=1, keepdim=True) / lab.std(dim=1, keepdim=True)
+        matched = (lab - lab.mean(dim=1, keepdim=True)) * gain + target.mean(dim=1, keepdim=True)
+        torch.testing.assert_close(found.flatten(1).double(), rgb_by_definition(matched) * 2 - 1, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("rgb", "lab"), KNOWN)
@@ -58,5 +111,11 @@ def test_strength_blends() -> None:
     torch.testing.assert_close(half, (frames + full) / 2)
 
 
-def test_a_flat_frame_stays_finite() -> None:
-    assert torch.isfinite(match_color(torch.zeros(1, 3, 1, 8, 8), noise(1, 3, 1, 8, 8).tanh(), 1.0)).all()
+@pytest.mark.parametrize("size", [(16, 16), (48, 80), (256, 256)])
+def test_a_flat_frame_becomes_the_portraits_mean(size: tuple[int, int]) -> None:
+    """Rounding is all that a flat frame has of contrast, and is not scaled up."""
+    portrait = 0.3 * noise(1, 3, 1, 8, 8).tanh()
+    flat = torch.tensor([0.3, -0.41, 0.77]).view(1, 3, 1, 1, 1).expand(1, 3, 2, *size)
+    mean = lab_by_definition((portrait[0].flatten(1) + 1) / 2).mean(dim=1, keepdim=True)
+    expected = (rgb_by_definition(mean) * 2 - 1).view(1, 3, 1, 1, 1).expand(flat.shape)
+    torch.testing.assert_close(match_color(flat, portrait, 1.0).double(), expected, atol=5e-6, rtol=0)

@@ -81,6 +81,9 @@ def test_to_uint8() -> None:
     frames = to_uint8(pixels)
     assert frames.shape == (5, 2, 4, 3) and frames.dtype == torch.uint8
     assert frames[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]
+    pixels = noise(1, 3, 2, 6, 10)
+    expected = ((pixels[0].double() + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 3, 0)
+    assert torch.equal(to_uint8(pixels).double(), expected)
 
 
 class Network:
