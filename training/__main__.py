@@ -6,6 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from .real import cli as real_cli
 from .synth import cli
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -81,6 +82,9 @@ def main() -> None:
     latents.add_argument("--clips", type=Path, required=True, help="folder that `synth` wrote")
     latents.add_argument("--out", type=Path, required=True, help="folder for the encoded clips; existing ones are kept")
     latents.set_defaults(run=_latents)
+    prepare = commands.add_parser("prepare", help="turn a folder of videos into prepared clips")
+    real_cli.add_prepare_arguments(prepare)
+    prepare.set_defaults(run=real_cli.run_prepare)
     teacher = commands.add_parser("teacher", help="train the flow-matching teacher on prepared clips")
     _add_run(teacher, "nano_teacher.toml")
     teacher.add_argument("--data", type=Path, required=True, help="folder of prepared clips")

@@ -1,0 +1,109 @@
+"""Clips for the published networks, through ComfyUI's own VAEs and wav2vec2 with random weights in their files."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.audio import wav2vec2_features
+from models.checkpoint import read_checkpoint
+from tests.training.real.videos import person, speech, write_video
+from training.family import GEOMETRIES
+from training.host import load_pack
+from training.real.prepare import PrepareSettings, prepare
+from training.real.video import look
+
+LTX = {
+    "_class_name": "CausalVideoAutoencoder",
+    "dims": 3,
+    "latent_channels": 128,
+    "blocks": [["res_x", 1], ["compress_all", 1], ["compress_all", 1], ["compress_all", 1], ["res_x", 1]],
+    "norm_layer": "pixel_norm",
+    "patch_size": 4,
+    "latent_log_var": "uniform",
+    "use_quant_conv": False,
+    "causal_decoder": False,
+}
+WAN = {"z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": [], "temperal_downsample": [0, 1, 1]}
+WAV2VEC2 = {
+    "embed_dim": 768,
+    "num_heads": 12,
+    "num_layers": 12,
+    "conv_norm": False,
+    "conv_bias": False,
+    "do_stable_layer_norm": False,
+}
+
+
+def random_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str] | None = None) -> Path:
+    torch.manual_seed(1)
+    tensors = {
+        name: torch.randn(tensor.shape) * 0.02 if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    save_file({name: tensor.abs() if "std" in name else tensor for name, tensor in tensors.items()}, path, metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A narrow Wan 2.1 VAE, a shallow LTX-Video VAE and a wav2vec2-base."""
+    load_pack()
+    folder = tmp_path_factory.mktemp("files")
+    wan = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=8, dropout=0.0, **WAN)
+    ltx = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(config=LTX)
+    listener = importlib.import_module("comfy.audio_encoders.wav2vec2").Wav2Vec2Model(**WAV2VEC2, operations=torch.nn)
+    return {
+        "pro": random_weights(wan, folder / "wan_2.1_vae.safetensors"),
+        "lite": random_weights(ltx, folder / "ltx_vae.safetensors", {"config": json.dumps({"vae": LTX})}),
+        "audio": random_weights(listener, folder / "wav2vec2.safetensors"),
+    }
+
+
+@pytest.mark.parametrize(("model", "frames", "shape"), [("pro", 61, (2, 16, 9, 8, 8)), ("lite", 57, (2, 128, 5, 2, 2))])
+def test_latents_and_features(
+    files: dict[str, Path], tmp_path: Path, model: str, frames: int, shape: tuple[int, ...]
+) -> None:
+    video = write_video(tmp_path / "videos" / "one.mp4", person(frames + 3), audio=speech(2.7))
+    settings = PrepareSettings(model, 64, 2, False, 2.2, 32)
+    prepare(video.parent, tmp_path / "clips", settings, files[model], files["audio"])
+    clip, _ = read_checkpoint(tmp_path / "clips" / "clip_one_000000.safetensors")
+    assert tuple(clip["latents"].shape) == shape and tuple(clip["reference"].shape) == shape[1:]
+    assert torch.isfinite(clip["latents"]).all()
+    assert torch.allclose(clip["latents"][0, :, 0].float(), clip["reference"][:, 0].float(), atol=2e-3)
+    audio = look(video, lambda picture: None, 10.0).audio
+    assert torch.allclose(clip["features"].float(), features(files["audio"], audio)[:frames], atol=2e-3, rtol=2e-3)
+    assert GEOMETRIES[model].audio.blocks == clip["features"].shape[1]
+
+
+def features(file: Path, audio: torch.Tensor) -> torch.Tensor:
+    network: Any = importlib.import_module("comfy.audio_encoders.wav2vec2").Wav2Vec2Model(
+        **WAV2VEC2, operations=torch.nn
+    )
+    network.load_state_dict(read_checkpoint(file)[0])
+    with torch.no_grad():
+        return wav2vec2_features(network.eval(), audio, -(-audio.shape[0] // 640))
+
+
+def test_missing_files_are_named(comfyui: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "videos" / "one.mp4", person(64), audio=speech(2.7))
+    with pytest.raises(FileNotFoundError, match=r"wan_2\.1_vae\.safetensors"):
+        prepare(tmp_path / "videos", tmp_path / "clips", PrepareSettings("pro", 64, 1, False, 2.2, 32))
+
+
+def test_the_wrong_vae_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    write_video(tmp_path / "videos" / "one.mp4", person(64), audio=speech(2.7))
+    with pytest.raises(ValueError, match="128 latent channels"):
+        prepare(
+            tmp_path / "videos",
+            tmp_path / "clips",
+            PrepareSettings("pro", 64, 1, False, 2.2, 32),
+            files["lite"],
+            files["audio"],
+        )

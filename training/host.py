@@ -1,0 +1,86 @@
+"""The pack inside ComfyUI's modules, for its VAEs and its wav2vec2: what the published networks work with."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.config import DiTConfig, SamplingConfig
+from scripts._environment import ROOT, find_comfyui
+
+from .config import TrainingError
+
+PACK = "asymtalker_pack"
+
+
+def load_pack() -> str:
+    """Import the pack by path, as ComfyUI does it; returns the name under which its modules can be imported.
+
+    Raises:
+        TrainingError: there is no ComfyUI.
+    """
+    if PACK in sys.modules:
+        return PACK
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise TrainingError("Pro and Lite work with ComfyUI's VAEs: name a ComfyUI in COMFYUI_PATH")
+    if str(comfyui) not in sys.path:
+        # Last: where a name exists twice (nodes, tests), it is the repository's.
+        sys.path.append(str(comfyui))
+    importlib.import_module("comfy.options").enable_args_parsing(False)
+    importlib.import_module("comfy.cli_args").args.cpu = not torch.cuda.is_available()
+    spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    sys.modules[PACK] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[PACK])
+    _module("folders").register()
+    return PACK
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{load_pack()}.nodes.host.{name}")
+
+
+def stock_codec(config: DiTConfig, name: str, vae_file: Any) -> Any:
+    """Encoder and decoder of a network's latents (the rollout's VideoCodec) over ComfyUI's VAE in ``vae_file``.
+
+    Args:
+        vae_file: None finds the one that belongs to the network in ComfyUI's folders, as the loader does.
+
+    Raises:
+        FileNotFoundError: names the file that is missing and where it goes.
+        ValueError: the VAE is another one than the network needs.
+    """
+    model = _module("model")
+    folders = _module("folders")
+    if vae_file is None:
+        located = folders.Located(ROOT / name, None)
+        vae_file = folders.locate_vae(folders.DEFAULT, located, config.latent_channels)
+    checkpoint = model.Checkpoint(name, config, SamplingConfig(), weights_id="")
+    # On the meta device it has shapes and the latents' scaling, and no weights.
+    model_config = model.TalkingHeadConfig(config)
+    model_config.set_inference_dtype(torch.float32, None)
+    target = model.TalkingHeadModel(model_config, checkpoint, device="meta")
+    return _module("vae").StockVideoCodec(_module("loading").load_vae(vae_file), target)
+
+
+class Listener:
+    """The published networks' audio encoder: [N] at 16 kHz -> [frames, 12, 768]."""
+
+    def __init__(self, name: str, encoder_file: Any) -> None:
+        folders, checkpoint = _module("folders"), importlib.import_module(f"{load_pack()}.models.checkpoint")
+        if encoder_file is None:
+            encoder_file = folders.locate_audio_encoder(folders.DEFAULT, folders.Located(ROOT / name, None))
+        weights, _ = checkpoint.read_checkpoint(encoder_file)
+        self._audio = _module("audio")
+        self._encoder = self._audio.load_wav2vec2(weights, str(encoder_file))
+
+    def __call__(self, audio: Tensor) -> Tensor:
+        value = {"waveform": audio[None, None], "sample_rate": 16_000}
+        return self._audio.audio_features(self._encoder, value).features

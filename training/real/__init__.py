@@ -1,0 +1,1 @@
+"""Real videos: from mp4 files to prepared clips, and back to measurements."""

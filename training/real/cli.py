@@ -1,0 +1,39 @@
+"""Arguments of the commands for real videos; what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SIZES = {"nano": 256, "pro": 512, "lite": 512}
+"""Model that clips are prepared for -> pixels a side."""
+
+
+def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `prepare`."""
+    parser.add_argument("--videos", type=Path, required=True, help="folder of videos (searched with its subfolders)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the prepared clips; what is done is kept")
+    parser.add_argument("--model", choices=list(SIZES), required=True, help="network that the clips are for")
+    parser.add_argument("--vae", type=Path, help="VAE file (default: nano's own, or the one in ComfyUI's folders)")
+    parser.add_argument("--audio-encoder", type=Path, help="wav2vec2-base-960h (default: in ComfyUI's folders)")
+    parser.add_argument("--size", type=int, help="pixels a side (default: 256 for nano, else 512)")
+    parser.add_argument(
+        "--chunks",
+        type=int,
+        default=4,
+        help="chunks of 33 frames in a clip; a video's remainder is left out (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--margin", type=float, default=2.2, help="side of the crop over the face's (default: %(default)s)"
+    )
+    parser.add_argument("--min-crop", type=int, help="smallest crop in pixels of the video (default: half of --size)")
+    parser.add_argument("--centre", action="store_true", help="no search for faces: the largest square in the middle")
+
+
+def run_prepare(args: argparse.Namespace) -> None:
+    from .prepare import PrepareSettings, prepare
+
+    size = SIZES[args.model] if args.size is None else args.size
+    min_crop = size // 2 if args.min_crop is None else args.min_crop
+    settings = PrepareSettings(args.model, size, args.chunks, args.centre, args.margin, min_crop)
+    prepare(args.videos, args.out, settings, args.vae, args.audio_encoder)
