@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from scripts._client import ComfyClient
 from scripts._environment import ROOT, find_comfyui
 from scripts._server import ComfyServer
+from training.host import load_pack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,23 +57,5 @@ def client(server: ComfyServer) -> ComfyClient:
 
 @pytest.fixture(scope="session")
 def pack(comfyui: Path) -> ModuleType:
-    """The pack, imported by path into this process as ComfyUI does it; `pack.nodes` and so on are importable.
-
-    ComfyUI's own modules come last on the path: where a name exists twice (nodes, tests), it is the repository's.
-    """
-    if str(comfyui) not in sys.path:
-        sys.path.append(str(comfyui))
-    import comfy.options
-
-    comfy.options.enable_args_parsing(False)
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = not torch.cuda.is_available()
-    name = "asymtalker_pack"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    """The pack, imported by path into this process as ComfyUI does it; `pack.nodes` and so on are importable."""
+    return sys.modules[load_pack()]

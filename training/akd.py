@@ -23,11 +23,12 @@ from models.config import SamplingConfig
 from models.dit import TalkingHeadDiT
 from models.flow import lay_over, sample_chunk, schedule
 from models.nano_vae import NanoVAE
+from models.rollout import VideoCodec, continuity_frames
 
+from .chunks import CONTINUITY_LATENTS, stride_of
 from .config import TrainingError
 from .data import Batch, PreparedClips, load_batches
 from .inference import condition, load_network
-from .latents import CONTINUITY_FRAMES
 from .loop import TrainingRun
 from .objectives import Denoise, distribution_matching_loss, draw_levels, flow_matching_loss
 from .samples import SampleStrip
@@ -86,15 +87,17 @@ class RolledChunk:
     mask: Tensor
 
 
-def carry(vae: NanoVAE, latents: Tensor, portrait: Tensor) -> Tensor:
+def carry(vae: VideoCodec, latents: Tensor, portrait: Tensor) -> Tensor:
     """Continuity latents [B, C, 2, h, w] of a chunk's tail, through pixels and colour correction as at inference."""
-    pixels = vae.decode(latents[:, :, -TAIL_LATENTS:])[:, :, -CONTINUITY_FRAMES:]
+    num_frames = continuity_frames(CONTINUITY_LATENTS, stride_of(latents.shape[2]))
+    seen = latents[:, :, -TAIL_LATENTS:] if isinstance(vae, NanoVAE) else latents
+    pixels = vae.decode(seen)[:, :, -num_frames:]
     return vae.encode(match_color(pixels, portrait, 1.0))
 
 
 def roll_out(
     student: TalkingHeadDiT,
-    vae: NanoVAE,
+    vae: VideoCodec,
     batch: Batch,
     config: AKDTraining,
     gradient_step: int | None,
@@ -152,7 +155,7 @@ def student_loss(
     student: TalkingHeadDiT,
     teacher: TalkingHeadDiT,
     critic: TalkingHeadDiT,
-    vae: NanoVAE,
+    vae: VideoCodec,
     batch: Batch,
     config: AKDTraining,
     generator: torch.Generator,
@@ -244,7 +247,7 @@ def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, o
 def _update_critic(
     critic: TalkingHeadDiT,
     student: TalkingHeadDiT,
-    vae: NanoVAE,
+    vae: VideoCodec,
     batch: Batch,
     config: AKDTraining,
     optimizer: torch.optim.Optimizer,

@@ -19,6 +19,11 @@ def new_frames(stride_t: int) -> int:
     return FRAMES_PER_CHUNK - continuity_frames(CONTINUITY_LATENTS, stride_t)
 
 
+def stride_of(num_latents: int) -> int:
+    """The VAE's time stride, by the latent frames of a chunk."""
+    return (FRAMES_PER_CHUNK - 1) // (num_latents - 1)
+
+
 def clip_span(chunks: int, stride_t: int) -> int:
     """Frames of a clip of ``chunks`` chunks."""
     return FRAMES_PER_CHUNK + (chunks - 1) * new_frames(stride_t)

@@ -10,27 +10,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.audio import SAMPLES_PER_FRAME
 from models.checkpoint import read_checkpoint, write_checkpoint
-from models.nano_vae import NanoVAE
+from models.nano_vae import STRIDE_T, NanoVAE
 from models.reference import fit_portrait, temporal_reference
-from models.rollout import plan
 
+from .chunks import FRAMES_PER_CHUNK, encode_chunks, new_frames, stride_of
 from .config import TrainingError
 
 log = logging.getLogger(__name__)
 
-FRAMES_PER_CHUNK = 33
-CONTINUITY_FRAMES = 5
-NEW_FRAMES = FRAMES_PER_CHUNK - CONTINUITY_FRAMES
+MOUTH_VALUES = 3
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class Prepared:
     """K consecutive chunks as a trainer takes them.
 
     ``latents`` [K, C, T, h, w]; ``reference`` [C, T, h, w]; ``audio`` [N] of the whole clip; mouth ``boxes`` [K, F, 4]
-    as fractions of the picture; ``mouth`` [K, F, 3] opening, width and rounding.
+    as fractions of the picture; ``mouth`` [K, F, 3] opening, width and rounding, NaN where nobody knows them;
+    ``features`` [frames, blocks, channels] of the whole clip's speech where they are not made from ``audio`` afresh.
     """
 
     latents: Tensor
@@ -46,20 +45,19 @@ class Prepared:
     audio: Tensor
     boxes: Tensor
     mouth: Tensor
+    features: Tensor | None
 
 
 @torch.no_grad()
 def encode_clip(vae: NanoVAE, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of one drawn ``clip`` (see ``synth.clip.Clip``) whose length is a whole number of chunks."""
-    frames = rearrange(clip["frames"], "f h w c -> 1 c f h w").float() / 127.5 - 1
-    spans = plan(frames.shape[2], FRAMES_PER_CHUNK, CONTINUITY_FRAMES)
-    if spans[-1].overlap + spans[-1].new_frames != FRAMES_PER_CHUNK:
-        raise TrainingError(f"{frames.shape[2]} frames are no whole number of chunks: draw clips of 33 + k x 28")
-    chunks = [vae.encode(frames[:, :, span.start : span.start + FRAMES_PER_CHUNK]) for span in spans]
-    size = frames.shape[-1]
+    frames = clip["frames"]
+    if (len(frames) - FRAMES_PER_CHUNK) % new_frames(STRIDE_T) or len(frames) < FRAMES_PER_CHUNK:
+        raise TrainingError(f"{len(frames)} frames are no whole number of chunks: draw clips of 33 + k x 28")
+    size = frames.shape[1]
     portrait = fit_portrait(clip["portrait"][None].float() / 255, size, size)
     return {
-        "latents": torch.cat(chunks).half(),
+        "latents": encode_chunks(vae.encode, frames, STRIDE_T),
         "reference": temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK)[0].half(),
         "audio": (clip["audio"].clamp(-1, 1) * 32767).to(torch.int16),
         "boxes": clip["mouth_boxes"].float() / size,
@@ -83,15 +81,18 @@ def encode_folder(vae_path: Path, clips: Path, out: Path) -> None:
 def read_chunks(path: Path, first: int, count: int) -> Prepared:
     """``count`` consecutive chunks of a prepared clip from ``first`` on, with the speech of the whole clip."""
     with _open(path) as file:
-        chunks = slice(first, first + count)
-        boxes, mouth = file.get_slice("boxes"), file.get_slice("mouth")
-        spans = [slice(n * NEW_FRAMES, n * NEW_FRAMES + FRAMES_PER_CHUNK) for n in range(first, first + count)]
+        latents = file.get_slice("latents")[first : first + count].float()
+        advance = new_frames(stride_of(latents.shape[2]))
+        spans = [slice(n * advance, n * advance + FRAMES_PER_CHUNK) for n in range(first, first + count)]
+        boxes = file.get_tensor("boxes")
+        mouth = file.get_tensor("mouth") if "mouth" in file.keys() else boxes.new_full((len(boxes), MOUTH_VALUES), nan)  # noqa: SIM118
         return Prepared(
-            latents=file.get_slice("latents")[chunks].float(),
+            latents=latents,
             reference=file.get_tensor("reference").float(),
             audio=file.get_tensor("audio").float() / 32767,
             boxes=torch.stack([boxes[span] for span in spans]),
             mouth=torch.stack([mouth[span] for span in spans]),
+            features=file.get_tensor("features").float() if "features" in file.keys() else None,  # noqa: SIM118
         )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,11 @@ from models.config import AudioConfig, DiTConfig, SamplingConfig
 from models.dit import TalkingHeadDiT
 
 from .data import Batch, PreparedClips, load_batches
+from .latents import MOUTH_VALUES
 from .loop import TrainingRun
 from .objectives import Denoise, draw_levels, flow_matching_loss
 from .samples import SampleStrip
 from .state import Ema, TrainingState
-
-MOUTH_VALUES = 3
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,15 @@ class TeacherTraining:
         )
 
 
+class LossConfig(Protocol):
+    """What ``teacher_loss`` reads of a trainer's configuration."""
+
+    @property
+    def shift(self) -> float: ...
+    @property
+    def mouth_weight(self) -> float: ...
+
+
 class MouthProbe(nn.Module):
     """Reads the mouth's motion off audio tokens: an auxiliary target that is not part of the shipped network."""
 
@@ -91,9 +100,11 @@ class MouthProbe(nn.Module):
         self.read = nn.Linear(config.audio.context_tokens * config.dim, self.stride_t * MOUTH_VALUES)
 
     def loss(self, tokens: Tensor, mouth: Tensor) -> Tensor:
-        """``tokens`` [B, T, n, dim] against ``mouth`` [B, 1 + k*stride_t, 3]."""
+        """``tokens`` [B, T, n, dim] against ``mouth`` [B, 1 + k*stride_t, 3], as far as that is known (not NaN)."""
         predicted = self.read(tokens.flatten(2))[:, 1:].unflatten(-1, (self.stride_t, MOUTH_VALUES))
-        return nn.functional.mse_loss(predicted.flatten(1, 2), mouth[:, 1:])
+        known = mouth[:, 1:].isfinite()
+        error = (predicted.flatten(1, 2) - mouth[:, 1:].nan_to_num()).square() * known
+        return error.sum() / known.sum().clamp_min(1)
 
 
 def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
@@ -129,7 +140,7 @@ def teacher_loss(
     network: Callable[..., Tensor],
     tokens: Tensor,
     batch: Batch,
-    config: TeacherTraining,
+    config: LossConfig,
     generator: torch.Generator,
 ) -> Tensor:
     """Flow matching on one chunk of each sample, its continuity frames given from the ground truth."""

@@ -14,12 +14,14 @@ from models.checkpoint import read_checkpoint
 from models.nano_vae import NanoVAE
 from models.reference import temporal_reference
 from tests.training.real.videos import person, plain, speech, write_video
-from training.__main__ import main
+from training.__main__ import CONFIGS, main
 from training.chunks import clip_span
-from training.config import TrainingError
+from training.config import TrainingError, read_config
+from training.data import Batch, PreparedClips
 from training.real.encoders import NANO_VAE
 from training.real.prepare import PrepareSettings, prepare
 from training.real.video import look, read_clip
+from training.teacher import MouthProbe, TeacherTraining
 
 SECONDS = 5.2
 NANO = PrepareSettings(model="nano", size=64, chunks=2, centre=False, margin=2.2, min_crop=32)
@@ -211,6 +213,21 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     write_video(tmp_path / "plain.mp4", plain(64), audio=speech(SECONDS))
     with pytest.raises(TrainingError, match=r"no clip could be made.*bad_clips\.tsv"):
         prepare(tmp_path, tmp_path / "clips", NANO)
+
+
+def test_the_trainers_read_them(prepared: Path) -> None:
+    """Of real mouths nothing is known: the probe's loss leaves them out."""
+    clips = PreparedClips(prepared, seed=1, length=4, chunks=2)
+    batch = Batch(*(torch.stack(parts) for parts in zip(clips[0], clips[1], strict=True)))
+    assert batch.latents.shape == (2, 2, 48, 9, 4, 4) and batch.windows.shape == (2, 2, 33, 5, 1, 320)
+    assert batch.mask.sum() > 0 and batch.mask.mean() < 0.3
+    assert batch.mouth.isnan().all()
+    probe = MouthProbe(read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", []).network())
+    tokens = torch.randn(2, 9, 4, 192)
+    unknown, known = batch.mouth[:, 0], torch.rand(2, 33, 3)
+    assert probe.loss(tokens, unknown) == 0
+    mixed = torch.stack((unknown[0], known[1]))
+    assert torch.allclose(probe.loss(tokens, mixed), probe.loss(tokens[1:], known[1:]))
 
 
 def test_spans_follow_the_vaes_stride() -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from models.audio import wav2vec2_features
 from models.checkpoint import read_checkpoint
 from tests.training.real.videos import person, speech, write_video
+from training.data import PreparedClips
 from training.family import GEOMETRIES
 from training.host import load_pack
 from training.real.prepare import PrepareSettings, prepare
@@ -79,7 +80,12 @@ def test_latents_and_features(
     assert torch.allclose(clip["latents"][0, :, 0].float(), clip["reference"][:, 0].float(), atol=2e-3)
     audio = look(video, lambda picture: None, 10.0).audio
     assert torch.allclose(clip["features"].float(), features(files["audio"], audio)[:frames], atol=2e-3, rtol=2e-3)
-    assert GEOMETRIES[model].audio.blocks == clip["features"].shape[1]
+    clips = PreparedClips(tmp_path / "clips", seed=1, length=1, chunks=2)
+    latents, _, windows, mask, *_ = clips[0]
+    audio_config = GEOMETRIES[model].audio
+    assert windows.shape == (2, 33, 5, audio_config.blocks, audio_config.channels)
+    assert torch.equal(windows[1, :, 2], clip["features"][frames - 33 : frames].float())
+    assert tuple(latents.shape) == shape and mask.shape == (2, 1, *shape[2:])
 
 
 def features(file: Path, audio: torch.Tensor) -> torch.Tensor:
