@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from models.audio import wav2vec2_features
 from models.checkpoint import read_checkpoint
+from tests.nodes.test_ltx_vae import SMALL as SMALL_LTX
 from tests.training.real.videos import person, speech, write_video
 from training.data import PreparedClips
 from training.family import GEOMETRIES
@@ -20,17 +21,6 @@ from training.host import load_pack
 from training.real.prepare import PrepareSettings, prepare
 from training.real.video import look
 
-LTX = {
-    "_class_name": "CausalVideoAutoencoder",
-    "dims": 3,
-    "latent_channels": 128,
-    "blocks": [["res_x", 1], ["compress_all", 1], ["compress_all", 1], ["compress_all", 1], ["res_x", 1]],
-    "norm_layer": "pixel_norm",
-    "patch_size": 4,
-    "latent_log_var": "uniform",
-    "use_quant_conv": False,
-    "causal_decoder": False,
-}
 WAN = {"z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": [], "temperal_downsample": [0, 1, 1]}
 WAV2VEC2 = {
     "embed_dim": 768,
@@ -58,11 +48,11 @@ def files(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     load_pack()
     folder = tmp_path_factory.mktemp("files")
     wan = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=8, dropout=0.0, **WAN)
-    ltx = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(config=LTX)
+    ltx = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(config=SMALL_LTX)
     listener = importlib.import_module("comfy.audio_encoders.wav2vec2").Wav2Vec2Model(**WAV2VEC2, operations=torch.nn)
     return {
         "pro": random_weights(wan, folder / "wan_2.1_vae.safetensors"),
-        "lite": random_weights(ltx, folder / "ltx_vae.safetensors", {"config": json.dumps({"vae": LTX})}),
+        "lite": random_weights(ltx, folder / "ltx_vae.safetensors", {"config": json.dumps({"vae": SMALL_LTX})}),
         "audio": random_weights(listener, folder / "wav2vec2.safetensors"),
     }
 
