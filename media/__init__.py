@@ -11,15 +11,20 @@ from .housekeeping import (
     enforce_cap,
     estimate_spool_bytes,
     list_spools,
+    mark_saved,
     remove_spool,
     spool_bytes,
 )
+from .locks import HELD_NAME, FolderBusyError, FolderLock
 from .manifest import Segment, SpoolHeader
 from .mux import EncodedVideo, encode_video
 from .spool import SpoolReader, SpoolWriter
 
 __all__ = [
+    "HELD_NAME",
     "EncodedVideo",
+    "FolderBusyError",
+    "FolderLock",
     "MediaError",
     "Segment",
     "SpoolHeader",
@@ -31,6 +36,7 @@ __all__ = [
     "enforce_cap",
     "estimate_spool_bytes",
     "list_spools",
+    "mark_saved",
     "remove_spool",
     "spool_bytes",
 ]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MediaError, format_bytes, free_bytes, storage_error
-from .locks import LOCK_NAME, FolderBusyError, FolderLock
-from .manifest import HEADER_NAME, MANIFEST_NAME, SpoolHeader, complete_segments, read_header
+from .locks import HELD_NAME, LOCK_NAME, FolderBusyError, FolderLock
+from .manifest import HEADER_NAME, MANIFEST_NAME, SAVED_NAME, SpoolHeader, complete_segments, read_header
 
 SPOOL_SHARE_OF_RAW = 1 / 3
 """Conservative compressed share of raw RGB: 3.9 GB for 600 s of 512x512 at 25 fps."""
@@ -18,7 +18,10 @@ SPOOL_SHARE_OF_RAW = 1 / 3
 
 @dataclass(frozen=True)
 class SpoolInfo:
-    """One spool as `list_spools` finds it; `modified` is seconds since the epoch, `num_bytes` its disk use."""
+    """One spool as `list_spools` finds it; `modified` is seconds since the epoch, `num_bytes` its disk use.
+
+    `saved`: a finished video was saved from it. `in_use`: it is being written or read, or a video refers to it.
+    """
 
     folder: Path
     header: SpoolHeader | None
@@ -27,6 +30,7 @@ class SpoolInfo:
     num_bytes: int
     modified: float
     in_use: bool
+    saved: bool
 
 
 def list_spools(root: str | os.PathLike[str]) -> list[SpoolInfo]:
@@ -51,27 +55,38 @@ def spool_bytes(folder: str | os.PathLike[str]) -> int:
     return total
 
 
+def mark_saved(folder: str | os.PathLike[str]) -> None:
+    """Note that a finished video was saved from a spool, until it is written to again. Raises MediaError."""
+    try:
+        (Path(folder) / SAVED_NAME).touch()
+    except OSError as error:
+        raise storage_error(Path(folder), "noting that the video was saved", error) from error
+
+
 def remove_spool(folder: str | os.PathLike[str]) -> None:
-    """Delete a spool and its folder; nothing happens if it does not exist. Raises MediaError if it is in use."""
+    """Delete a spool and its folder; nothing happens if it does not exist. Raises FolderBusyError if it is in use."""
     folder = Path(folder)
     if not folder.is_dir():
         return
     if not _is_spool(folder):
         raise MediaError(f"{folder} holds no stored frames and is not deleted. Give the folder of a job.")
-    lock = FolderLock(folder)
+    with FolderLock(folder) as lock, FolderLock(folder, name=HELD_NAME) as held:
+        _remove_locked(folder, lock, held)
+
+
+def _remove_locked(folder: Path, *locks: FolderLock) -> None:
     try:
         # The header goes first: a removal cut short leaves no spool, only files that the next opening clears.
         (folder / HEADER_NAME).unlink(missing_ok=True)
         for entry in list(folder.iterdir()):
-            if entry.name != LOCK_NAME:
+            if entry.name not in (LOCK_NAME, HELD_NAME):
                 entry.unlink()
         if os.name == "nt":
-            lock.release()
+            for lock in locks:
+                lock.release()
         shutil.rmtree(folder)
     except OSError as error:
         raise storage_error(folder, "deleting stored frames", error) from error
-    finally:
-        lock.release()
 
 
 def enforce_cap(root: str | os.PathLike[str], max_bytes: int, keep: Collection[Path] = ()) -> list[SpoolInfo]:
@@ -129,14 +144,16 @@ def _describe(folder: Path) -> SpoolInfo:
         num_bytes=spool_bytes(folder),
         modified=(stamp if stamp.exists() else folder).stat().st_mtime,
         in_use=_is_in_use(folder),
+        saved=(folder / SAVED_NAME).exists(),
     )
 
 
 def _is_in_use(folder: Path) -> bool:
-    if not (folder / LOCK_NAME).exists():
-        return False
-    try:
-        FolderLock(folder, shared=True, patience_s=0).release()
-    except FolderBusyError:
-        return True
+    for name, shared in ((LOCK_NAME, True), (HELD_NAME, False)):
+        if not (folder / name).exists():
+            continue
+        try:
+            FolderLock(folder, shared=shared, patience_s=0, name=name).release()
+        except FolderBusyError:
+            return True
     return False

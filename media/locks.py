@@ -18,6 +18,7 @@ else:
     import fcntl
 
 LOCK_NAME = "lock"
+HELD_NAME = "held"
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK})
 # Windows refuses reads of a locked range, so the locked byte lies beyond the owner's name.
 _WINDOWS_LOCK_OFFSET = 1 << 20
@@ -30,14 +31,17 @@ class FolderBusyError(MediaError):
 class FolderLock:
     """An exclusive (writers, removal) or shared (readers) lock on `folder`, held from construction to `release()`.
 
+    `name` is the file that is locked: "lock" for as long as someone works on the folder, "held" for as long as a
+    finished video needs it to stay.
+
     On Windows a shared lock is exclusive too: one reader at a time.
     Raises FolderBusyError when it is held elsewhere for `patience_s` (a listing holds it for an instant), MediaError
     when the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, *, shared: bool = False, patience_s: float = 0.5) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False, patience_s: float = 0.5, name: str = LOCK_NAME) -> None:
         self.folder = folder
-        path = folder / LOCK_NAME
+        path = folder / name
         deadline = time.monotonic() + patience_s
         while True:
             self._descriptor = _open(path, shared)
@@ -58,7 +62,7 @@ class FolderLock:
                 break
             # Whoever held the lock before removed the folder: what we locked is no longer there.
             os.close(self._descriptor)
-        if not shared:
+        if not shared and name == LOCK_NAME:
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"process {os.getpid()}".encode())
 

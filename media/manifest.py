@@ -4,6 +4,8 @@
     manifest.jsonl    one JSON object per complete segment, in order
     000000.segment    compressed frames, then the opaque state that the next chunk needs
     lock              held by whoever writes, reads or removes the spool
+    saved             there once a finished video was saved from these frames
+    held              held (shared) by processes in which a finished video still refers to the spool
 
 A segment exists once its manifest line is on disk, and the line is written only after the segment's own bytes are: so
 the readable part is always a prefix of whole chunks, wherever the writer was stopped.
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +26,7 @@ from .errors import MediaError, storage_error
 
 HEADER_NAME = "job.json"
 MANIFEST_NAME = "manifest.jsonl"
+SAVED_NAME = "saved"
 SEGMENT_SUFFIX = ".segment"
 TEMPORARY_SUFFIX = ".part"
 FORMAT_VERSION = 1
@@ -66,7 +69,11 @@ class SpoolHeader:
 
 @dataclass(frozen=True)
 class Segment:
-    """One complete chunk: `video_bytes` of compressed frames followed by `state_bytes` of state in one file."""
+    """One complete chunk: `video_bytes` of compressed frames followed by `state_bytes` of state in one file.
+
+    `identity` is a hash, by the caller, of everything that this chunk and those before it depend on: chunks of two
+    spools with the same identity hold the same frames. Empty where the caller gave none.
+    """
 
     index: int
     first_frame: int
@@ -76,6 +83,7 @@ class Segment:
     checksum: str
     codec: str
     stats: dict[str, float]
+    identity: str = ""
 
     @property
     def file_name(self) -> str:
@@ -147,7 +155,7 @@ def complete_segments(folder: Path) -> list[Segment]:
     return whole
 
 
-def manifest_bytes(segments: list[Segment]) -> bytes:
+def manifest_bytes(segments: Sequence[Segment]) -> bytes:
     """The manifest that lists exactly `segments`."""
     return b"".join(segment.to_line() for segment in segments)
 

@@ -13,7 +13,7 @@ import os
 import queue
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from types import TracebackType
 import numpy as np
 
 from .errors import MediaError, storage_error
-from .locks import LOCK_NAME, FolderLock
+from .locks import HELD_NAME, LOCK_NAME, FolderLock
 from .manifest import (
     HEADER_NAME,
     MANIFEST_NAME,
@@ -40,7 +40,7 @@ from .segments import Codec, Frames, decode_segment, encode_segment
 QUEUE_DEPTH = 2
 """Chunks that may wait for the disk before `append` blocks."""
 
-_Work = tuple[Frames, bytes, dict[str, float]]
+_Work = tuple[Frames, bytes, dict[str, float], str]
 
 
 class SpoolWriter:
@@ -99,10 +99,12 @@ class SpoolWriter:
         """The state given with chunk `index` (negative: from the end)."""
         return read_segment(self.folder, self._segments[index])[1]
 
-    def append(self, frames: Frames, state: bytes = b"", stats: Mapping[str, float] | None = None) -> None:
+    def append(
+        self, frames: Frames, state: bytes = b"", stats: Mapping[str, float] | None = None, identity: str = ""
+    ) -> None:
         """Hand over the next chunk, uint8 [n, H, W, 3], not to be changed afterwards; blocks while the queue is full.
 
-        `state` is what the chunk after it needs to continue; `stats` goes into the manifest.
+        `state` is what the chunk after it needs to continue; `stats` and `identity` go into the manifest.
         """
         self._raise_error()
         array = np.ascontiguousarray(frames)
@@ -112,7 +114,7 @@ class SpoolWriter:
                 f"Frames must be uint8 of shape [n >= 1, {expected[0]}, {expected[1]}, 3]; got {array.dtype} of shape "
                 f"{list(array.shape)}."
             )
-        self._queue.put((array, state, dict(stats or {})))
+        self._queue.put((array, state, dict(stats or {}), identity))
         self._raise_error()
 
     def flush(self) -> None:
@@ -134,6 +136,25 @@ class SpoolWriter:
                 (self.folder / segment.file_name).unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(self.folder, "removing frames", error) from error
+
+    def adopt(self, source: Path, segments: Sequence[Segment]) -> None:
+        """Take over the chunks that come next from the spool in `source`, which stays as it is.
+
+        The files are shared where the file system has hard links, else copied. Raises MediaError if the chunks do not
+        follow on the last one here, are not what `source` lists any more, or cannot be written.
+        """
+        self.flush()
+        with FolderLock(source, shared=True):
+            first, stop = self.num_segments, self.num_segments + len(segments)
+            if complete_segments(source)[first:stop] != list(segments):
+                raise MediaError(f"{source} has changed while it was taken over. Queue the job again.")
+            try:
+                for segment in segments:
+                    _link_or_copy(source / segment.file_name, self.folder / segment.file_name)
+                sync_folder(self.folder)
+                self._record(segments)
+            except OSError as error:
+                raise storage_error(self.folder, "taking over frames", error) from error
 
     def close(self) -> None:
         """Store what was handed over, stop the thread and release the folder. Raises what the thread met."""
@@ -177,7 +198,7 @@ class SpoolWriter:
                 self._queue.task_done()
         self._queue.task_done()
 
-    def _store(self, frames: Frames, state: bytes, stats: dict[str, float]) -> None:
+    def _store(self, frames: Frames, state: bytes, stats: dict[str, float], identity: str) -> None:
         video, self._codec = encode_segment(frames, self.header.fps, self._codec)
         content = video + state
         segment = Segment(
@@ -189,21 +210,27 @@ class SpoolWriter:
             checksum=checksum(content),
             codec=self._codec,
             stats=stats,
+            identity=identity,
         )
         path = self.folder / segment.file_name
         write_atomically(path, content)
-        line = segment.to_line()
+        self._record([segment])
+
+    def _record(self, segments: Sequence[Segment]) -> None:
+        """List segments whose files are there; where that fails, their files go."""
+        lines = manifest_bytes(segments)
         length = os.fstat(self._manifest.fileno()).st_size
         try:
-            if self._manifest.write(line) != len(line):
+            if self._manifest.write(lines) != len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._manifest.fileno())
         except BaseException:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._manifest.fileno(), length)
-            path.unlink(missing_ok=True)
+            for segment in segments:
+                (self.folder / segment.file_name).unlink(missing_ok=True)
             raise
-        self._segments.append(segment)
+        self._segments.extend(segments)
 
 
 class SpoolReader:
@@ -268,12 +295,21 @@ class SpoolReader:
                     )
 
 
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another disk, a file system without links, or too many of them: a full disk fails here again.
+        write_atomically(target, source.read_bytes())
+
+
 def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
     """Make `folder`, locked by us, a clean spool of `header`'s job; returns its complete segments."""
+    (folder / HELD_NAME).touch()
     existing = read_header(folder)
     if existing is None:
         # Nothing here, or a header lost with the power: whose frames these are cannot be known.
-        _remove_except(folder, {LOCK_NAME})
+        _remove_except(folder, {LOCK_NAME, HELD_NAME})
         write_atomically(folder / HEADER_NAME, header.to_json().encode())
         return []
     if (existing.job_id, existing.width, existing.height, existing.fps) != (
@@ -287,12 +323,15 @@ def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
             f"{existing.fps} fps), not of {header.job_id} ({header.width}x{header.height} at {header.fps} fps). "
             "Give each job a folder of its own, or delete that folder."
         )
+    if existing != header:
+        write_atomically(folder / HEADER_NAME, header.to_json().encode())
     segments = complete_segments(folder)
     intact = manifest_bytes(segments)
     path = folder / MANIFEST_NAME
     if not path.exists() or path.read_bytes() != intact:
         write_atomically(path, intact)
-    _remove_except(folder, {LOCK_NAME, HEADER_NAME, MANIFEST_NAME, *(segment.file_name for segment in segments)})
+    listed = {segment.file_name for segment in segments}
+    _remove_except(folder, {LOCK_NAME, HELD_NAME, HEADER_NAME, MANIFEST_NAME, *listed})
     return segments
 
 

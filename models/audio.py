@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torchaudio.functional as AF
@@ -24,6 +25,9 @@ MEL_WINDOW = 400
 MEL_FFT = 512
 MEL_HOPS_PER_FRAME = SAMPLES_PER_FRAME // MEL_HOP
 MEL_CHANNELS = MEL_BANDS * MEL_HOPS_PER_FRAME
+# Each hop's analysis window is centred on the hop's own 10 ms: these samples before and after it belong to it too.
+MEL_BEFORE = (MEL_FFT - MEL_HOP) // 2
+MEL_AFTER = MEL_FFT - MEL_HOP - MEL_BEFORE
 # Mean and spread of natural log mel energies of speech that is normalised to unit variance.
 MEL_LOG_MEAN, MEL_LOG_STD = -2.0, 4.0
 # Spectra are computed for a minute at a time: 12 MB of them, whatever the length.
@@ -39,12 +43,44 @@ OnWindow = Callable[[int, int], None]
 """(windows done, windows in all) after each window; may raise to stop."""
 
 
+class FeatureReader(Protocol):
+    """What one generation hears of a recording."""
+
+    def windows(self, start: int, frames: int) -> Tensor:
+        """[1, frames, 5, blocks, channels] around ``frames`` video frames from ``start`` on."""
+        ...
+
+    def identity(self, start: int, frames: int) -> bytes:
+        """A hash of everything that ``windows(start, frames)`` depends on: equal hashes, equal windows."""
+        ...
+
+
+class RecordingFeatures(Protocol):
+    """The audio condition of a video: ``num_frames`` frames at 25 fps, each ``shape`` (blocks, channels) values.
+
+    ``duration_s`` is the recording's own length in seconds, ``encoder`` names what makes the features.
+    """
+
+    @property
+    def num_frames(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def duration_s(self) -> float: ...
+
+    @property
+    def encoder(self) -> str: ...
+
+    def reader(self) -> FeatureReader:
+        """A reader for one generation; what it holds in memory does not grow with the recording."""
+        ...
+
+
 @dataclass(frozen=True)
 class AudioFeatures:
-    """Features of a whole recording: ``features`` [num_frames, blocks, channels], one row per video frame at 25 fps.
-
-    ``duration_s`` is the recording's own length in seconds, ``encoder`` names what made the features.
-    """
+    """RecordingFeatures that are there: ``features`` [num_frames, blocks, channels], one row per video frame."""
 
     features: Tensor
     duration_s: float
@@ -53,6 +89,25 @@ class AudioFeatures:
     @property
     def num_frames(self) -> int:
         return self.features.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.features.shape[1], self.features.shape[2]
+
+    def reader(self) -> FeatureReader:
+        return _TensorReader(self.features)
+
+
+class _TensorReader:
+    def __init__(self, features: Tensor) -> None:
+        self._features = features
+
+    def windows(self, start: int, frames: int) -> Tensor:
+        return audio_windows(self._features, start, frames)
+
+    def identity(self, start: int, frames: int) -> bytes:
+        windows = self.windows(start, frames).cpu().contiguous()
+        return hashlib.blake2b(windows.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 
 def num_video_frames(num_samples: int, sample_rate: int) -> int:
@@ -68,7 +123,8 @@ def to_mono_16k(waveform: Tensor, sample_rate: int) -> Tensor:
     """
     if waveform.ndim != 2 or 0 in waveform.shape:
         raise ValueError(f"the audio is empty: its waveform has the shape {list(waveform.shape)}")
-    mono = waveform.float().mean(dim=0)
+    # The mean of one channel is that channel: no copy of an hour of it.
+    mono = waveform[0].float() if waveform.shape[0] == 1 else waveform.float().mean(dim=0)
     if not torch.isfinite(mono).all():
         raise ValueError("the audio holds NaN or infinite samples: load or export it again")
     return AF.resample(mono, sample_rate, SAMPLE_RATE)
@@ -85,20 +141,28 @@ def normalise(waveform: Tensor) -> Tensor:
     return (waveform - mean) / scale
 
 
-class _Speech:
+class Speech:
     """``normalise(waveform)`` [M] cut or zero-padded to whole video frames, frame i being samples [640 i, 640 (i + 1)).
 
-    Any part of it can be had without the whole being made.
+    Any part of it can be had without the whole being made. ``statistics`` are the mean and scale to normalise by,
+    where they are not the waveform's own.
     """
 
-    def __init__(self, waveform: Tensor, num_frames: int) -> None:
-        self._mean, self._scale = _mean_and_scale(waveform)
-        self._waveform = waveform[: num_frames * SAMPLES_PER_FRAME]
+    def __init__(self, waveform: Tensor, num_frames: int, statistics: tuple[Tensor, Tensor] | None = None) -> None:
+        self.statistics = statistics or _mean_and_scale(waveform)
+        self.waveform = waveform[: num_frames * SAMPLES_PER_FRAME]
 
     def part(self, start: int, stop: int) -> Tensor:
-        """Samples [start, stop); those before the beginning and after the end are zero."""
+        """Samples [start, stop) normalised; those before the beginning and after the end are zero."""
+        mean, scale = self.statistics
         first = max(start, 0)
-        inner = (self._waveform[first : max(stop, 0)] - self._mean) / self._scale
+        inner = (self.waveform[first : max(stop, 0)] - mean) / scale
+        return torch.nn.functional.pad(inner, (first - start, stop - first - inner.shape[0]))
+
+    def recorded(self, start: int, stop: int) -> Tensor:
+        """Samples [start, stop) as they were recorded, zero outside of the recording."""
+        first = max(start, 0)
+        inner = self.waveform[first : max(stop, 0)]
         return torch.nn.functional.pad(inner, (first - start, stop - first - inner.shape[0]))
 
 
@@ -112,21 +176,22 @@ def log_mel_features(waveform: Tensor, num_frames: int, *, block_frames: int = M
 
     Spectra are local: computing ``block_frames`` at a time bounds the memory and changes no bit.
     """
-    speech = _Speech(waveform, num_frames)
-    filters = _mel_filters().to(waveform.device)
-    window = torch.hann_window(MEL_WINDOW, device=waveform.device)
-    # Each hop's analysis window is centred on the hop's own 10 ms.
-    before = (MEL_FFT - MEL_HOP) // 2
-    after = MEL_FFT - MEL_HOP - before
+    speech = Speech(waveform, num_frames)
     features = waveform.new_empty((num_frames, 1, MEL_CHANNELS))
     for start in range(0, num_frames, block_frames):
         stop = min(start + block_frames, num_frames)
-        samples = speech.part(start * SAMPLES_PER_FRAME - before, stop * SAMPLES_PER_FRAME + after)
-        spectrum = torch.stft(samples, MEL_FFT, MEL_HOP, MEL_WINDOW, window, center=False, return_complex=True)
-        energy = spectrum.abs().square().T @ filters
-        log_mel = (torch.log(energy + 1e-4) - MEL_LOG_MEAN) / MEL_LOG_STD
-        features[start:stop] = log_mel.reshape(stop - start, 1, MEL_CHANNELS)
+        features[start:stop] = hear_log_mel(speech, start, stop)
     return features
+
+
+def hear_log_mel(speech: Speech, start: int, stop: int) -> Tensor:
+    """Log-mel features of frames [start, stop): [stop - start, 1, 320]."""
+    samples = speech.part(start * SAMPLES_PER_FRAME - MEL_BEFORE, stop * SAMPLES_PER_FRAME + MEL_AFTER)
+    window = torch.hann_window(MEL_WINDOW, device=samples.device)
+    spectrum = torch.stft(samples, MEL_FFT, MEL_HOP, MEL_WINDOW, window, center=False, return_complex=True)
+    energy = spectrum.abs().square().T @ _mel_filters().to(samples.device)
+    log_mel = (torch.log(energy + 1e-4) - MEL_LOG_MEAN) / MEL_LOG_STD
+    return log_mel.reshape(stop - start, 1, MEL_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -185,12 +250,11 @@ def wav2vec2_features(
         device: where ``model`` is; None: where ``waveform`` is.
         on_window: progress, see ``OnWindow``.
     """
-    speech = _Speech(waveform, num_frames)
+    speech = Speech(waveform, num_frames)
     windows = feature_windows(num_frames, window_frames, context_frames)
     features = waveform.new_empty(0)
     for done, window in enumerate(windows, start=1):
-        samples = speech.part(window.start * SAMPLES_PER_FRAME, window.stop * SAMPLES_PER_FRAME)
-        part = _wav2vec2_window(model, samples.to(device or waveform.device), window.stop - window.start)
+        part = hear_wav2vec2(model, speech, window.start, window.stop, device)
         if window.start == 0:
             # Only now the encoder's layers and width are known.
             features = part.new_empty((num_frames, *part.shape[1:]), device=waveform.device)
@@ -201,10 +265,12 @@ def wav2vec2_features(
     return features
 
 
-def _wav2vec2_window(model: Any, samples: Tensor, num_frames: int) -> Tensor:
-    features = model.feature_extractor(samples[None]).transpose(1, 2)
+def hear_wav2vec2(model: Any, speech: Speech, start: int, stop: int, device: torch.device | None = None) -> Tensor:
+    """wav2vec2's features of frames [start, stop), heard at once: [stop - start, layers, width] on ``device``."""
+    samples = speech.part(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
+    features = model.feature_extractor(samples.to(device or samples.device)[None]).transpose(1, 2)
     # n = 2 num_frames - 1 vectors come out, so this takes every other one, and windows fall on the one pass' grid.
-    features = torch.nn.functional.interpolate(features, size=num_frames, mode="linear", align_corners=True)
+    features = torch.nn.functional.interpolate(features, size=stop - start, mode="linear", align_corners=True)
     _, layers = model.encoder(model.feature_projection(features.transpose(1, 2)))
     return torch.stack(layers[1:], dim=2)[0]
 
@@ -214,8 +280,11 @@ def audio_windows(features: Tensor, start: int, frames: int) -> Tensor:
 
     ``features`` [F, blocks, channels] -> [1, frames, 5, blocks, channels]; beyond the ends the outermost row repeats.
     """
+    return features[window_index(start, frames, features.shape[0]).to(features.device)][None]
+
+
+def window_index(start: int, frames: int, num_frames: int) -> Tensor:
+    """Rows [frames, 5] of the feature frames around each video frame, within the recording's ``num_frames``."""
     reach = AUDIO_WINDOW // 2
-    centre = torch.arange(start, start + frames, device=features.device)
-    offset = torch.arange(-reach, reach + 1, device=features.device)
-    index = (centre[:, None] + offset).clamp(0, features.shape[0] - 1)
-    return features[index][None]
+    centre = torch.arange(start, start + frames)
+    return (centre[:, None] + torch.arange(-reach, reach + 1)).clamp(0, num_frames - 1)

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .audio import AudioFeatures, audio_windows
+from .audio import RecordingFeatures
 from .color import match_color
 from .config import ConfigError, SamplingConfig
 from .drift import NOT_FINITE, chunk_statistics, collapse, color_distance, seam
@@ -132,7 +132,7 @@ def rollout(
     network: Network,
     codec: VideoCodec,
     reference: Reference,
-    audio: AudioFeatures,
+    audio: RecordingFeatures,
     sampling: SamplingConfig,
     continuity: ContinuityOptions,
     seed: int,
@@ -155,9 +155,11 @@ def rollout(
     overlap = continuity_frames(continuity.latents, stride_t)
     state = state or initial_state(reference)
     last_frame: Tensor | None = None
+    heard = audio.reader()
     for span in plan(audio.num_frames, reference.frames_per_chunk, overlap)[state.chunk_index :]:
         clock = StageClock()
-        windows = audio_windows(audio.features, span.start, reference.frames_per_chunk)
+        windows = heard.windows(span.start, reference.frames_per_chunk)
+        clock.stage("listening")
         denoise = network(windows, reference.latents, sampling.guidance)
         latents, pixels, stats = _generate(denoise, codec, reference, sampling, state, seed, on_step, clock)
         stats["color_distance"] = color_distance(pixels, reference.portrait)

@@ -10,6 +10,7 @@ from .continuity import AsymTalkerContinuity
 from .face_crop import AsymTalkerFaceCrop
 from .face_paste import AsymTalkerFacePaste
 from .host import folders
+from .kept_jobs import AsymTalkerKeptJobs
 from .loader import AsymTalkerLoader
 from .mux import AsymTalkerMux
 from .reference import AsymTalkerReference
@@ -32,4 +33,5 @@ class AsymTalkerExtension(ComfyExtension):
             AsymTalkerSampler,
             AsymTalkerFacePaste,
             AsymTalkerMux,
+            AsymTalkerKeptJobs,
         ]

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from typing_extensions import override
 
+from ..models.listening import LISTENING, SpeechFeatures
 from .host.audio import audio_features
 from .sockets import CATEGORY, AudioSocket
 
@@ -34,11 +35,32 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                     tooltip="The speech, 8 to 192 kHz, 1 to 6 channels. It is mixed to mono for listening only: the "
                     "saved video keeps your audio as it is.",
                 ),
+                io.Combo.Input(
+                    "listening",
+                    options=list(LISTENING),
+                    default="whole",
+                    optional=True,
+                    tooltip="`whole`: the recording is heard as a whole (wav2vec2: in windows of 60 s) at one "
+                    "loudness. `rolling`: each chunk hears the 8 s up to its own end and nothing later, as the "
+                    "published models do live; a recording that was lengthened then shares its video's beginning.",
+                ),
+                AudioSocket.Input(
+                    "continues",
+                    optional=True,
+                    tooltip="Features of the recording that this audio goes on from: the video is of both, and what "
+                    "was made of the earlier one is taken over where its frames are still kept.",
+                ),
             ],
             outputs=[AudioSocket.Output(display_name="audio_features", tooltip="For AsymTalker Sampler.")],
         )
 
     @classmethod
     @override
-    def execute(cls, audio_encoder: Any, audio: dict[str, Any]) -> io.NodeOutput:
-        return io.NodeOutput(audio_features(audio_encoder, audio))
+    def execute(
+        cls,
+        audio_encoder: Any,
+        audio: dict[str, Any],
+        listening: str = "whole",
+        continues: SpeechFeatures | None = None,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(audio_features(audio_encoder, audio, listening, continues))

@@ -7,9 +7,10 @@ from typing import Any
 from comfy_api.latest import io
 from typing_extensions import override
 
-from ..models.audio import AudioFeatures
+from ..models.audio import RecordingFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
+from .host.jobs import KEEP
 from .host.sampling import SAMPLER_CHOICES, Settings, generate
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket
 
@@ -80,6 +81,15 @@ class AsymTalkerSampler(io.ComfyNode):
                     tooltip="How strongly the mouth follows the audio, against silence. 1 is off; above 1 doubles the "
                     "time. 0 takes what the checkpoint was made for (1 for distilled ones, 3 for undistilled ones).",
                 ),
+                io.Combo.Input(
+                    "keep",
+                    options=list(KEEP),
+                    default="until saved",
+                    optional=True,
+                    tooltip="Frames on disk: `until saved` keeps them until the finished video was saved, so that a "
+                    "stopped job goes on where it was; `for extending` keeps them longer, so that the video can be "
+                    "continued with more audio; `never` resumes nothing and leaves nothing behind.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The silent video, 25 frames a second, kept on disk."),
@@ -97,13 +107,14 @@ class AsymTalkerSampler(io.ComfyNode):
         model: Any,
         vae: Any,
         reference: Reference,
-        audio_features: AudioFeatures,
+        audio_features: RecordingFeatures,
         seed: int,
         steps: int,
         sampler: str,
         shift: float,
         audio_guidance: float,
         continuity: ContinuityOptions | None = None,
+        keep: str = "until saved",
     ) -> io.NodeOutput:
-        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity or ContinuityOptions())
+        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity or ContinuityOptions(), keep)
         return io.NodeOutput(*generate(model, vae, reference, audio_features, settings, cls.hidden.unique_id))

@@ -10,7 +10,7 @@ ReferenceSocket = io.Custom("ASYMTALKER_REFERENCE")
 """Carries ``models.reference.Reference``."""
 
 AudioSocket = io.Custom("ASYMTALKER_AUDIO")
-"""Carries ``models.audio.AudioFeatures``."""
+"""Carries ``models.listening.SpeechFeatures``."""
 
 ContinuitySocket = io.Custom("ASYMTALKER_CONTINUITY")
 """Carries ``models.rollout.ContinuityOptions``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 from typing import Any
 
 import comfy.utils
@@ -10,18 +11,21 @@ import torch
 from comfy import model_management
 from comfy.audio_encoders.audio_encoders import load_audio_encoder_from_sd
 from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
-from comfy.utils import ProgressBar
 from torch import Tensor
 
 from ...models.audio import (
     SAMPLE_RATE,
-    AudioFeatures,
+    WAV2VEC2_CONTEXT_FRAMES,
+    WAV2VEC2_WINDOW_FRAMES,
+    Speech,
+    hear_wav2vec2,
     log_mel_features,
     num_video_frames,
     to_mono_16k,
-    wav2vec2_features,
 )
 from ...models.checkpoint import CheckpointError
+from ...models.listening import LOG_MEL, Listener, SpeechFeatures, listen
+from .model import weights_fingerprint
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 MAX_CHANNELS = 6
@@ -76,25 +80,21 @@ def load_wav2vec2(state_dict: dict[str, Tensor], name: str) -> Any:
     return encoder
 
 
-def audio_features(encoder: Any, audio: dict[str, Any]) -> AudioFeatures:
-    """The network's audio condition for an AUDIO value.
+def audio_features(
+    encoder: Any, audio: dict[str, Any], listening: str = "whole", continues: SpeechFeatures | None = None
+) -> SpeechFeatures:
+    """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
+
+    Nothing is heard yet: features are made where the Sampler comes to them.
 
     Raises:
         ValueError: names what is wrong with the audio or the encoder.
     """
     waveform, sample_rate = checked_audio(audio)
-    mono = to_mono_16k(waveform, sample_rate)
-    num_frames = num_video_frames(waveform.shape[-1], sample_rate)
-    if isinstance(encoder, LogMelAudioEncoder):
-        features, name = log_mel_features(mono, num_frames), "log-mel (nano)"
-    elif isinstance(getattr(encoder, "model", None), Wav2Vec2Model):
-        features, name = _wav2vec2(encoder, mono, num_frames), "wav2vec2"
-    else:
-        raise ValueError(
-            f"audio_encoder: {type(encoder).__name__} gives no features that the network knows; connect the "
-            "AUDIO_ENCODER output of Load AsymTalker, or a wav2vec2-base-960h from Audio Encoder Loader"
-        )
-    return AudioFeatures(features.cpu(), waveform.shape[-1] / sample_rate, name)
+    duration = Fraction(waveform.shape[-1], sample_rate)
+    return listen(
+        _listener(encoder), to_mono_16k(waveform, sample_rate), duration, listening=listening, earlier=continues
+    )
 
 
 def checked_audio(audio: dict[str, Any]) -> tuple[Tensor, int]:
@@ -121,18 +121,32 @@ def checked_audio(audio: dict[str, Any]) -> tuple[Tensor, int]:
     return waveform[0].float(), sample_rate
 
 
-@torch.no_grad()
-def _wav2vec2(encoder: Any, mono: Tensor, num_frames: int) -> Tensor:
-    model_management.load_models_gpu([encoder.patcher])
-    weights = next(encoder.model.feature_extractor.parameters())
+def _listener(encoder: Any) -> Listener:
+    """What hears with an AUDIO_ENCODER. Raises ValueError for one whose features the network does not know."""
+    if isinstance(encoder, LogMelAudioEncoder):
+        return LOG_MEL
+    model = getattr(encoder, "model", None)
+    if not isinstance(model, Wav2Vec2Model):
+        raise ValueError(
+            f"audio_encoder: {type(encoder).__name__} gives no features that the network knows; connect the "
+            "AUDIO_ENCODER output of Load AsymTalker, or a wav2vec2-base-960h from Audio Encoder Loader"
+        )
+    weights = next(model.feature_extractor.parameters())
     if weights.dtype != torch.float32:
         logging.info(
             "AsymTalker: this wav2vec2 is stored in %s; the one from Load AsymTalker is exact (float32)", weights.dtype
         )
-    bar = ProgressBar(1)
 
-    def on_window(done: int, total: int) -> None:
+    def hear(speech: Speech, start: int, stop: int) -> Tensor:
         model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
+        model_management.load_models_gpu([encoder.patcher])
+        return hear_wav2vec2(model, speech, start, stop, encoder.load_device)
 
-    return wav2vec2_features(encoder.model, mono, num_frames, device=encoder.load_device, on_window=on_window)
+    return Listener(
+        name="wav2vec2",
+        identity=f"wav2vec2 {encoder.load_device.type} {weights_fingerprint(encoder.get_sd())}",
+        shape=(len(model.encoder.layers), model.masked_spec_embed.shape[0]),
+        hear=hear,
+        window_frames=WAV2VEC2_WINDOW_FRAMES,
+        context_frames=WAV2VEC2_CONTEXT_FRAMES,
+    )

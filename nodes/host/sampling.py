@@ -6,23 +6,45 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
-from ...media import Segment, SpoolHeader, SpoolWriter, check_disk, enforce_cap, estimate_spool_bytes
+from ...media import (
+    FolderBusyError,
+    Segment,
+    SpoolHeader,
+    SpoolWriter,
+    check_disk,
+    enforce_cap,
+    estimate_spool_bytes,
+    remove_spool,
+)
 from ...media.errors import format_bytes
-from ...models.audio import FPS, AudioFeatures
+from ...models.audio import FPS, RecordingFeatures
 from ...models.config import SAMPLERS, SamplingConfig
 from ...models.reference import Reference
-from ...models.rollout import Chunk, ContinuityOptions, ContinuityState, continuity_frames, plan, rollout
+from ...models.rollout import Chunk, ContinuityOptions, ContinuityState, rollout
+from . import pace
 from .guards import check_memory
-from .jobs import MAX_SPOOL_BYTES, job_id, pack_state, spool_root, unpack_state
+from .jobs import (
+    MAX_SPOOL_BYTES,
+    Job,
+    drop_unwanted,
+    make_job,
+    pack_state,
+    spool_header,
+    spool_root,
+    take_over,
+    unpack_state,
+)
 from .model import TalkingHeadModel, talking_head
 from .network import ChunkNetwork
-from .progress import RolloutProgress, tell
+from .progress import RolloutProgress, duration, tell
 from .vae import StockVideoCodec
 from .video import SpooledVideo, SpoolHandle
 
@@ -39,6 +61,7 @@ class Settings:
     shift: float
     audio_guidance: float
     continuity: ContinuityOptions
+    keep: str = "until saved"
 
     def resolve(self, own: SamplingConfig, frames_per_chunk: int) -> SamplingConfig:
         """The checkpoint's ``own`` configuration with what the user set. Raises ConfigError for impossible values."""
@@ -67,7 +90,7 @@ def generate(
     model: ModelPatcher,
     vae: VAE,
     reference: Reference,
-    audio: AudioFeatures,
+    audio: RecordingFeatures,
     settings: Settings,
     node_id: str | None,
 ) -> tuple[SpooledVideo, str]:
@@ -86,21 +109,23 @@ def generate(
     sampling = settings.resolve(network.checkpoint.sampling, reference.frames_per_chunk)
     check_inputs(network, reference, audio)
     memory = check_memory(model, vae, reference)
-    header = _header(model, vae, reference, audio, sampling, settings)
+    job = make_job(model, vae, reference, audio, sampling, settings.continuity, settings.seed)
+    header = spool_header(job, reference, network.checkpoint.name, settings.seed, settings.keep)
     folder = spool_root() / header.job_id
-    overlap = continuity_frames(settings.continuity.latents, network.checkpoint.config.vae_stride[0])
-    total = len(plan(audio.num_frames, reference.frames_per_chunk, overlap))
     started = time.monotonic()
-    with SpoolWriter(folder, header) as spool:
+    drop_unwanted(job, settings.keep)
+    with _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
+        take_over(spool, job)
         missing = audio.num_frames - spool.num_frames
         disk = estimate_spool_bytes(missing, header.width, header.height)
         check_disk(folder, disk, "the frames of this video")
         records = [_stored(segment) for segment in spool.segments]
         state = unpack_state(spool.last_state) if spool.last_state is not None else None
         resumed_at = len(records)
-        tell(node_id, _outlook(resumed_at, total, disk, memory))
+        usual = pace.Pace.of(model, header, sampling, settings.continuity)
+        tell(node_id, _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk()))
         progress = RolloutProgress(
-            num_chunks=total,
+            num_chunks=len(job.spans),
             first_chunk=resumed_at,
             steps=sampling.steps,
             latent_format=network.latent_format,
@@ -119,24 +144,37 @@ def generate(
                 state=state,
                 on_step=progress.on_step,
             )
-            records.extend(_store(chunks, spool, progress))
+            records.extend(_store(chunks, spool, progress, job))
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
+    usual.note([sum(record.seconds.values()) for record in records[resumed_at:]])
     report = _report(network, header, sampling, settings, records[resumed_at:], records, time.monotonic() - started)
-    return SpooledVideo(SpoolHandle.of(folder)), report
+    return SpooledVideo(SpoolHandle.of(folder, settings.keep)), report
+
+
+@contextmanager
+def _kept(folder: Path, keep: str) -> Iterator[None]:
+    """Remove the frames of a job that ends early if it was to keep nothing."""
+    try:
+        yield
+    except BaseException:
+        if keep == "never":
+            with suppress(FolderBusyError):
+                remove_spool(folder)
+        raise
 
 
 def _store(
-    chunks: Iterator[tuple[Chunk, ContinuityState]], spool: SpoolWriter, progress: RolloutProgress
+    chunks: Iterator[tuple[Chunk, ContinuityState]], spool: SpoolWriter, progress: RolloutProgress, job: Job
 ) -> Iterator[ChunkRecord]:
     """Hand each chunk to the disk with the state that the next one starts from."""
     for chunk, state in chunks:
         handed_over = time.monotonic()
-        spool.append(chunk.frames.numpy(), pack_state(state), chunk.stats)
+        spool.append(chunk.frames.numpy(), pack_state(state), chunk.stats, job.chunk_ids[chunk.index])
         yield _made(chunk, time.monotonic() - handed_over)
         progress.on_chunk(chunk)
 
 
-def check_inputs(network: TalkingHeadModel, reference: Reference, audio: AudioFeatures) -> None:
+def check_inputs(network: TalkingHeadModel, reference: Reference, audio: RecordingFeatures) -> None:
     """Refuse inputs that do not belong together. Raises ValueError that names the input and the remedy."""
     config, name = network.checkpoint.config, network.checkpoint.name
     channels = reference.latents.shape[1]
@@ -145,7 +183,7 @@ def check_inputs(network: TalkingHeadModel, reference: Reference, audio: AudioFe
             f"reference: it was encoded for {channels} latent channels, {name} has {config.latent_channels}; "
             "connect the same MODEL and VAE to AsymTalker Temporal Reference Encode"
         )
-    given, wanted = tuple(audio.features.shape[1:]), (config.audio.blocks, config.audio.channels)
+    given, wanted = audio.shape, (config.audio.blocks, config.audio.channels)
     if given != wanted:
         raise ValueError(
             f"audio_features: {audio.encoder} gives {given[0]} x {given[1]} values per frame, {name} listens to "
@@ -153,25 +191,12 @@ def check_inputs(network: TalkingHeadModel, reference: Reference, audio: AudioFe
         )
 
 
-def _header(
-    model: ModelPatcher,
-    vae: VAE,
-    reference: Reference,
-    audio: AudioFeatures,
-    sampling: SamplingConfig,
-    settings: Settings,
-) -> SpoolHeader:
-    height, width = reference.portrait.shape[-2:]
-    identity = job_id(model, vae, reference, audio, sampling, settings.continuity, settings.seed)
-    metadata = {"model": talking_head(model).checkpoint.name, "num_frames": audio.num_frames, "seed": settings.seed}
-    return SpoolHeader(identity, width, height, metadata=metadata)
-
-
-def _outlook(resumed_at: int, total: int, disk: int, memory: int) -> str:
-    """What is there and what the rest will take, before the first chunk tells how long."""
+def _outlook(resumed_at: int, total: int, disk: int, memory: int, chunk_s: float | None) -> str:
+    """What is there and what the rest will take; how long, only an earlier job or the first chunk can tell."""
     start = "continuing, " if resumed_at else ""
     needs = f"at most {format_bytes(disk)} of disk and about {format_bytes(memory)} of memory"
-    return f"chunk {resumed_at} of {total}, {start}{needs}"
+    time_needed = "" if chunk_s is None else f", about {duration(chunk_s * (total - resumed_at))}"
+    return f"chunk {resumed_at} of {total}, {start}{needs}{time_needed}"
 
 
 def _stored(segment: Segment) -> ChunkRecord:

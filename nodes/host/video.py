@@ -9,6 +9,7 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,16 @@ import numpy as np
 import torch
 from comfy_api.latest import Input, InputImpl, Types
 
-from ...media import MediaError, SpoolReader, encode_video, remove_spool
+from ...media import (
+    HELD_NAME,
+    FolderBusyError,
+    FolderLock,
+    MediaError,
+    SpoolReader,
+    encode_video,
+    mark_saved,
+    remove_spool,
+)
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -33,29 +43,53 @@ GENERATED_MARK = {
 """Tags that say in the file what it is."""
 
 
+@dataclass
+class _Fate:
+    """What becomes of a finished spool: ``keep`` is one of ``jobs.KEEP``."""
+
+    keep: str
+    saved: bool = False
+
+
 class SpoolHandle:
-    """Shared ownership of one spool folder in this process: the folder goes when the last owner does, or at exit."""
+    """Shared ownership of one spool folder in this process.
+
+    When the last owner goes, or at exit, the folder goes too, unless its video was never saved or is to be extended.
+    Other processes cannot remove it before.
+    """
 
     _owned: ClassVar[weakref.WeakValueDictionary[Path, SpoolHandle]] = weakref.WeakValueDictionary()
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep: str) -> None:
         self.folder = folder
-        weakref.finalize(self, _discard, folder)
+        self._fate = _Fate(keep)
+        weakref.finalize(self, _let_go, FolderLock(folder, shared=True, name=HELD_NAME), self._fate)
 
     @classmethod
-    def of(cls, folder: Path) -> SpoolHandle:
+    def of(cls, folder: Path, keep: str) -> SpoolHandle:
         """The handle of ``folder``: two videos over the same finished job keep it as long as either lives."""
         handle = cls._owned.get(folder)
         if handle is None:
-            handle = cls._owned[folder] = cls(folder)
+            handle = cls._owned[folder] = cls(folder, keep)
+        handle._fate.keep = keep
         return handle
 
+    def saved(self) -> None:
+        """Note that all frames were saved, or given to the graph."""
+        self._fate.saved = True
+        mark_saved(self.folder)
 
-def _discard(folder: Path) -> None:
+
+def _let_go(hold: FolderLock, fate: _Fate) -> None:
+    hold.release()
+    if fate.keep == "for extending" or (fate.keep == "until saved" and not fate.saved):
+        return
     try:
-        remove_spool(folder)
+        remove_spool(hold.folder)
+    except FolderBusyError:
+        logging.debug("AsymTalker: another process still needs %s and removes it", hold.folder)
     except MediaError as error:
-        logging.warning("AsymTalker: finished frames stay in %s: %s", folder, error)
+        logging.warning("AsymTalker: finished frames stay in %s: %s", hold.folder, error)
 
 
 class StreamedVideo(Input.Video, ABC):
@@ -77,12 +111,17 @@ class StreamedVideo(Input.Video, ABC):
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
 
+    def note_saved(self) -> None:
+        """Tell that all frames have reached a file or the graph: they need not be kept for another attempt."""
+        self._handle.saved()
+
     def get_components(self) -> Types.VideoComponents:
         """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface wants)."""
         width, height = self.get_dimensions()
         images = torch.empty((self.get_frame_count(), height, width, 3))
         for index, frame in enumerate(self.frames()):
             images[index] = torch.from_numpy(frame) / 255.0
+        self.note_saved()
         return Types.VideoComponents(images=images, audio=None, frame_rate=self.get_frame_rate())
 
     def save_to(
@@ -168,6 +207,8 @@ def write_mp4(
         crf=crf,
         metadata=tags,
     )
+    if isinstance(video, SpooledVideo):
+        video.note_saved()
 
 
 def video_frames(video: Input.Video) -> Iterator[Frame]:

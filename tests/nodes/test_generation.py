@@ -136,7 +136,7 @@ def test_a_spool_lives_as_long_as_any_of_its_videos(pack: Import, scene: SimpleN
 def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
     sampling = pack("models.config").SamplingConfig()
     options = pack("models.rollout").ContinuityOptions
-    job_id = pack("nodes.host.jobs").job_id
+    make_job = pack("nodes.host.jobs").make_job
     base = {
         "model": scene.model,
         "vae": scene.vae,
@@ -149,23 +149,31 @@ def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, sce
     patched = scene.model.clone()
     weight = patched.model.diffusion_model.blocks[0].self_attn.q.weight
     patched.add_patches({"diffusion_model.blocks.0.self_attn.q.weight": ("diff", (torch.ones_like(weight),))}, 0.5)
-    louder = dataclasses.replace(scene.features, features=scene.features.features + 1)
+    host = pack("nodes.host.audio")
+    other_end = {**scene.audio, "waveform": scene.audio["waveform"].clone()}
+    other_end["waveform"][..., -1] += 0.5
+
+    def heard(audio: Any, listening: str = "whole") -> Any:
+        return host.audio_features(host.LogMelAudioEncoder(), audio, listening)
+
     other = dataclasses.replace(scene.reference, latents=scene.reference.latents + 1)
     changes = [
         {},
         {"seed": 2},
         {"model": patched},
-        {"audio": louder},
+        {"audio": heard(other_end)},
+        {"audio": heard(scene.audio, "rolling")},
         {"reference": other},
         {"continuity": options(carry="latents")},
         {"sampling": dataclasses.replace(sampling, steps=2)},
     ]
-    assert len({job_id(**{**base, **change}) for change in changes}) == len(changes)
-    assert job_id(**base) == job_id(**base)
+    jobs = [make_job(**{**base, **change}) for change in changes]
+    assert len({job.job_id for job in jobs}) == len(changes)
+    assert make_job(**{**base, "audio": heard(scene.audio)}) == jobs[0]
 
 
 def test_features_of_another_encoder_are_refused_before_any_work(pack: Import, scene: SimpleNamespace) -> None:
-    scene.features = dataclasses.replace(scene.features, features=torch.zeros(5, 12, 768), encoder="wav2vec2")
+    scene.features = pack("models.audio").AudioFeatures(torch.zeros(5, 12, 768), 0.2, "wav2vec2")
     with pytest.raises(ValueError, match=r"audio_features: wav2vec2 gives 12 x 768.*listens to 1 x 320"):
         generate(pack, scene)
     assert not scene.spools.exists()

@@ -24,6 +24,7 @@ NODE_IDS = [
     "AsymTalkerContinuity",
     "AsymTalkerSampler",
     "AsymTalkerMux",
+    "AsymTalkerKeptJobs",
 ]
 API_WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 UI_WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))

@@ -1,0 +1,52 @@
+"""Kept Jobs."""
+
+from __future__ import annotations
+
+import time
+
+from comfy_api.latest import io, ui
+from typing_extensions import override
+
+from .host.kept import kept_jobs
+from .sockets import CATEGORY
+
+
+class AsymTalkerKeptJobs(io.ComfyNode):
+    """What jobs have left on disk."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerKeptJobs",
+            display_name="AsymTalker Kept Jobs",
+            category=CATEGORY,
+            description="Lists the frames that the Sampler keeps on disk: unfinished jobs, which go on when their "
+            "graph is queued again, and finished ones that were not saved or are kept for extending. Removes them too.",
+            inputs=[
+                io.String.Input(
+                    "remove",
+                    default="",
+                    tooltip="Ids from the list, separated by commas; `finished` or `all` for those that are not in "
+                    "use. Empty removes nothing.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="jobs", tooltip="The list: id, state, what it is, progress, size on disk and age."
+                )
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @override
+    def fingerprint_inputs(cls, remove: str) -> float:
+        # What is on disk changes without any input changing: run every time.
+        return time.time()
+
+    @classmethod
+    @override
+    def execute(cls, remove: str) -> io.NodeOutput:
+        jobs = kept_jobs(remove)
+        return io.NodeOutput(jobs, ui=ui.PreviewText(jobs))
