@@ -136,6 +136,11 @@ class PastedVideo(StreamedVideo):
         for frame in paste(video_frames(self._source), self._picture, self._crop, self._feather):
             yield np.ascontiguousarray(frame[:height, :width])
 
+    def note_saved(self) -> None:
+        """The frames of the face have reached a file with it."""
+        if isinstance(self._source, StreamedVideo):
+            self._source.note_saved()
+
     def get_dimensions(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self._crop.width // 2 * 2, self._crop.height // 2 * 2

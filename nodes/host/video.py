@@ -111,9 +111,8 @@ class StreamedVideo(Input.Video, ABC):
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
 
-    def note_saved(self) -> None:
+    def note_saved(self) -> None:  # noqa: B027 - most videos keep nothing
         """Tell that all frames have reached a file or the graph: they need not be kept for another attempt."""
-        self._handle.saved()
 
     def get_components(self) -> Types.VideoComponents:
         """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface wants)."""
@@ -158,6 +157,10 @@ class SpooledVideo(StreamedVideo):
     def __init__(self, handle: SpoolHandle) -> None:
         self._handle = handle
         self._reader = SpoolReader(handle.folder)
+
+    def note_saved(self) -> None:
+        """The frames may go once nothing refers to them any more."""
+        self._handle.saved()
 
     def frames(self) -> Iterator[Frame]:
         """Frames uint8 [H, W, 3] in order, in bounded memory."""
@@ -207,7 +210,7 @@ def write_mp4(
         crf=crf,
         metadata=tags,
     )
-    if isinstance(video, SpooledVideo):
+    if isinstance(video, StreamedVideo):
         video.note_saved()
 
 
