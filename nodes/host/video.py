@@ -111,7 +111,7 @@ class StreamedVideo(Input.Video, ABC):
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
 
-    def note_saved(self) -> None:  # noqa: B027 - most videos keep nothing
+    def note_saved(self) -> None:
         """Tell that all frames have reached a file or the graph: they need not be kept for another attempt."""
 
     def get_components(self) -> Types.VideoComponents:

@@ -141,7 +141,7 @@ def test_rolling_needs_no_more_than_the_longer_recording(pack: Import, scene: Si
     assert torch.equal(frames_of(longer)[:89], frames_of(shorter)[:89])
     del shorter, longer
     forget()
-    fresh, report = generate(pack, scene)
+    _fresh, report = generate(pack, scene)
     assert report["chunks_resumed"] == 0 and report["frames"] == 160
 
 
