@@ -3,6 +3,9 @@
 Pixels are folded into channels first, so that every convolution works at an eighth of the resolution or less; time is
 folded the same way (the first frame alone, then groups of four) and mixed causally at the lowest resolution, where a
 convolution over two time taps is a 1x1 convolution over stacked channels (CPUs lack fast 3D convolutions).
+
+Between pixels and latents, tensors are [B*T, h, w, C] ("sites"): a 1x1 convolution there is one matrix product without
+a copy, and the other convolutions read the same memory as channels-last.
 """
 
 from __future__ import annotations
@@ -47,6 +50,21 @@ class NanoVAEConfig:
         return cls(**json.loads(metadata["nano_vae"]))
 
 
+def pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution of sites."""
+    return nn.functional.linear(x, convolution.weight.flatten(1), convolution.bias)
+
+
+def as_images(x: Tensor) -> Tensor:
+    """Sites [N, h, w, C] as what convolutions take, without a copy: [N, C, h, w] in channels-last memory."""
+    return x.movedim(-1, 1)
+
+
+def as_sites(x: Tensor) -> Tensor:
+    """[N, C, h, w] as sites [N, h, w, C], copied unless it is in channels-last memory."""
+    return x.movedim(1, -1).contiguous()
+
+
 class Block(nn.Module):
     """Residual block: 5x5 depthwise convolution, then a two-layer perceptron per site; starts as the identity."""
 
@@ -58,7 +76,9 @@ class Block(nn.Module):
         nn.init.zeros_(self.project.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.project(nn.functional.silu(self.expand(self.depthwise(x))))
+        """Sites -> sites."""
+        hidden = pointwise(self.expand, as_sites(self.depthwise(as_images(x))))
+        return x + pointwise(self.project, nn.functional.silu(hidden))
 
 
 class CausalMix(nn.Module):
@@ -70,10 +90,10 @@ class CausalMix(nn.Module):
         nn.init.zeros_(self.past.weight)
 
     def forward(self, x: Tensor, num_latents: int) -> Tensor:
-        """``x`` [B*T, C, h, w]; the first frame of each clip sees zeros before it."""
-        past = rearrange(nn.functional.silu(self.past(x)), "(b t) c h w -> b t c h w", t=num_latents)
-        past = torch.cat((torch.zeros_like(past[:, :1]), past[:, :-1]), dim=1)
-        return x + past.flatten(0, 1)
+        """Sites [B*T, h, w, C] -> the same; the first frame of each clip sees nothing before it."""
+        frames = x.unflatten(0, (-1, num_latents))
+        past = nn.functional.silu(pointwise(self.past, frames[:, :-1]))
+        return torch.cat((frames[:, :1], frames[:, 1:] + past), dim=1).flatten(0, 1)
 
 
 class Encoder(nn.Module):
@@ -90,17 +110,16 @@ class Encoder(nn.Module):
 
     def forward(self, first: Tensor, later: Tensor) -> Tensor:
         """Pixels [B, 3, H, W] and [B, T-1, 4*3, H, W] -> [B, C, T, H/16, W/16]."""
-        fold = nn.functional.pixel_unshuffle
-        frames = [self.first(fold(first, PATCH))[:, None]]
+        frames = [pointwise(self.first, _fold(first, PATCH))[:, None]]
         if later.shape[1]:
-            frames.append(self.later(fold(later.flatten(0, 1), PATCH)).unflatten(0, later.shape[:2]))
+            frames.append(pointwise(self.later, _fold(later.flatten(0, 1), PATCH)).unflatten(0, later.shape[:2]))
         x = torch.cat(frames, dim=1)
         num_latents = x.shape[1]
-        x = self.fine(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        x = self.down(fold(x, 2))
+        x = self.fine(x.flatten(0, 1))
+        x = pointwise(self.down, _fold(as_images(x), 2))
         for block, mix in zip(self.coarse, self.mix, strict=True):
             x = mix(block(x), num_latents)
-        return rearrange(self.out(x), "(b t) c h w -> b c t h w", t=num_latents)
+        return rearrange(pointwise(self.out, x), "(b t) h w c -> b c t h w", t=num_latents)
 
 
 class Decoder(nn.Module):
@@ -120,19 +139,37 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents [B, C, T, h, w] -> pixels [B, 3, 1 + 4*(T-1), 16h, 16w]."""
-        batch, _, num_latents = z.shape[:3]
-        unfold = nn.functional.pixel_shuffle
-        x = self.stem(rearrange(z, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last))
+        batch, _, num_latents, height, width = z.shape
+        x = as_sites(self.stem(as_images(rearrange(z, "b c t h w -> (b t) h w c"))))
         for block, mix in zip(self.coarse, self.mix, strict=True):
             x = mix(block(x), num_latents)
-        x = self.fine(unfold(self.up(x), 2))
-        x = self.finest(unfold(self.up_fine(x), 2)).unflatten(0, (batch, num_latents))
-        first = unfold(self.first(x[:, 0]), PATCH // 2)[:, :, None]
-        if num_latents == 1:
-            return first
-        later = unfold(self.later(x[:, 1:].flatten(0, 1)), PATCH // 2)
-        later = rearrange(later, "(b t) (f c) h w -> b c (t f) h w", b=batch, f=STRIDE_T)
-        return torch.cat((first, later), dim=2)
+        x = self.fine(_unfold(pointwise(self.up, x), 2))
+        x = self.finest(_unfold(pointwise(self.up_fine, x), 2)).unflatten(0, (batch, num_latents))
+        size = (height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
+        pixels = x.new_empty(batch, 3, 1 + STRIDE_T * (num_latents - 1), *size)
+        _place(self.first(as_images(x[:, 0])), pixels[:, :, :1], 1)
+        if num_latents > 1:
+            _place(self.later(as_images(x[:, 1:].flatten(0, 1))), pixels[:, :, 1:], STRIDE_T)
+        return pixels
+
+
+def _fold(x: Tensor, patch: int) -> Tensor:
+    """[N, C, H, W] -> sites [N, H/patch, W/patch, C*patch*patch] in ``pixel_unshuffle``'s order of channels."""
+    return rearrange(x, "n c (h p) (w q) -> n h w (c p q)", p=patch, q=patch)
+
+
+def _unfold(x: Tensor, patch: int) -> Tensor:
+    """Sites [N, h, w, C*patch*patch] -> sites [N, h*patch, w*patch, C]."""
+    return as_sites(nn.functional.pixel_shuffle(as_images(x), patch))
+
+
+def _place(values: Tensor, pixels: Tensor, frames: int) -> None:
+    """Write ``values`` [B*T, frames*3*p*p, h, w] to where they belong in ``pixels`` [B, 3, T*frames, h*p, w*p]."""
+    batch, patch = pixels.shape[0], PATCH // 2
+    source = rearrange(values, "(b t) (f c p q) h w -> b t f c p q h w", b=batch, f=frames, p=patch, q=patch)
+    # A view: to split dimensions never copies.
+    target = rearrange(pixels, "b c (t f) (h p) (w q) -> b t f c p q h w", f=frames, p=patch, q=patch)
+    target.copy_(source)
 
 
 class NanoVAE(nn.Module):

@@ -36,7 +36,7 @@ class StockVideoCodec:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """[1, 3, F, H, W] in [-1, 1] -> [1, C, T, h, w] on the MODEL's device, F = 1 + k * stride."""
-        frames = pixels[0].movedim(0, -1) * 0.5 + 0.5
+        frames = pixels[0].movedim(0, -1).mul(0.5).add_(0.5)
         if self._tiny:
             # The tiny VAE groups frames from the first one on and drops three when it decodes: fill the first group.
             frames = torch.cat((frames[:1].expand(3, -1, -1, -1), frames))
@@ -46,7 +46,8 @@ class StockVideoCodec:
     def decode(self, latents: Tensor) -> Tensor:
         """[1, C, T, h, w] -> [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
         frames = self._vae.decode(self._format.process_out(latents)).to(self._device)
-        return frames.movedim(-1, 1) * 2 - 1
+        # In place: the batch is this call's own, and as large as the chunk.
+        return frames.movedim(-1, 1).mul_(2).sub_(1)
 
 
 def check_vae(vae: Any, model: TalkingHeadModel) -> None:
@@ -87,6 +88,7 @@ class NanoStockVAE(VAE):
         self.upscale_index_formula = (STRIDE_T, SPATIAL_STRIDE, SPATIAL_STRIDE)
         self.downscale_index_formula = (STRIDE_T, SPATIAL_STRIDE, SPATIAL_STRIDE)
         self.working_dtypes = [torch.float32]
+        self.process_output = _to_unit_range
         width = network.config.width
         # Widest tensors: two of `width` channels at an eighth of the size when encoding, at a quarter when decoding.
         self.memory_used_encode = lambda shape, dtype: _nano_bytes(shape[-3:], width // 16 + 12, dtype)
@@ -107,6 +109,11 @@ class NanoStockVAE(VAE):
         usable = _frames_of(1 + (pixel_samples.shape[frames_axis] - 1) // STRIDE_T)
         # Core would return None for no pixels at all, of which a batch has at least one frame.
         return super().encode(pixel_samples.narrow(frames_axis, 0, usable))  # pyright: ignore[reportReturnType]
+
+
+def _to_unit_range(decoded: Tensor) -> Tensor:
+    """Pixels fresh from the decoder, [-1, 1] -> 0..1, in place (core's own makes three copies)."""
+    return decoded.add_(1).mul_(0.5).clamp_(0, 1)
 
 
 def _frames_of(num_latents: int) -> int:

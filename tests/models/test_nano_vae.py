@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.config import ConfigError
-from models.nano_vae import NanoVAE
+from models.nano_vae import CausalMix, NanoVAE, as_images, as_sites, pointwise
 from tests.models.tiny import noise, tiny_vae
 
 TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-5}
@@ -64,3 +64,35 @@ def test_checkpoint_round_trip() -> None:
 def test_another_vae_is_refused() -> None:
     with pytest.raises(ConfigError, match="not a nano VAE"):
         NanoVAE.from_checkpoint({}, {"config": "{}"})
+
+
+def test_pointwise_is_the_1x1_convolution() -> None:
+    convolution, x = torch.nn.Conv2d(6, 10, 1), noise(2, 6, 3, 5)
+    found = as_images(pointwise(convolution, as_sites(x)))
+    torch.testing.assert_close(found, convolution(x), **TOLERANCE)
+
+
+def test_a_mix_sees_the_frame_before_in_its_own_clip() -> None:
+    mix = CausalMix(4)
+    torch.nn.init.normal_(mix.past.weight)
+    frames = noise(2, 3, 4, 2, 2)
+    past = torch.nn.functional.silu(mix.past(frames.flatten(0, 1))).unflatten(0, (2, 3))
+    expected = frames.clone()
+    expected[:, 1:] += past[:, :-1]
+    found = as_images(mix(as_sites(frames.flatten(0, 1)), 3)).unflatten(0, (2, 3))
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("latents", [1, 3])
+def test_every_decoded_pixel_is_where_pixel_shuffle_puts_it(latents: int) -> None:
+    """The heads alone: what they give for each latent frame, unfolded in space and, but for the first, in time."""
+    decoder, seen = tiny_vae().decoder, {}
+    for name in ("first", "later"):
+        head = getattr(decoder, name)
+        head.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
+    pixels = decoder(noise(2, 4, latents, 2, 3))
+    shuffle = torch.nn.functional.pixel_shuffle
+    assert torch.equal(pixels[:, :, 0], shuffle(seen["first"], 4))
+    if latents > 1:
+        later = shuffle(seen["later"], 4).unflatten(0, (2, latents - 1)).unflatten(2, (4, 3))
+        assert torch.equal(pixels[:, :, 1:], later.permute(0, 3, 1, 2, 4, 5).flatten(2, 3))
