@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from ..models.listening import LISTENING, SpeechFeatures
 from .host.audio import audio_features
-from .sockets import CATEGORY, AudioSocket
+from .sockets import CATEGORY, AudioSocket, search_words
 
 
 class AsymTalkerAudioFeatures(io.ComfyNode):
@@ -22,6 +22,7 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
             node_id="AsymTalkerAudioFeatures",
             display_name="AsymTalker Audio Features",
             category=CATEGORY,
+            **search_words("speech", "voice", "wav2vec2", "lip sync"),
             description="Listens to the speech and gives the network what it hears, once for each of the 25 video "
             "frames a second. The length of the audio is the length of the video.",
             inputs=[

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from ..models.rollout import CARRIES, ContinuityOptions
-from .sockets import CATEGORY, ContinuitySocket
+from .sockets import CATEGORY, ContinuitySocket, search_words
 
 
 class AsymTalkerContinuity(io.ComfyNode):
@@ -19,6 +19,7 @@ class AsymTalkerContinuity(io.ComfyNode):
             node_id="AsymTalkerContinuity",
             display_name="AsymTalker Continuity",
             category=CATEGORY,
+            **search_words("long video", "drift", "chunks", "colour"),
             description="Long videos are made in chunks; this says what a chunk takes over from the one before. "
             "Without this node the Sampler uses these defaults.",
             inputs=[

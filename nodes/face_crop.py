@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .host.face_crop import ON_MISSING, CropOptions, crop_face
-from .sockets import CATEGORY, CropSocket
+from .sockets import CATEGORY, CropSocket, search_words
 
 
 class AsymTalkerFaceCrop(io.ComfyNode):
@@ -20,6 +20,7 @@ class AsymTalkerFaceCrop(io.ComfyNode):
             node_id="AsymTalkerFaceCrop",
             display_name="AsymTalker Face Crop",
             category=CATEGORY,
+            **search_words("face detection", "find face", "head", "portrait", "square"),
             description="Finds the face in a picture of any size and cuts a square around it, as the models want a "
             "portrait. AsymTalker Face Paste puts the finished video back at that place.",
             inputs=[

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from ..media.crop import Crop
 from .host.face_crop import paste_face
-from .sockets import CATEGORY, CropSocket
+from .sockets import CATEGORY, CropSocket, search_words
 
 
 class AsymTalkerFacePaste(io.ComfyNode):
@@ -21,6 +21,7 @@ class AsymTalkerFacePaste(io.ComfyNode):
             node_id="AsymTalkerFacePaste",
             display_name="AsymTalker Face Paste",
             category=CATEGORY,
+            **search_words("composite", "paste back", "uncrop", "stitch", "head"),
             description="Puts the video of a cropped face back into the picture, at the picture's own size and with a "
             "soft edge. The rest of the picture stands still. Frames are composed while the file is written, so "
             "that memory does not grow with length.",

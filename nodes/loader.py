@@ -8,7 +8,7 @@ from typing_extensions import override
 from .host import folders
 from .host.loading import load_all
 from .host.model import WEIGHT_DTYPES
-from .sockets import CATEGORY
+from .sockets import CATEGORY, search_words
 
 
 class AsymTalkerLoader(io.ComfyNode):
@@ -17,20 +17,24 @@ class AsymTalkerLoader(io.ComfyNode):
     @classmethod
     @override
     def define_schema(cls) -> io.Schema:
+        model = io.Combo.Input(
+            "model",
+            options=folders.model_choices(),
+            default=folders.NANO,
+            tooltip="The bundled nano (256x256, runs on a CPU), a published folder in models/asymtalker, or a "
+            "checkpoint in models/diffusion_models.",
+        )
+        # For web/loader_labels.js; the constructor's argument for it is newer than the lowest supported ComfyUI.
+        model.extra_dict = {**model.extra_dict, "asymtalker_states": folders.model_states()}
         return io.Schema(
             node_id="AsymTalkerLoader",
             display_name="Load AsymTalker",
             category=CATEGORY,
+            **search_words("talking head", "lip sync", "checkpoint", "FlashHead", "SoulX", "nano"),
             description="Loads a talking-head network with the VAE and the audio encoder that belong to it. "
             "`nano` comes with the pack and needs no download.",
             inputs=[
-                io.Combo.Input(
-                    "model",
-                    options=folders.model_choices(),
-                    default=folders.NANO,
-                    tooltip="The bundled nano (256x256, runs on a CPU), a published folder in models/asymtalker, or a "
-                    "checkpoint in models/diffusion_models.",
-                ),
+                model,
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),

@@ -8,7 +8,7 @@ from comfy_api.latest import Input, io, ui
 from typing_extensions import override
 
 from .host.saving import save_with_audio
-from .sockets import CATEGORY
+from .sockets import CATEGORY, search_words
 
 
 class AsymTalkerMux(io.ComfyNode):
@@ -21,6 +21,7 @@ class AsymTalkerMux(io.ComfyNode):
             node_id="AsymTalkerMux",
             display_name="AsymTalker Mux & Save",
             category=CATEGORY,
+            **search_words("save video", "mp4", "combine audio", "join"),
             description="Joins the video with your audio and saves an mp4 (H.264 and AAC) in ComfyUI's output folder, "
             "with the workflow inside as Save Video does it.",
             inputs=[

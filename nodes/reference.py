@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .host.portrait import MODES, encode_reference
-from .sockets import CATEGORY, ReferenceSocket
+from .sockets import CATEGORY, ReferenceSocket, search_words
 
 
 class AsymTalkerReference(io.ComfyNode):
@@ -22,6 +22,7 @@ class AsymTalkerReference(io.ComfyNode):
             node_id="AsymTalkerReference",
             display_name="AsymTalker Temporal Reference Encode",
             category=CATEGORY,
+            **search_words("portrait", "identity", "TRE", "image to video"),
             description="Turns a portrait into the reference that keeps the person's identity: the picture is repeated "
             "to a clip and encoded as a video, so that it lies in the same space as the moving frames.",
             inputs=[

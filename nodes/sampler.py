@@ -12,7 +12,7 @@ from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
 from .host.jobs import KEEP
 from .host.sampling import SAMPLER_CHOICES, Settings, generate
-from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket
+from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
 
 
 class AsymTalkerSampler(io.ComfyNode):
@@ -25,6 +25,7 @@ class AsymTalkerSampler(io.ComfyNode):
             node_id="AsymTalkerSampler",
             display_name="AsymTalker Sampler",
             category=CATEGORY,
+            **search_words("talking head", "lip sync", "avatar", "speech to video", "audio to video"),
             description="Generates the talking head, chunk by chunk and straight to disk, so that memory does not grow "
             "with length. An interrupted job goes on after its last complete chunk when the same graph is queued "
             "again. Connect the video to AsymTalker Mux & Save, Save Video or Get Video Components.",

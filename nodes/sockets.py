@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from comfy_api.latest import io
 
 CATEGORY = "AsymTalker"
+
+
+def search_words(*words: str) -> dict[str, Any]:
+    """The Schema's argument for words that a node is found by, empty where ComfyUI does not know it yet."""
+    known = {field.name for field in dataclasses.fields(io.Schema)}
+    return {"search_aliases": list(words)} if "search_aliases" in known else {}
+
 
 ReferenceSocket = io.Custom("ASYMTALKER_REFERENCE")
 """Carries ``models.reference.Reference``."""

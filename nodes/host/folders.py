@@ -51,6 +51,15 @@ def model_choices() -> list[str]:
     return list(dict.fromkeys([NANO, *PUBLISHED_CHOICES, *sorted(folders), *files]))
 
 
+def model_states() -> dict[str, str]:
+    """For the labels of the choices (web/loader_labels.js): ``bundled``, ``found``, or ``missing: <folder>``."""
+    states = {}
+    for choice in model_choices():
+        is_missing = choice in PUBLISHED_CHOICES and missing_model(choice) is not None
+        states[choice] = f"missing: {Path(folder_paths.models_dir).name}/{choice}" if is_missing else "found"
+    return {**states, NANO: "bundled"}
+
+
 def vae_choices() -> list[str]:
     """``default`` (the checkpoint's own) and the files of models/vae; of models/vae_approx only video VAEs."""
     tiny = [name for name in folder_paths.get_filename_list("vae_approx") if "tae" in name and "sd" not in name]

@@ -44,9 +44,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def examples(client: ComfyClient) -> None:
-    """The example portrait and speech in the server's input folder, under the names that the graphs have."""
-    for name in ("asymtalker_portrait.png", "asymtalker_speech.wav"):
-        client.upload(ROOT / "workflows" / "assets" / name)
+    """The example pictures and speech in the server's input folder, under the names that the graphs have."""
+    for asset in sorted((ROOT / "workflows" / "assets").iterdir()):
+        client.upload(asset)
 
 
 @pytest.fixture

@@ -177,3 +177,18 @@ def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, fol
     assert host.locate_audio_encoder("default", located) == home / "wav2vec2-base-960h" / "model.safetensors"
     with pytest.raises(FileNotFoundError, match="VAE_LTX"):
         host.locate_vae("default", located, 128)
+
+
+def test_states_of_the_loaders_choices(pack: Import, folders: Path) -> None:
+    host = pack("nodes.host.folders")
+    pro, lite = host.PUBLISHED_CHOICES
+    part = folders / "models" / pro
+    part.mkdir(parents=True)
+    save_file({"x": torch.zeros(1)}, part / "diffusion_pytorch_model.safetensors")
+    save_file({"x": torch.zeros(1)}, folders / "models" / "diffusion_models" / "mine.safetensors")
+    assert host.model_states() == {
+        host.NANO: "bundled",
+        pro: "found",
+        lite: f"missing: models/{lite}",
+        "mine.safetensors": "found",
+    }

@@ -1,0 +1,119 @@
+"""Every shipped graph opened in a browser, run where its weights are here; a saved mp4 gives its graph back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from scripts._client import ComfyClient
+from scripts._environment import ROOT
+from scripts._server import ComfyServer
+from tests.browser.frontend import FrontEnd
+
+GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+# nano's weights come with the pack: how many files a run saves.
+RUNNABLE = {
+    "asymtalker_nano": 1,
+    "asymtalker_long_speech": 1,
+    "asymtalker_continuity_comparison": 2,
+    "asymtalker_portrait_batch": 2,
+    "asymtalker_larger_picture": 1,
+}
+SHOWN_NODES = "() => window.app.graph.nodes.map((node) => [node.type, node.has_errors ?? false])"
+SHOWN_WIDGETS = """type => window.app.graph.nodes.find((node) => node.type === type)
+    ?.widgets.map((widget) => widget.value)"""
+SET_SEED = """seed => { const node = window.app.graph.nodes.find((node) => node.type === "AsymTalkerSampler");
+    node.widgets.find((widget) => widget.name === "seed").value = seed; }"""
+DROP = """async ([url, name]) => {
+    const file = new File([await (await fetch(url)).blob()], name, { type: "video/mp4" });
+    await window.app.handleFile(file); }"""
+
+
+def read(stem: str) -> dict[str, Any]:
+    return json.loads((ROOT / "workflows" / f"{stem}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser, server: ComfyServer, client: ComfyClient, examples: None) -> Iterator[FrontEnd]:
+    """One tab for all graphs: opening the front end takes longer than most of them."""
+    context = browser.new_context(viewport={"width": 1600, "height": 900})
+    front_end = FrontEnd(context.new_page(), client, server.pack_name)
+    front_end.open()
+    yield front_end
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def quiet(tab: FrontEnd) -> Iterator[None]:
+    """Each graph is to leave nothing in the console."""
+    tab.messages.clear()
+    yield
+    assert tab.own_messages() == []
+
+
+@pytest.mark.parametrize("stem", [path.stem for path in GRAPHS])
+def test_the_graph_opens_whole_and_runs(tab: FrontEnd, tmp_path: Path, stem: str) -> None:
+    workflow = read(stem)
+    tab.load(workflow)
+    shown = tab.page.evaluate(SHOWN_NODES)
+    assert sorted(shown) == sorted([node["type"], False] for node in workflow["nodes"])
+    assert tab.page.evaluate("() => window.app.graph.links.size") == len(workflow["links"])
+    if stem in RUNNABLE:
+        saved = tab.run()
+        assert len(saved) == RUNNABLE[stem] and all(file["filename"].endswith(".mp4") for file in saved)
+    tab.frame_graph()
+    tab.screenshot(tmp_path / f"{stem}.png")
+
+
+def test_a_graph_without_its_weights_says_what_to_download(tab: FrontEnd) -> None:
+    tab.load(read("asymtalker_flashhead_pro"))
+    tab.page.evaluate("() => window.app.queuePrompt(0, 1)")
+    message = tab.page.get_by_text("Model_Pro/diffusion_pytorch_model.safetensors and", exact=False)
+    tab.wait_until(lambda: message.count() > 0, "the message names the file")
+    tab.page.keyboard.press("Escape")
+
+
+def test_a_saved_mp4_gives_its_graph_back(tab: FrontEnd) -> None:
+    workflow = read("asymtalker_nano")
+    tab.load(workflow)
+    tab.page.evaluate(SET_SEED, 41)
+    (file,) = tab.run()
+    tab.page.evaluate("() => window.app.graph.clear()")
+    query = "&".join(f"{key}={value}" for key, value in file.items())
+    tab.page.evaluate(DROP, [f"{tab.client.url}/view?{query}", file["filename"]])
+    nodes = len(workflow["nodes"])
+    tab.wait_until(lambda: tab.page.evaluate("() => window.app.graph.nodes.length") == nodes, "the graph is back")
+    assert tab.page.evaluate(SHOWN_WIDGETS, "AsymTalkerSampler")[0] == 41
+    assert tab.page.evaluate(SHOWN_WIDGETS, "AsymTalkerLoader") == ["nano", "default", "default", "default"]
+
+
+def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
+    tab.load(read("asymtalker_flashhead_pro"))
+    labels, value = tab.page.evaluate(
+        """() => { const widget = window.app.graph.nodes.find((node) => node.type === "AsymTalkerLoader").widgets[0];
+            return [widget.options.values.map(widget.options.getOptionLabel), widget.value]; }"""
+    )
+    pro = "asymtalker/SoulX-FlashHead-1_3B/Model_Pro"
+    assert "nano (bundled, nothing to download)" in labels
+    assert f"{pro} (missing, goes to models/{pro})" in labels
+    assert value == pro
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "web" / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_the_help_page_s_pictures_are_served(tab: FrontEnd, page: Path) -> None:
+    names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    # A list as text has nothing to show.
+    assert names or page.stem == "AsymTalkerKeptJobs"
+    for name in names:
+        size = tab.page.evaluate(
+            """async url => { const image = new Image(); image.src = url; await image.decode();
+                return [image.naturalWidth, image.naturalHeight]; }""",
+            f"{tab.client.url}/extensions/{tab.pack_name}/docs/{name}",
+        )
+        assert min(size) > 50
