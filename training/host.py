@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.config import DiTConfig, SamplingConfig
+from models.rollout import VideoCodec
 from scripts._environment import ROOT, find_comfyui
 
 from .config import TrainingError
@@ -68,6 +70,25 @@ def stock_codec(config: DiTConfig, name: str, vae_file: Any) -> Any:
     model_config.set_inference_dtype(torch.float32, None)
     target = model.TalkingHeadModel(model_config, checkpoint, device="meta")
     return _module("vae").StockVideoCodec(_module("loading").load_vae(vae_file), target)
+
+
+class BatchCodec:
+    """A stock codec, which takes one clip at a time, for batches, in its own precision."""
+
+    def __init__(self, codec: VideoCodec) -> None:
+        self._codec = codec
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[B, 3, F, H, W] in [-1, 1] -> [B, C, T, h, w]."""
+        return self._each(self._codec.encode, pixels)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, C, T, h, w] -> [B, 3, F, H, W] in [-1, 1]."""
+        return self._each(self._codec.decode, latents)
+
+    def _each(self, convert: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        with torch.autocast(values.device.type, enabled=False):
+            return torch.cat([convert(value[None].float()) for value in values]).to(values.device)
 
 
 class Listener:

@@ -51,8 +51,8 @@ class TrainingRun:
         self.name, self.out, self.config, self.state, self.publish = name, out, config, state, publish
         if state.resume(out / "state.safetensors"):
             log.info("taking up the run in %s at step %d", out, state.step)
-        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
-        self.rows = _read_losses(out / "losses.csv", state.step)
+        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step) if state.leads else None
+        self.rows = _read_losses(out / "losses.csv", state.step) if state.leads else []
 
     def generator(self) -> torch.Generator:
         """Noise of the current step: it follows from (seed, step), so that a resumed run draws the same."""
@@ -71,19 +71,26 @@ class TrainingRun:
         state.step += 1
         for name, average in state.averages.items():
             average.update(state.networks[name], state.step)
-        for name, value in terms.items():
-            self.writer.add_scalar(f"{self.name}/{name}", value, state.step)
-        self.rows.append((state.step, dict(terms)))
-        if state.step % REPORT_EVERY == 0:
-            log.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4f}" for name, value in terms.items()))
+        if self.writer is not None:
+            self._report(self.writer, terms)
         if state.step % self.config.save_every == 0 or state.step == self.config.steps:
             state.save(self.out / "state.safetensors")
-            _write_losses(self.out / "losses.csv", self.rows)
-            plot_losses(self.rows, self.out / "losses.png")
+            if self.writer is not None:
+                _write_losses(self.out / "losses.csv", self.rows)
+                plot_losses(self.rows, self.out / "losses.png")
             self.publish()
 
+    def _report(self, writer: SummaryWriter, terms: Mapping[str, float]) -> None:
+        step = self.state.step
+        for name, value in terms.items():
+            writer.add_scalar(f"{self.name}/{name}", value, step)
+        self.rows.append((step, dict(terms)))
+        if step % REPORT_EVERY == 0:
+            log.info("step %d: %s", step, ", ".join(f"{name} {value:.4f}" for name, value in terms.items()))
+
     def close(self) -> None:
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
 
 Rows = list[tuple[int, dict[str, float]]]

@@ -42,8 +42,13 @@ class TrainingState:
     config: Mapping[str, Any]
     step: int = 0
 
-    def save(self, path: Path) -> None:
-        """Write all or nothing."""
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files."""
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it under one name each."""
         tensors: dict[str, Tensor] = {}
         for name, network in self.networks.items():
             tensors |= {f"network.{name}.{key}": value for key, value in network.state_dict().items()}
@@ -52,8 +57,19 @@ class TrainingState:
         for name, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{name}.{index}.{key}": torch.as_tensor(v) for key, v in values.items()}
+        return tensors
+
+    def metadata(self) -> dict[str, str]:
+        return {"step": str(self.step), "training_config": json.dumps(dict(self.config))}
+
+    def save(self, path: Path) -> None:
+        """Write all or nothing."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(path, tensors, {"step": str(self.step), "training_config": json.dumps(dict(self.config))})
+        write_checkpoint(path, self.tensors(), self.metadata())
+
+    def place(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """A tensor of the file as the run holds it: here as it is."""
+        return tensor
 
     def resume(self, path: Path) -> bool:
         """Take up the run at ``path``; False where there is none.
@@ -72,17 +88,24 @@ class TrainingState:
                 f"{path} was made with other values of {changed}: use another folder or that configuration"
             )
         for name, network in self.networks.items():
-            network.load_state_dict(_below(tensors, f"network.{name}."))
+            network.load_state_dict(self._placed(tensors, f"network.{name}.", network.state_dict()))
         for name, ema in self.averages.items():
-            ema.shadow = _below(tensors, f"average.{name}.")
+            ema.shadow = self._placed(tensors, f"average.{name}.", ema.shadow)
         for name, optimizer in self.optimizers.items():
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in _below(tensors, f"optimizer.{name}.").items():
                 index, field = key.split(".", 1)
-                state.setdefault(int(index), {})[field] = value
+                like = parameters[int(index)]
+                is_moment = value.shape == like.shape
+                state.setdefault(int(index), {})[field] = self.place(value, like) if is_moment else value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.step = int(metadata["step"])
         return True
+
+    def _placed(self, tensors: Mapping[str, Tensor], prefix: str, likes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = _below(tensors, prefix)
+        return {key: self.place(value, likes[key]) if key in likes else value for key, value in found.items()}
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

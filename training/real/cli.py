@@ -37,3 +37,41 @@ def run_prepare(args: argparse.Namespace) -> None:
     min_crop = size // 2 if args.min_crop is None else args.min_crop
     settings = PrepareSettings(args.model, size, args.chunks, args.centre, args.margin, min_crop)
     prepare(args.videos, args.out, settings, args.vae, args.audio_encoder)
+
+
+def add_full_teacher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `full-teacher` beside those of every run."""
+    parser.add_argument("--data", type=Path, required=True, help="folder that `prepare` wrote")
+    parser.add_argument("--start", type=Path, help="checkpoint to start from (default: initial weights)")
+
+
+def run_full_teacher(args: argparse.Namespace) -> None:
+    from ..config import read_config
+    from ..distributed import joined_world
+    from ..full import FullTeacherTraining, train_teacher
+
+    config = read_config(FullTeacherTraining, args.config, args.set)
+    with joined_world() as world:
+        train_teacher(config, world, args.data, args.out, args.workers, args.start)
+
+
+def add_full_akd_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `full-akd` beside those of every run."""
+    parser.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
+    parser.add_argument("--vae", type=Path, help="VAE file (default: the model's own in ComfyUI's folders)")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder that `prepare` wrote, of `chunks` chunks or more"
+    )
+
+
+def run_full_akd(args: argparse.Namespace) -> None:
+    from ..config import read_config
+    from ..distributed import joined_world
+    from ..family import geometry
+    from ..full import FullAKDTraining, train_akd
+    from ..host import BatchCodec, stock_codec
+
+    config = read_config(FullAKDTraining, args.config, args.set)
+    with joined_world() as world:
+        codec = BatchCodec(stock_codec(geometry(config.model, config.network), config.model, args.vae))
+        train_akd(config, world, codec, args.teacher, args.data, args.out, args.workers)
