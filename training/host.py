@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.audio import SAMPLE_RATE, num_video_frames, wav2vec2_features
 from models.config import DiTConfig, SamplingConfig
 from models.rollout import VideoCodec
 from scripts._environment import ROOT, find_comfyui
@@ -91,7 +92,7 @@ class BatchCodec:
             return torch.cat([convert(value[None].float()) for value in values]).to(values.device)
 
 
-class Listener:
+class SpeechEncoder:
     """The published networks' audio encoder: [N] at 16 kHz -> [frames, 12, 768]."""
 
     def __init__(self, name: str, encoder_file: Any) -> None:
@@ -99,9 +100,11 @@ class Listener:
         if encoder_file is None:
             encoder_file = folders.locate_audio_encoder(folders.DEFAULT, folders.Located(ROOT / name, None))
         weights, _ = checkpoint.read_checkpoint(encoder_file)
-        self._audio = _module("audio")
-        self._encoder = self._audio.load_wav2vec2(weights, str(encoder_file))
+        self._encoder = _module("audio").load_wav2vec2(weights, str(encoder_file))
 
+    @torch.no_grad()
     def __call__(self, audio: Tensor) -> Tensor:
-        value = {"waveform": audio[None, None], "sample_rate": 16_000}
-        return self._audio.audio_features(self._encoder, value).features
+        encoder = self._encoder
+        importlib.import_module("comfy.model_management").load_models_gpu([encoder.patcher])
+        num_frames = num_video_frames(audio.shape[0], SAMPLE_RATE)
+        return wav2vec2_features(encoder.model, audio, num_frames, device=encoder.load_device).cpu()

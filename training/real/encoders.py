@@ -44,8 +44,10 @@ def load_encoder(model: str, vae: Path | None, audio_encoder: Path | None) -> Cl
             raise TrainingError("--audio-encoder: nano listens without one")
         codec = NanoVAE.from_checkpoint(*read_checkpoint(vae or NANO_VAE))
         return ClipEncoder(codec.encode, None, STRIDE_T, SPATIAL_STRIDE)
-    from ..host import Listener, stock_codec
+    from ..host import SpeechEncoder, stock_codec
 
     config = GEOMETRIES[model]
     codec = stock_codec(config, model, vae)
-    return ClipEncoder(codec.encode, Listener(model, audio_encoder), config.vae_stride[0], max(config.pixel_multiple))
+    return ClipEncoder(
+        codec.encode, SpeechEncoder(model, audio_encoder), config.vae_stride[0], max(config.pixel_multiple)
+    )
