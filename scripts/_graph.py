@@ -19,7 +19,7 @@ ADDED_WIDGETS: dict[str, list[Any]] = {"LoadImage": ["image"], "LoadAudio": [Non
 # The socket of an optional input.
 OPTIONAL_SHAPE = 7
 # Where a graph opens: clear of the tool bars.
-VIEW = {"scale": 0.6, "offset": [620, 170]}
+VIEW = {"scale": 0.6, "offset": [620, 230]}
 
 Json = dict[str, Any]
 

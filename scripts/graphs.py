@@ -58,7 +58,7 @@ def conditions(graph: GraphBuilder, loader: Node, image: Link, audio: Link, size
     """Reference and audio features in the group that was begun last."""
     model, vae = loader.out("model"), loader.out("vae")
     reference = graph.add("AsymTalkerReference", 190, model=model, vae=vae, image=image, width=size, height=size)
-    features = graph.add("AsymTalkerAudioFeatures", 80, audio_encoder=loader.out("audio_encoder"), audio=audio)
+    features = graph.add("AsymTalkerAudioFeatures", 130, audio_encoder=loader.out("audio_encoder"), audio=audio)
     return {
         "model": model,
         "vae": vae,
@@ -91,7 +91,7 @@ def nano(graph: GraphBuilder) -> None:
         "has learnt drawn "
         "faces: it animates pictures in the style of the example best. For photographs use the FlashHead graphs."
         + FILES,
-        430,
+        330,
     )
 
 
@@ -110,7 +110,7 @@ def long_speech(graph: GraphBuilder) -> None:
         "and motion. `carry` = `pixels` and `color_strength` = 1 hold the colours over long videos."
         + OTHER_MODELS
         + FILES,
-        520,
+        420,
     )
 
 
@@ -128,7 +128,7 @@ def flashhead(part: str, files: str, more: str) -> Define:
             f"  Model_{part}/diffusion_pytorch_model.safetensors\n{files}"
             "  wav2vec2-base-960h/model.safetensors\n```\n\n"
             f"Files that you have already are found too: {more}" + FILES,
-            900,
+            640,
         )
 
     return define
@@ -180,7 +180,7 @@ def comparison(graph: GraphBuilder) -> None:
         "anew.\n\nDifferences show in long speech: colours and sharpness after a minute or more."
         + OTHER_MODELS
         + FILES,
-        470,
+        380,
     )
 
 
@@ -217,7 +217,7 @@ def batch(graph: GraphBuilder) -> None:
         "Rebatch Images with `batch_size` 1 turns the pictures into a list, and everything after it runs "
         "once per picture. "
         "Face Crop makes squares of them, so that pictures of any size fit together." + OTHER_MODELS + FILES,
-        500,
+        400,
     )
 
 
@@ -255,7 +255,7 @@ def painting(graph: GraphBuilder) -> None:
         "its box by hand.\n\nThe mp4 has the picture's own size; all but the square around the face stands still."
         + OTHER_MODELS
         + FILES,
-        470,
+        380,
     )
 
 

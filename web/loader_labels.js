@@ -28,7 +28,8 @@ function label(value) {
     const [kind, folder = ""] = state.split(": ");
     const language = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
     const word = (WORDS[language] ?? WORDS.en)[kind];
-    return `${value} (${[word, folder].filter(Boolean).join(" ")})`;
+    // The folder ends with the value; a narrow widget shows the beginning.
+    return kind === "missing" ? `${word} ${folder}` : `${value} (${word})`;
 }
 
 app.registerExtension({

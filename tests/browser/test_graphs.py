@@ -101,7 +101,7 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
     )
     pro = "asymtalker/SoulX-FlashHead-1_3B/Model_Pro"
     assert "nano (bundled, nothing to download)" in labels
-    assert f"{pro} (missing, goes to models/{pro})" in labels
+    assert f"missing, goes to models/{pro}" in labels
     assert value == pro
 
 
