@@ -143,14 +143,25 @@ class Decoder(nn.Module):
         x = as_sites(self.stem(as_images(rearrange(z, "b c t h w -> (b t) h w c"))))
         for block, mix in zip(self.coarse, self.mix, strict=True):
             x = mix(block(x), num_latents)
-        x = self.fine(_unfold(pointwise(self.up, x), 2))
-        x = self.finest(_unfold(pointwise(self.up_fine, x), 2)).unflatten(0, (batch, num_latents))
+        x = x.unflatten(0, (batch, num_latents))
         size = (height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
         pixels = x.new_empty(batch, 3, 1 + STRIDE_T * (num_latents - 1), *size)
-        _place(self.first(as_images(x[:, 0])), pixels[:, :, :1], 1)
+        self._paint(self.first, x[:, :1], pixels[:, :, :1], 1)
         if num_latents > 1:
-            _place(self.later(as_images(x[:, 1:].flatten(0, 1))), pixels[:, :, 1:], STRIDE_T)
+            # One at a time, what a CPU works on fits its cache, and asks the system for no new memory.
+            together = 1 if z.device.type == "cpu" and not x.requires_grad else num_latents - 1
+            for start in range(1, num_latents, together):
+                latents = x[:, start : start + together]
+                first = 1 + STRIDE_T * (start - 1)
+                target = pixels[:, :, first : first + STRIDE_T * latents.shape[1]]
+                self._paint(self.later, latents, target, STRIDE_T)
         return pixels
+
+    def _paint(self, head: nn.Conv2d, x: Tensor, pixels: Tensor, frames: int) -> None:
+        """Sites [B, T, h, w, C] -> their ``frames`` each, written into ``pixels`` [B, 3, T*frames, 16h, 16w]."""
+        x = self.fine(_unfold(pointwise(self.up, x.flatten(0, 1)), 2))
+        x = self.finest(_unfold(pointwise(self.up_fine, x), 2))
+        _place(head(as_images(x)), pixels, frames)
 
 
 def _fold(x: Tensor, patch: int) -> Tensor:

@@ -84,15 +84,25 @@ def test_a_mix_sees_the_frame_before_in_its_own_clip() -> None:
 
 
 @pytest.mark.parametrize("latents", [1, 3])
-def test_every_decoded_pixel_is_where_pixel_shuffle_puts_it(latents: int) -> None:
-    """The heads alone: what they give for each latent frame, unfolded in space and, but for the first, in time."""
-    decoder, seen = tiny_vae().decoder, {}
-    for name in ("first", "later"):
-        head = getattr(decoder, name)
-        head.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
+@pytest.mark.parametrize("gradient", [False, True])
+def test_every_decoded_pixel_is_where_pixel_shuffle_puts_it(latents: int, gradient: bool) -> None:
+    """What the heads give for each latent frame, unfolded in space and, but for the first, in time."""
+    decoder = tiny_vae().decoder.requires_grad_(gradient)
+    seen: dict[str, list[torch.Tensor]] = {"first": [], "later": []}
+    for name, outputs in seen.items():
+        getattr(decoder, name).register_forward_hook(lambda _, __, output, outputs=outputs: outputs.append(output))
     pixels = decoder(noise(2, 4, latents, 2, 3))
     shuffle = torch.nn.functional.pixel_shuffle
-    assert torch.equal(pixels[:, :, 0], shuffle(seen["first"], 4))
+    assert torch.equal(pixels[:, :, 0], shuffle(seen["first"][0], 4))
     if latents > 1:
-        later = shuffle(seen["later"], 4).unflatten(0, (2, latents - 1)).unflatten(2, (4, 3))
-        assert torch.equal(pixels[:, :, 1:], later.permute(0, 3, 1, 2, 4, 5).flatten(2, 3))
+        assert len(seen["later"]) == (1 if gradient else latents - 1)
+        later = torch.cat([shuffle(output, 4).unflatten(0, (2, -1)) for output in seen["later"]], dim=1)
+        assert torch.equal(pixels[:, :, 1:], later.unflatten(2, (4, 3)).permute(0, 3, 1, 2, 4, 5).flatten(2, 3))
+
+
+def test_the_gradient_of_decoding_is_that_of_a_finite_difference() -> None:
+    vae, z = tiny_vae().double(), noise(2, 4, 3, 1, 1).double().requires_grad_()
+    weights, direction = noise(2, 3, 9, 16, 16, seed=1).double(), noise(*z.shape, seed=2).double()
+    (gradient,) = torch.autograd.grad((vae.decode(z) * weights).sum(), z)
+    ahead, behind = (((vae.decode(z + step * direction)) * weights).sum() for step in (1e-5, -1e-5))
+    torch.testing.assert_close((gradient * direction).sum(), (ahead - behind) / 2e-5, atol=0, rtol=1e-6)
