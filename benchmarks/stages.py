@@ -99,7 +99,7 @@ class Bench:
         found["network, one step"] = (self._step(), new, evaluations)
         if codec is not None:
             found["decode"] = (lambda: codec.decode(self.latents), new, 1)
-        found["colour"] = (lambda: match_color(self.pixels, self.portrait, 1.0), new, 1)
+        found["colour"] = (self._colour, new, 1)
         if codec is not None:
             found["continuity encode"] = (lambda: codec.encode(self.pixels[:, :, -self.overlap :]), new, 1)
         found["hand-over to the spool"] = (self._spool, new, 1)
@@ -124,6 +124,10 @@ class Bench:
             audio_kv = self._audio_keys_values()
         x, u = self.latents.to(dtype), torch.tensor([0.8], device=self.subject.device)
         return lambda: x - u.to(dtype) * network.velocity(x, 1000 * u, audio_kv, x)
+
+    def _colour(self) -> Tensor:
+        """Correction of the new frames, and their conversion to what is stored."""
+        return to_uint8(match_color(self.pixels[:, :, self.overlap :], self.portrait, 1.0))
 
     def _spool(self) -> None:
         """A chunk's new frames, compressed and synced to disk (in a video this overlaps with the next chunk)."""
