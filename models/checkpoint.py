@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
+PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".model")
 
 
 class CheckpointError(ValueError):
@@ -60,7 +61,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Files of PyTorch before 1.6 are no zip archives and cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds Python code or objects besides tensors and was not loaded: use its .safetensors version"

@@ -27,6 +27,9 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
         "--margin", type=float, default=2.2, help="side of the crop over the face's (default: %(default)s)"
     )
     parser.add_argument("--min-crop", type=int, help="smallest crop in pixels of the video (default: half of --size)")
+    parser.add_argument(
+        "--keep-videos", action="store_true", help="write every clip as mp4 and its portrait as png too, for `metrics`"
+    )
     parser.add_argument("--centre", action="store_true", help="no search for faces: the largest square in the middle")
 
 
@@ -35,7 +38,7 @@ def run_prepare(args: argparse.Namespace) -> None:
 
     size = SIZES[args.model] if args.size is None else args.size
     min_crop = size // 2 if args.min_crop is None else args.min_crop
-    settings = PrepareSettings(args.model, size, args.chunks, args.centre, args.margin, min_crop)
+    settings = PrepareSettings(args.model, size, args.chunks, args.centre, args.margin, min_crop, args.keep_videos)
     prepare(args.videos, args.out, settings, args.vae, args.audio_encoder)
 
 
@@ -75,3 +78,21 @@ def run_full_akd(args: argparse.Namespace) -> None:
     with joined_world() as world:
         codec = BatchCodec(stock_codec(geometry(config.model, config.network), config.model, args.vae))
         train_akd(config, world, codec, args.teacher, args.data, args.out, args.workers)
+
+
+def add_metrics_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `metrics`."""
+    parser.add_argument("--real", type=Path, required=True, help="folder of real, face-centred videos")
+    parser.add_argument("--generated", type=Path, required=True, help="folder of generated videos of the same names")
+    parser.add_argument("--out", type=Path, required=True, help="folder for metrics.json, metrics.md and plots")
+    parser.add_argument("--inception", type=Path, help="FID: pt_inception-2015-12-05-6726825d.pth")
+    parser.add_argument("--i3d", type=Path, help="FVD: i3d_pretrained_400.pt")
+    parser.add_argument("--syncnet", type=Path, help="Sync-C, Sync-D: syncnet_v2.model")
+    parser.add_argument("--arcface", type=Path, help="identity: w600k_r50.onnx")
+
+
+def run_metrics(args: argparse.Namespace) -> None:
+    from .metrics import measure
+
+    names = ("inception", "i3d", "syncnet", "arcface")
+    measure(args.real, args.generated, args.out, {name: getattr(args, name) for name in names})

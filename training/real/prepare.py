@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
 from media.faces import Face, find_faces
-from models.audio import FPS
+from media.mux import encode_video
+from models.audio import FPS, SAMPLE_RATE
 from models.checkpoint import write_checkpoint
 from models.reference import temporal_reference
 
@@ -39,7 +41,7 @@ LOOK_EVERY_S = 0.4
 SILENCE = 1e-4
 """Root mean square below which there is no speech at all."""
 
-SETTINGS, RECORDS, BAD_LIST = "prepare.json", "videos", "bad_clips.tsv"
+SETTINGS, RECORDS, BAD_LIST, KEPT = "prepare.json", "videos", "bad_clips.tsv", "mp4"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class PrepareSettings:
     centre: bool
     margin: float
     min_crop: int
+    keep_videos: bool = False
 
     def __post_init__(self) -> None:
         if self.chunks < 1 or self.size < 1:
@@ -128,6 +131,8 @@ def _prepare_video(
         for clip, frames in _cut_clips(video, clips, settings.size):
             shard = _shard_name(name, clip)
             if not _is_whole(out / shard, source):
+                if settings.keep_videos:
+                    _keep_video(out / KEPT / Path(shard).with_suffix(".mp4").name, frames, video, clip)
                 tensors = _encode(video, clip, frames, features, encoder)
                 write_checkpoint(out / shard, tensors, {"video": name, "source": source, "model": settings.model})
             shards.append(shard)
@@ -185,6 +190,14 @@ def _cut_clips(video: Video, clips: Sequence[Clip], size: int) -> Iterator[tuple
         if len(held) == owners[position].stop - owners[position].start:
             yield owners[position], torch.stack(held)
             held = []
+
+
+def _keep_video(path: Path, frames: Tensor, video: Video, clip: Clip) -> None:
+    """The clip as it was cut, with its sound, and its portrait beside it: what to generate from and to compare with."""
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(frames[0].numpy()).save(path.with_suffix(".png"))
+    sound = video.sound(clip.start, clip.stop)[None]
+    encode_video(frames, path, width=frames.shape[2], height=frames.shape[1], audio=(sound, SAMPLE_RATE), crf=12)
 
 
 @torch.no_grad()
