@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models.checkpoint import read_checkpoint
 from models.nano_vae import NanoVAE
@@ -233,3 +235,19 @@ def test_the_trainers_read_them(prepared: Path) -> None:
 def test_spans_follow_the_vaes_stride() -> None:
     assert [clip_span(chunks, 4) for chunks in (1, 2, 4)] == [33, 61, 117]
     assert [clip_span(chunks, 8) for chunks in (1, 2, 4)] == [33, 57, 105]
+
+
+def test_kept_videos_are_what_was_cut(videos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "good.mp4").write_bytes((videos / "good.mp4").read_bytes())
+    prepare(folder, tmp_path / "clips", dataclasses.replace(NANO, size=128, keep_videos=True))
+    kept = sorted(path.name for path in (tmp_path / "clips" / "mp4").iterdir())
+    assert kept == [f"clip_good_{start}.{kind}" for start in ("000000", "000061") for kind in ("mp4", "png")]
+    frames, sound = read_clip(tmp_path / "clips" / "mp4" / "clip_good_000061.mp4")
+    clip, _ = read_checkpoint(tmp_path / "clips" / "clip_good_000061.safetensors")
+    assert frames.shape == (61, 128, 128, 3)
+    heard = clip["audio"].float() / 32767
+    assert (sound - heard).abs().mean() < 0.1 * heard.abs().mean()
+    with Image.open(tmp_path / "clips" / "mp4" / "clip_good_000061.png") as portrait:
+        assert np.abs(np.array(portrait).astype(int) - frames[0].numpy()).mean() < 4
