@@ -13,8 +13,9 @@ from torch.nn import functional
 
 Picture = npt.NDArray[np.uint8]
 
-_OPAQUE = 256
-"""Weights of the mask are 0..256, so that blending is integer arithmetic and full weight is exact."""
+_SHIFT = 8
+_OPAQUE = 1 << _SHIFT
+"""Weights of the mask are 0..256: full weight is exact, and blending fits 16 bits (255 * 256 + 128 < 65536)."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,21 @@ def paste(frames: Iterable[Picture], picture: Picture, crop: Crop, feather: floa
     feather: width of the soft edge, as a share of the crop's side. Edges on the picture's own border stay hard, as
         there is nothing beyond them to blend with.
     """
-    mask = feather_mask(crop, feather)
+    # For each channel: numpy is an order of magnitude slower where the innermost axis is broadcast.
+    mask = np.repeat(feather_mask(crop, feather), 3, axis=2)
     rows, columns = slice(crop.y, crop.y + crop.side), slice(crop.x, crop.x + crop.side)
-    behind = picture[rows, columns].astype(np.uint32) * (_OPAQUE - mask) + _OPAQUE // 2
+    behind = picture[rows, columns].astype(np.uint16) * (_OPAQUE - mask) + _OPAQUE // 2
     for frame in frames:
         result = picture.copy()
-        result[rows, columns] = (_resized(frame, crop.side) * mask + behind) // _OPAQUE
+        result[rows, columns] = (_resized(frame, crop.side) * mask + behind) >> _SHIFT
         yield result
 
 
-def feather_mask(crop: Crop, feather: float) -> npt.NDArray[np.uint32]:
+def feather_mask(crop: Crop, feather: float) -> npt.NDArray[np.uint16]:
     """Weights 0..256 [side, side, 1] of what is pasted: full, falling smoothly to the edges inside the picture."""
     across = _ramp(crop.side, feather, crop.x > 0, crop.x + crop.side < crop.width)
     down = _ramp(crop.side, feather, crop.y > 0, crop.y + crop.side < crop.height)
-    return np.round(down[:, None, None] * across[None, :, None] * _OPAQUE).astype(np.uint32)
+    return np.round(down[:, None, None] * across[None, :, None] * _OPAQUE).astype(np.uint16)
 
 
 def _ramp(side: int, feather: float, soft_start: bool, soft_end: bool) -> npt.NDArray[np.float64]:
@@ -77,11 +79,11 @@ def _ramp(side: int, feather: float, soft_start: bool, soft_end: bool) -> npt.ND
     return weights
 
 
-def _resized(frame: Picture, side: int) -> npt.NDArray[np.uint32]:
-    """uint32 [side, side, 3]."""
+def _resized(frame: Picture, side: int) -> npt.NDArray[np.uint16]:
+    """uint16 [side, side, 3]."""
     array: Any = frame
     if frame.shape[:2] != (side, side):
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
         resized = functional.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
         array = resized[0].permute(1, 2, 0).numpy()
-    return array.astype(np.uint32)
+    return array.astype(np.uint16)
