@@ -11,6 +11,7 @@ import pytest
 from scripts._client import ComfyClient
 from scripts._environment import ROOT
 from scripts._server import ComfyServer
+from scripts.graphs import WORKFLOWS, built
 from tests.server.graphs import api_faults, declared_inputs, ui_faults
 
 pytestmark = pytest.mark.server
@@ -51,6 +52,14 @@ def test_the_pack_is_loaded_once_and_alone(server: ComfyServer, object_info: dic
 def test_workflows_are_shipped() -> None:
     assert {path.stem for path in API_WORKFLOWS} >= {"asymtalker_nano"}
     assert UI_WORKFLOWS
+
+
+def test_the_graphs_are_what_their_program_writes(object_info: dict[str, Any]) -> None:
+    """After a change of a node: python -m scripts.graphs."""
+    differing = [
+        str(path) for path, text in built(object_info).items() if (WORKFLOWS / path).read_text(encoding="utf-8") != text
+    ]
+    assert differing == []
 
 
 @pytest.mark.parametrize("path", API_WORKFLOWS, ids=lambda path: path.stem)
