@@ -192,6 +192,22 @@ def test_it_starts_from_initial_weights_and_learns(clips: Path, tmp_path: Path) 
     assert sum(losses[-4:]) < sum(losses[:4])
 
 
+def test_mixed_precision_stays_close(clips: Path, teacher_file: Path) -> None:
+    """Forward only: CPUs compute the gradient of a bfloat16 Conv3d wrongly."""
+    sample = PreparedClips(clips, seed=1, length=2)[0]
+    latents, reference, windows = sample[0], sample[1][None], sample[2]
+    timestep = torch.tensor([873.0])
+    flows = []
+    with joined_world() as world, torch.no_grad():
+        for mixed in (False, True):
+            shards = Shards(teacher_config(mixed_precision=mixed), world)
+            network = shards.network(teacher_file)
+            with shards.precision():
+                flows.append(network(latents, timestep, network.encode_audio(windows), reference).float())
+    assert not torch.equal(flows[0], flows[1])
+    assert (flows[0] - flows[1]).abs().mean() < 0.03 * flows[0].abs().mean()
+
+
 def test_bad_input_is_named(clips: Path, teacher_file: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"full_pro_teacher.toml: unknown keys \['micro_batches'\]"):
         read_config(FullTeacherTraining, CONFIGS / "full_pro_teacher.toml", ["micro_batches = 2"])

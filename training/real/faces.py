@@ -72,8 +72,8 @@ def sync_faces(frames: Tensor, track: FaceTrack, size: int) -> Tensor:
 
 
 def aligned_faces(frames: Tensor, track: FaceTrack) -> Tensor:
-    """Faces uint8 [F, 112, 112, 3] turned and scaled so that eyes, nose and mouth are where ArcFace has them."""
-    matrices = np.stack([_similarity(ARCFACE_POINTS, points) for points in track.landmarks])
+    """Faces uint8 [n, 112, 112, 3] of the first n frames, with eyes, nose and mouth where ArcFace has them."""
+    matrices = np.stack([_similarity(ARCFACE_POINTS, points) for points in track.landmarks[: len(frames)]])
     return _sampled(frames, matrices, ARCFACE_SIZE, outside=0.0)
 
 

@@ -35,7 +35,7 @@ from .networks import (
     load_syncnet,
 )
 from .report import write_report
-from .syncnet import SIZE, SyncNet, measure_sync
+from .syncnet import SIZE, WINDOW_FRAMES, SyncNet, measure_sync
 from .video import BadClip, read_clip, video_files
 
 log = logging.getLogger(__name__)
@@ -107,21 +107,29 @@ class Measurement:
         row: dict[str, Any] = {"name": name, "frames": count}
         row |= self._quality(name, truth, made)
         self._collect(truth, made)
-        track = track_face(made) if self.networks.syncnet or self.networks.arcface else None
-        if self.networks.syncnet and track is not None:
-            sync = measure_sync(self.networks.syncnet, sync_faces(made, track, SIZE), generated[1])
-            row |= {"sync_c": sync.confidence, "sync_d": sync.distance, "sync_offset": sync.offset}
-            self.curves["sync"][name] = sync.distances.tolist()
-        if self.networks.arcface and track is not None:
-            portrait = track_face(truth[:1])
-            if portrait is not None:
-                wanted = self.networks.arcface(aligned_faces(truth[:1], portrait))
-                similarity = (self.networks.arcface(aligned_faces(made, track)) @ wanted.T)[:, 0]
-                row["identity"] = similarity.mean().item()
-                self.curves["identity"][name] = similarity.tolist()
-        if (self.networks.syncnet or self.networks.arcface) and track is None:
-            row["note"] = "no face is found in the generated video"
+        if self.networks.syncnet or self.networks.arcface:
+            row |= self._faces(name, (truth, real[1]), (made, generated[1]))
         self.rows.append(row)
+
+    def _faces(self, name: str, real: tuple[Tensor, Tensor], generated: tuple[Tensor, Tensor]) -> dict[str, Any]:
+        """Sync of both videos and the generated one's likeness to the real one's first frame, the portrait."""
+        (truth, _), (made, _) = real, generated
+        tracks = track_face(truth), track_face(made)
+        if tracks[0] is None or tracks[1] is None:
+            return {"note": f"no face is found in the {'real' if tracks[0] is None else 'generated'} video"}
+        row: dict[str, Any] = {}
+        if self.networks.syncnet:
+            of_truth = measure_sync(self.networks.syncnet, sync_faces(truth, tracks[0], SIZE), real[1])
+            sync = measure_sync(self.networks.syncnet, sync_faces(made, tracks[1], SIZE), generated[1])
+            row |= {"sync_c": sync.confidence, "sync_d": sync.distance, "sync_offset": sync.offset}
+            row |= {"sync_c_real": of_truth.confidence, "sync_d_real": of_truth.distance}
+            self.curves["sync"][name] = sync.distances.tolist()
+        if self.networks.arcface:
+            portrait = self.networks.arcface(aligned_faces(truth[:1], tracks[0]))
+            similarity = (self.networks.arcface(aligned_faces(made, tracks[1])) @ portrait.T)[:, 0]
+            row["identity"] = similarity.mean().item()
+            self.curves["identity"][name] = similarity.tolist()
+        return row
 
     def _quality(self, name: str, truth: Tensor, made: Tensor) -> dict[str, float]:
         noise, similarity = [], []
@@ -183,6 +191,8 @@ def measure(real: Path, generated: Path, out: Path, files: Mapping[str, Path | N
     for name, *paths in tqdm(found, unit="pair"):
         try:
             clips = [read_clip(path) for path in paths]
+            if (shortest := min(len(frames) for frames, _ in clips)) <= WINDOW_FRAMES:
+                raise BadClip(f"too short: {shortest} frames")
         except BadClip as reason:
             unread[name] = str(reason)
             continue

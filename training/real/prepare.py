@@ -79,11 +79,12 @@ def prepare(
     """Prepare every video in ``videos`` that is not done yet; those that cannot be used are listed in `bad_clips.tsv`.
 
     Raises:
-        TrainingError: no videos, or ``out`` was prepared with other settings.
+        TrainingError: no videos, two of one name, or ``out`` was prepared with other settings.
     """
     paths = video_files(videos)
     if not paths:
         raise TrainingError(f"{videos} holds no videos")
+    _check_names([path.relative_to(videos).as_posix() for path in paths])
     encoder = load_encoder(settings.model, vae, audio_encoder)
     if settings.size % encoder.multiple:
         raise TrainingError(f"--size {settings.size}: {settings.model} makes multiples of {encoder.multiple} pixels")
@@ -218,10 +219,22 @@ def _encode(
     return tensors
 
 
+def _check_names(names: Sequence[str]) -> None:
+    """Clips are named after their video, without its suffix."""
+    taken: dict[str, str] = {}
+    for name in names:
+        other = taken.setdefault(_flat(name), name)
+        if other != name:
+            raise TrainingError(f"the clips of {other} and {name} would have the same names: rename one of them")
+
+
+def _flat(name: str) -> str:
+    return name.rsplit(".", 1)[0].replace("/", "__")
+
+
 def _shard_name(name: str, clip: Clip) -> str:
-    """Names of subfolders stay apart; the glob of the trainers' data set finds it."""
-    stem = name.rsplit(".", 1)[0].replace("/", "__")
-    return f"clip_{stem}_{clip.start:06d}.safetensors"
+    """The glob of the trainers' data set finds it."""
+    return f"clip_{_flat(name)}_{clip.start:06d}.safetensors"
 
 
 def _is_whole(path: Path, source: str) -> bool:
@@ -234,7 +247,7 @@ def _is_whole(path: Path, source: str) -> bool:
 
 
 def _record_path(out: Path, name: str) -> Path:
-    return out / RECORDS / f"{name.replace('/', '__')}.json"
+    return out / RECORDS / f"{_flat(name)}.json"
 
 
 def _fingerprint(path: Path) -> str:

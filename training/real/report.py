@@ -21,6 +21,8 @@ COLUMNS = {
     "fvd": ("FVD ↓", 2),
     "sync_c": ("Sync-C ↑", 2),
     "sync_d": ("Sync-D ↓", 2),
+    "sync_c_real": ("Sync-C, real", 2),
+    "sync_d_real": ("Sync-D, real", 2),
     "identity": ("identity ↑", 3),
     "psnr": ("PSNR ↑ (dB)", 2),
     "ssim": ("SSIM ↑", 3),
@@ -34,7 +36,11 @@ def write_report(result: Mapping[str, Any], curves: Curves, out: Path) -> None:
     plots = {
         "identity": ("seconds", "similarity to the portrait", lambda values: np.arange(len(values)) / FPS),
         "psnr": ("seconds", "PSNR (dB)", lambda values: np.arange(len(values)) / FPS),
-        "sync": ("offset of the sound (frames)", "distance", lambda values: MAX_OFFSET - np.arange(len(values))),
+        "sync": (
+            "offset (frames; positive where the sound is early)",
+            "distance",
+            lambda values: MAX_OFFSET - np.arange(len(values)),
+        ),
     }
     for name, (x_label, y_label, places) in plots.items():
         if curves.get(name):

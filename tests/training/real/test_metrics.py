@@ -285,6 +285,9 @@ def test_measurements_tell_good_from_bad(tmp_path: Path) -> None:
     assert good["psnr"] == 60 and good["ssim"] == pytest.approx(1, rel=1e-4) and good["identity"] > 0.5
     assert good["fid"] == pytest.approx(0, abs=1e-9) and good["fvd"] == pytest.approx(0, abs=1e-9)
     assert bad["psnr"] < 20 and bad["ssim"] < 0.9 and bad["fid"] > 0.01 and bad["fvd"] > 0.01
+    assert (
+        (good["sync_c"], good["sync_d"]) == (good["sync_c_real"], good["sync_d_real"]) != (bad["sync_c"], bad["sync_d"])
+    )
     assert good["sync_d"] > 0 and good["sync_c"] >= 0 and abs(results[0]["videos"][0]["sync_offset"]) <= MAX_OFFSET
     assert not results[0]["not_measured"] and results[0]["counts"] == {"videos": 1, "pictures": 40, "clips": 2}
 
@@ -295,6 +298,7 @@ def test_the_program_writes_json_table_and_plots(tmp_path: Path, monkeypatch: py
     for folder in (real, generated):
         write_video(folder / "one.mp4", person(40), audio=sound)
         write_video(folder / "sub" / "two.mp4", person(36) if folder == real else person(36, (200, 160)), audio=sound)
+        write_video(folder / "blink.mp4", person(4), audio=sound)
         write_video(folder / f"only_in_{folder.name}.mp4", plain(10), audio=sound)
         (folder / "broken.mp4").write_bytes(b"0" * 100)
     save_arcface(tmp_path / "face.onnx")
@@ -306,7 +310,7 @@ def test_the_program_writes_json_table_and_plots(tmp_path: Path, monkeypatch: py
     assert result["videos"][0]["psnr"] == 60 and result["videos"][1]["psnr"] < 30
     assert result["not_measured"].keys() == {"fid", "fvd", "sync_c", "sync_d"}
     assert "syncnet_v2.model" in result["not_measured"]["sync_c"] and "--i3d" in result["not_measured"]["fvd"]
-    assert result["left_out"].keys() == {"broken"}
+    assert result["left_out"].keys() == {"broken", "blink"} and result["left_out"]["blink"] == "too short: 4 frames"
     table = (out / "metrics.md").read_text("utf-8")
     assert "| videos | identity ↑ | PSNR ↑ (dB) | SSIM ↑ |" in table and "| sub/two |" in table
     assert "broken is left out" in table and "pt_inception-2015-12-05" in table
@@ -322,4 +326,4 @@ def test_no_pairs_and_no_faces(tmp_path: Path) -> None:
     save_arcface(tmp_path / "face.onnx")
     result = measure(tmp_path / "a", tmp_path / "a", tmp_path / "out", {"arcface": tmp_path / "face.onnx"})
     assert result["not_measured"]["identity"] == "not measured: no face is found"
-    assert result["videos"][0]["note"] == "no face is found in the generated video"
+    assert result["videos"][0]["note"] == "no face is found in the real video"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from PIL import Image
 from models.checkpoint import read_checkpoint
 from models.nano_vae import NanoVAE
 from models.reference import temporal_reference
+from scripts._environment import ROOT
 from tests.training.real.videos import person, plain, speech, write_video
 from training.__main__ import CONFIGS, main
 from training.chunks import clip_span
@@ -160,7 +164,7 @@ def test_a_stopped_run_goes_on_and_torn_shards_are_made_again(videos: Path, tmp_
     whole = {name: tensor.clone() for name, tensor in read_checkpoint(second)[0].items()}
     kept = first.stat().st_mtime_ns
     # Stopped between the second shard and the record; a disk that lost the shard's end.
-    (out / "videos" / "good.mp4.json").unlink()
+    (out / "videos" / "good.json").unlink()
     for size in (second.stat().st_size // 2, 100):
         second.write_bytes(second.read_bytes()[:size])
         prepare(folder, out, NANO)
@@ -168,6 +172,44 @@ def test_a_stopped_run_goes_on_and_torn_shards_are_made_again(videos: Path, tmp_
         assert again.keys() == whole.keys() and all(torch.equal(again[name], whole[name]) for name in whole)
     assert first.stat().st_mtime_ns == kept
     assert not list(out.glob("*.partial"))
+
+
+def test_a_killed_run_goes_on(videos: Path, tmp_path: Path) -> None:
+    """SIGKILL while shards are written: the next run ends with what an undisturbed one makes."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (folder / name).write_bytes((videos / "good.mp4").read_bytes())
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    options = ["--model", "nano", "--size", "64", "--chunks", "2", "--min-crop", "32", "--videos", str(folder)]
+    command = [sys.executable, "-m", "training", "prepare", *options, "--out", str(killed)]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not shards(killed) and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.005)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    assert 0 < len(shards(killed)) < 6
+    for out in (killed, undisturbed):
+        prepare(folder, out, NANO)
+    assert len(shards(killed)) == 6 and shards(killed) == shards(undisturbed)
+    for name in shards(killed):
+        one, other = (read_checkpoint(out / name)[0] for out in (killed, undisturbed))
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_two_videos_of_one_name_are_refused(videos: Path, tmp_path: Path) -> None:
+    for name in ("same.mp4", "same.mov"):
+        (tmp_path / name).write_bytes((videos / "good.mp4").read_bytes())
+    with pytest.raises(TrainingError, match=r"same\.mov and same\.mp4 would have the same names"):
+        prepare(tmp_path, tmp_path / "clips", NANO)
+
+
+def test_trainers_refuse_a_shard_that_was_cut_short(prepared: Path, tmp_path: Path) -> None:
+    whole = (prepared / shards(prepared)[0]).read_bytes()
+    (tmp_path / "clip_torn.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"clip_torn\.safetensors is not a whole prepared clip.*prepare it again"):
+        PreparedClips(tmp_path, seed=1, length=1)
 
 
 def test_a_repaired_video_is_prepared_anew(videos: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from models.audio import wav2vec2_features
 from models.checkpoint import read_checkpoint
 from tests.nodes.test_ltx_vae import SMALL as SMALL_LTX
 from tests.training.real.videos import person, speech, write_video
+from training.__main__ import main
 from training.data import PreparedClips
 from training.family import GEOMETRIES
-from training.host import load_pack
+from training.host import BatchCodec, load_pack, stock_codec
 from training.real.prepare import PrepareSettings, prepare
 from training.real.video import look
 
@@ -85,6 +87,52 @@ def features(file: Path, audio: torch.Tensor) -> torch.Tensor:
     network.load_state_dict(read_checkpoint(file)[0])
     with torch.no_grad():
         return wav2vec2_features(network.eval(), audio, -(-audio.shape[0] // 640))
+
+
+def test_from_videos_to_a_student_that_the_loader_reads(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`prepare`, `full-teacher` and `full-akd` one after the other, with ComfyUI's VAE in the rollouts."""
+    write_video(tmp_path / "videos" / "one.mp4", person(64), audio=speech(2.7))
+    prepare(
+        tmp_path / "videos",
+        tmp_path / "clips",
+        PrepareSettings("pro", 64, 2, False, 2.2, 32),
+        files["pro"],
+        files["audio"],
+    )
+    audio = "{ intermediate_dim = 8, context_tokens = 2 }"
+    network = f"{{ dim = 48, ffn_dim = 64, num_heads = 2, num_layers = 2, audio = {audio} }}"
+    reduced = {"steps": "2", "batch": "2", "micro_batch": "1", "mixed_precision": "false", "network": network}
+
+    def run(command: str, options: dict[str, Path], changes: dict[str, str]) -> None:
+        given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        settings = [word for key, value in (reduced | changes).items() for word in ("--set", f"{key} = {value}")]
+        monkeypatch.setattr(sys, "argv", ["training", command, "--workers", "0", *given, *settings])
+        main()
+
+    run("full-teacher", {"data": tmp_path / "clips", "out": tmp_path / "teacher"}, {})
+    teacher = tmp_path / "teacher" / "teacher.safetensors"
+    run(
+        "full-akd",
+        {"data": tmp_path / "clips", "out": tmp_path / "akd", "teacher": teacher, "vae": files["pro"]},
+        {"chunks": "2", "critic_updates": "1", "critic_warmup": "1", "denoising_steps": "2"},
+    )
+    model = importlib.import_module(f"{load_pack()}.nodes.host.model")
+    checkpoint = importlib.import_module(f"{load_pack()}.models.checkpoint")
+    for path, sampler in ((teacher, "euler"), (tmp_path / "akd" / "student.safetensors", "few_step")):
+        loaded = model.load_model(*checkpoint.read_published(path), name=path.name)
+        assert loaded.model.checkpoint.sampling.sampler == sampler
+        assert loaded.model.checkpoint.config.audio.blocks == 12
+
+
+def test_stock_codecs_take_batches(files: dict[str, Path]) -> None:
+    codec = stock_codec(GEOMETRIES["pro"], "pro", files["pro"])
+    pixels = torch.rand(2, 3, 9, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    batched = BatchCodec(codec)
+    latents = batched.encode(pixels)
+    assert torch.allclose(latents, torch.cat([codec.encode(pixels[:1]), codec.encode(pixels[1:])]))
+    assert batched.decode(latents).shape == pixels.shape
 
 
 def test_missing_files_are_named(comfyui: Path, tmp_path: Path) -> None:
