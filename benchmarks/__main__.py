@@ -8,6 +8,7 @@ ComfyUI.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -43,8 +44,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+COMMANDS = ("long",)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in COMMANDS:
+        return importlib.import_module(f".{arguments[0]}", __package__).main(arguments[1:])
     options = parse_arguments(arguments)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     names = list(GEOMETRIES if options.geometry == "all" else (options.geometry,))

@@ -11,8 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -27,8 +25,8 @@ from models.audio import (
 )
 
 from . import comfyui
+from .speech import SPEECH, repeated_speech
 
-SPEECH = Path(__file__).resolve().parents[1] / "workflows" / "assets" / "asymtalker_speech.wav"
 DEFAULT = (WAV2VEC2_WINDOW_FRAMES // FPS, WAV2VEC2_CONTEXT_FRAMES // FPS)
 
 
@@ -55,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("COMFYUI_PATH names no ComfyUI, whose wav2vec2 is measured")
     encoder = comfyui.speech_encoder(device)
     _fill(encoder, options.weights)
-    speech = _repeated(_read(options.audio), round(options.seconds * SAMPLE_RATE), options.swell)
+    speech = repeated_speech(options.seconds, options.audio)
+    if options.swell:
+        speech = speech * torch.linspace(-1, 1, len(speech)).abs().add(0.2)
     num_frames = num_video_frames(len(speech), SAMPLE_RATE)
     with torch.inference_mode():
         whole = _timed("one pass", encoder, speech, num_frames, num_frames, 0)
@@ -85,19 +85,6 @@ def _fill(encoder: nn.Module, weights: Path | None) -> None:
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv1d):
             nn.init.kaiming_normal_(module.weight)
-
-
-def _read(path: Path) -> Tensor:
-    """Mono float32 at 16 kHz."""
-    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-    with av.open(str(path)) as container:
-        parts = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-    return torch.from_numpy(np.concatenate(parts, axis=1)[0])
-
-
-def _repeated(speech: Tensor, num_samples: int, swell: bool) -> Tensor:
-    repeated = speech.repeat(-(-num_samples // len(speech)))[:num_samples]
-    return repeated * torch.linspace(-1, 1, num_samples).abs().add(0.2) if swell else repeated
 
 
 def _timed(name: str, encoder: nn.Module, speech: Tensor, num_frames: int, window: int, context: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -71,14 +72,7 @@ def as_table(result: dict[str, Any]) -> str:
     chunk = result["chunk"]
     name = "whole chunk" if chunk["complete"] else "chunk without VAE"
     rows.append((name, f"{1000 * chunk['seconds']:.1f}", "", _number(chunk["fps"])))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = [
-        "  ".join(
-            (row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
+    lines = aligned(rows).split("\n")
     lines.insert(-1, "-" * len(lines[0]))
     title = (
         f"{result['geometry']} {result['size']}x{result['size']}, {result['dtype']}, {result['steps']} steps "
@@ -86,6 +80,19 @@ def as_table(result: dict[str, Any]) -> str:
     )
     notes = [f"note: {note}" for note in result["notes"]]
     return "\n".join([title, *notes, *lines])
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Headings, a rule and rows, the first column to the left and the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            (row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)))
+        )
+        for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines)
 
 
 def _number(fps: float | None) -> str:

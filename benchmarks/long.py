@@ -1,0 +1,120 @@
+"""Long videos: what a second of video costs at any length, how much memory and disk, whether it drifts.
+
+Every length runs in a process of its own (`benchmarks.long_run`), so that its peak memory is its own. Figures are
+written after each one; a length that is there already is not measured again (--again does). A run that was stopped is
+measured from its beginning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .host import SUBJECTS
+from .report import aligned, machine
+
+LENGTHS = (10.0, 60.0, 600.0, 3600.0)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks long", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=_numbers, default=LENGTHS, help="lengths (default: 10,60,600,3600)")
+    parser.add_argument("--subjects", type=_names, default=("nano",), help="nano, small or both (default: nano)")
+    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "long.json", help="figures (default: %(default)s)")
+    parser.add_argument("--workdir", type=Path, help="folder for frames and videos (default: a temporary one)")
+    parser.add_argument("--again", action="store_true", help="measure what is there already anew")
+    return parser.parse_args(arguments)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(SUBJECTS):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SUBJECTS)}")
+    return names
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = parse_arguments(arguments)
+    known = _read(options.json)
+    for subject in options.subjects:
+        for seconds in options.seconds:
+            key = f"{subject} {seconds:g}"
+            if key in known["runs"] and not options.again:
+                continue
+            print(f"{key} s ...", file=sys.stderr, flush=True)
+            known["runs"][key] = _run(subject, seconds, options.workdir)
+            known["machine"] = machine(torch.device("cpu"))
+            options.json.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    print(table(list(known["runs"].values())))
+    return 0
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    return {"machine": {}, "runs": {}}
+
+
+def _run(subject: str, seconds: float, workdir: Path | None) -> dict[str, Any]:
+    if workdir is not None:
+        workdir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{subject}-", dir=workdir))
+    try:
+        figures = folder / "figures.json"
+        command = [sys.executable, "-m", "benchmarks.long_run", "--subject", subject, "--seconds", str(seconds)]
+        subprocess.run([*command, "--workdir", str(folder), "--json", str(figures)], cwd=ROOT, check=True)
+        return json.loads(figures.read_text(encoding="utf-8"))
+    finally:
+        shutil.rmtree(folder)
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Figures as aligned text."""
+    headings = ("", "video s", "CPU s/s", "wall s/s", "save CPU s/s", "peak MB", "spool MB", "mp4 MB", "colour", "rest")
+    rows = [headings, *(_row(run) for run in runs)]
+    drift = [("", "video s", "distance", "colour", "sharpness", "motion", "seam", "frame ms", "sound ms")]
+    return "\n".join((aligned(rows), "", aligned([*drift, *(_drift_row(run) for run in runs)])))
+
+
+def _row(run: dict[str, Any]) -> tuple[str, ...]:
+    generation, overhead = run["generation"], run["overhead"]
+    figures = (generation["cpu_s_per_s"], generation["wall_s_per_s"], run["saving"]["cpu_s_per_s"])
+    sizes = (run["peak_rss_mb"], run["spool_mb"], run["mp4_mb"])
+    shares = (overhead["colour"], overhead["rest"])
+    return (
+        f"{run['subject']} {run['size']}",
+        f"{run['seconds']:g}",
+        *(f"{value:.3f}" for value in figures),
+        *(f"{value:.0f}" for value in sizes),
+        *(f"{value:.1%}" for value in shares),
+    )
+
+
+def _drift_row(run: dict[str, Any]) -> tuple[str, ...]:
+    pairs = [run["drift"][name] for name in ("reference_distance", "color_distance", "sharpness", "motion")]
+    seam = run["drift"].get("seam", {}).get("median")
+    return (
+        f"{run['subject']} {run['size']}",
+        f"{run['seconds']:g}",
+        *(f"{pair['first']:.3g} > {pair['last']:.3g}" for pair in pairs),
+        "-" if seam is None else f"{seam:.2f}",
+        f"{run['end']['frame_ms']:.2f}",
+        f"{run['end']['sound_ms']:.2f}",
+    )

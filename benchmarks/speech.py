@@ -1,0 +1,25 @@
+"""Speech of any length: the example, said over and over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.audio import SAMPLE_RATE
+
+SPEECH = Path(__file__).resolve().parents[1] / "workflows" / "assets" / "asymtalker_speech.wav"
+PORTRAIT = SPEECH.with_name("asymtalker_portrait.png")
+
+
+def repeated_speech(seconds: float, path: Path = SPEECH) -> Tensor:
+    """``seconds`` of the speech in ``path``, repeated: mono float32 [M] at 16 kHz."""
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    with av.open(str(path)) as container:
+        parts = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+    speech = torch.from_numpy(np.concatenate(parts, axis=1)[0])
+    num_samples = round(seconds * SAMPLE_RATE)
+    return speech.repeat(-(-num_samples // len(speech)))[:num_samples]
