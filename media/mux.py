@@ -11,7 +11,7 @@ import inspect
 import os
 import shutil
 import uuid
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -74,6 +74,7 @@ def encode_video(
     audio_codec: AudioCodec | None = None,
     audio_bitrate: int | None = None,
     metadata: Mapping[str, str] | None = None,
+    if_taken: Callable[[], Path] | None = None,
 ) -> EncodedVideo:
     """Write an mp4 of H.264 (yuv420p, BT.709) and AAC, replacing `path`; the index is at its front.
 
@@ -85,6 +86,8 @@ def encode_video(
     audio_codec: "aac", "flac" (lossless, 24 bits), or None: AAC where it can carry the audio as it is, else FLAC.
     audio_bitrate: AAC's bits per second of all channels; by default 128 kbit/s for each.
     metadata: tags of the file, as ComfyUI's own savers write `prompt` and `workflow`.
+    if_taken: gives another name in the same folder where `path` exists when the file is whole, again until one is free,
+        instead of replacing it: two writers that chose the same name get a file each.
     Raises MediaError when an input is unusable, the disk is full, or ffmpeg fails; nothing is left behind then.
     """
     path = Path(path)
@@ -116,10 +119,23 @@ def encode_video(
         _verify(result, path, num_frames, track)
         num_bytes = result.stat().st_size
         try:
-            result.replace(path)
+            path = _publish(result, path, if_taken)
         except OSError as error:
             raise storage_error(path.parent, f"saving {path.name}", error) from error
     return EncodedVideo(path, num_frames, num_bytes, codec)
+
+
+def _publish(result: Path, path: Path, if_taken: Callable[[], Path] | None) -> Path:
+    """Give the whole file its name, which is returned."""
+    while if_taken is not None:
+        try:
+            # Whoever creates the name owns it: looking first and renaming then would leave a gap for another writer.
+            path.open("xb").close()
+            break
+        except FileExistsError:
+            path = if_taken()
+    result.replace(path)
+    return path
 
 
 def _audio_codec(track: AudioTrack, wanted: AudioCodec | None) -> AudioCodec:

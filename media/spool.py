@@ -37,8 +37,8 @@ from .manifest import (
 )
 from .segments import Codec, Frames, decode_segment, encode_segment
 
-QUEUE_DEPTH = 2
-"""Chunks that may wait for the disk before `append` blocks."""
+QUEUE_DEPTH = 1
+"""Chunks on their way to the disk: `append` blocks until the one before is there, so that a crash costs no more."""
 
 _Work = tuple[Frames, bytes, dict[str, float], str]
 
@@ -102,7 +102,7 @@ class SpoolWriter:
     def append(
         self, frames: Frames, state: bytes = b"", stats: Mapping[str, float] | None = None, identity: str = ""
     ) -> None:
-        """Hand over the next chunk, uint8 [n, H, W, 3], not to be changed afterwards; blocks while the queue is full.
+        """Hand over the next chunk, uint8 [n, H, W, 3], not to be changed afterwards, once the one before is on disk.
 
         `state` is what the chunk after it needs to continue; `stats` and `identity` go into the manifest.
         """
@@ -114,6 +114,8 @@ class SpoolWriter:
                 f"Frames must be uint8 of shape [n >= 1, {expected[0]}, {expected[1]}, 3]; got {array.dtype} of shape "
                 f"{list(array.shape)}."
             )
+        self._queue.join()
+        self._raise_error()
         self._queue.put((array, state, dict(stats or {}), identity))
         self._raise_error()
 

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import Input, io, ui
 from typing_extensions import override
 
-from .host.saving import save_with_audio
+from .host.saving import output_problem, save_with_audio
 from .sockets import CATEGORY, search_words
 
 
@@ -55,6 +55,11 @@ class AsymTalkerMux(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
+
+    @classmethod
+    @override
+    def validate_inputs(cls, filename_prefix: str) -> bool | str:
+        return output_problem() or True
 
     @classmethod
     @override

@@ -13,8 +13,8 @@ from ...models.reference import Reference
 LAB_COPIES = 11
 """Colour correction holds about this many float32 copies of a chunk's pixels at once, its input among them."""
 
-FRAME_COPIES = 4
-"""Chunks of uint8 frames between the rollout and the disk: one being made, two waiting, one being written."""
+FRAME_COPIES = 2
+"""Chunks of uint8 frames between the rollout and the disk: one being made, one being written."""
 
 
 def chunk_memory(model: ModelPatcher, vae: VAE, reference: Reference) -> int:

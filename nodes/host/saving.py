@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,12 @@ import folder_paths
 from comfy.cli_args import args
 from comfy_api.latest import Input, InputImpl, io, ui
 
+from ...media.errors import existing_parent, format_bytes, free_bytes
 from .audio import checked_audio
 from .video import GENERATED_MARK, write_mp4
+
+MIN_FREE_BYTES = 20_000_000
+"""With less, no mp4 of a few seconds can be saved; what a long one takes depends on its content."""
 
 
 def save_with_audio(
@@ -38,13 +44,27 @@ def save_with_audio(
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
         filename_prefix, folder_paths.get_output_directory(), width, height
     )
-    file = f"{name}_{counter:05}_.mp4"
-    path = str(Path(folder) / file)
+    names = (Path(folder) / f"{name}_{number:05}_.mp4" for number in itertools.count(counter))
     metadata = workflow_metadata(prompt, extra_pnginfo)
     if mark_generated:
         metadata = {**GENERATED_MARK, **metadata}
-    write_mp4(video, path, (waveform.cpu().numpy(), sample_rate), crf=crf, metadata=metadata)
-    return InputImpl.VideoFromFile(path), ui.SavedResult(file, subfolder, io.FolderType.output)
+    track = waveform.cpu().numpy(), sample_rate
+    # Another server may save under the same prefix: the number is settled when the file is whole.
+    path = write_mp4(video, next(names), track, crf=crf, metadata=metadata, if_taken=lambda: next(names))
+    assert path is not None
+    return InputImpl.VideoFromFile(str(path)), ui.SavedResult(path.name, subfolder, io.FolderType.output)
+
+
+def output_problem() -> str | None:
+    """Why nothing can be saved in the output folder, or None: known before hours of work, not after."""
+    folder = existing_parent(Path(folder_paths.get_output_directory()))
+    if not os.access(folder, os.W_OK):
+        return (
+            f"the output folder {folder} cannot be written: give ComfyUI's user permission, or set --output-directory"
+        )
+    if (free := free_bytes(folder)) < MIN_FREE_BYTES:
+        return f"the output folder {folder} has {format_bytes(free)} left: free at least {format_bytes(MIN_FREE_BYTES)}"
+    return None
 
 
 def workflow_metadata(prompt: Any, extra_pnginfo: dict[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import logging
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -186,8 +186,12 @@ def write_mp4(
     *,
     crf: int,
     metadata: Mapping[str, Any] | None,
-) -> None:
+    if_taken: Callable[[], Path] | None = None,
+) -> Path | None:
     """Encode any VIDEO, streaming, with ``audio`` (waveform float32 [channels, N], sample rate) to an mp4.
+
+    Returns:
+        The file: ``path``, or what ``if_taken`` called it because that was taken meanwhile (see ``encode_video``).
 
     Raises:
         MediaError: nothing is left at ``path`` when encoding fails.
@@ -197,10 +201,10 @@ def write_mp4(
             file = Path(folder) / "video.mp4"
             write_mp4(video, file, audio, crf=crf, metadata=metadata)
             path.write(file.read_bytes())
-        return
+        return None
     width, height = video.get_dimensions()
     tags = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
-    encode_video(
+    encoded = encode_video(
         video_frames(video),
         path,
         width=width,
@@ -209,9 +213,11 @@ def write_mp4(
         audio=audio,
         crf=crf,
         metadata=tags,
+        if_taken=if_taken,
     )
     if isinstance(video, StreamedVideo):
         video.note_saved()
+    return encoded.path
 
 
 def video_frames(video: Input.Video) -> Iterator[Frame]:
