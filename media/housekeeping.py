@@ -55,6 +55,11 @@ def spool_bytes(folder: str | os.PathLike[str]) -> int:
     return total
 
 
+def has_frames(folder: str | os.PathLike[str]) -> bool:
+    """Whether a spool has any complete chunk."""
+    return bool(complete_segments(Path(folder)))
+
+
 def mark_saved(folder: str | os.PathLike[str]) -> None:
     """Note that a finished video was saved from a spool, until it is written to again. Raises MediaError."""
     try:

@@ -22,6 +22,7 @@ from ...media import (
     check_disk,
     enforce_cap,
     estimate_spool_bytes,
+    has_frames,
     remove_spool,
 )
 from ...media.errors import format_bytes
@@ -153,12 +154,12 @@ def generate(
 
 @contextmanager
 def _kept(folder: Path, keep: str) -> Iterator[None]:
-    """Remove the frames of a job that ends early if it was to keep nothing."""
+    """Remove the folder of a job that ends early if it was to keep nothing, or there is nothing to keep."""
     try:
         yield
     except BaseException:
-        if keep == "never":
-            with suppress(FolderBusyError):
+        with suppress(FolderBusyError):
+            if keep == "never" or not has_frames(folder):
                 remove_spool(folder)
         raise
 

@@ -252,3 +252,14 @@ def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
     assert [name for name in names(tmp_path) if name.endswith(".part")]
     encode_video(moving_frames(1), tmp_path / "v.mp4", width=64, height=48)
     assert names(tmp_path) == ["v.mp4"]
+
+
+def test_a_name_that_was_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    names = iter([tmp_path / "2.mp4", tmp_path / "3.mp4"])
+    (tmp_path / "1.mp4").write_bytes(b"another writer's")
+    (tmp_path / "2.mp4").write_bytes(b"a third's")
+    video = encode_video(iter(moving_frames(2)), tmp_path / "1.mp4", width=64, height=48, if_taken=lambda: next(names))
+    assert video.path == tmp_path / "3.mp4" and video.path.stat().st_size == video.num_bytes > 0
+    assert (tmp_path / "1.mp4").read_bytes() == b"another writer's"
+    assert (tmp_path / "2.mp4").read_bytes() == b"a third's"
+    assert len(list(tmp_path.iterdir())) == 3
