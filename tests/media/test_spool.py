@@ -161,6 +161,7 @@ with SpoolWriter(sys.argv[1], SpoolHeader("job", 64, 48)) as writer:
         first = writer.num_frames
         writer.append(frames[first:first + 3], str(first + 3).encode())
         writer.flush()
+        print("stored", flush=True)
 """
 
 
@@ -169,11 +170,14 @@ def test_kill_9_at_random_moments_then_resume(tmp_path: Path) -> None:
     np.save(tmp_path / "frames.npy", frames)
     folder = tmp_path / "spool"
     command = [sys.executable, "-c", _CHILD, str(folder), str(tmp_path / "frames.npy")]
-    delays = np.random.default_rng(0).uniform(0.0, 0.15, 4)
+    random = np.random.default_rng(0)
     progress = [0]
-    for delay in delays:
+    # By chunks and not by time alone, so that a busy machine is killed in mid-work too.
+    for chunks, delay in zip((0, 3, 7, 12), random.uniform(0.0, 0.02, 4), strict=True):
         with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None and child.stdout.readline() == b"open\n"
+            for _ in range(chunks):
+                assert child.stdout.readline() == b"stored\n"
             time.sleep(delay)
             child.send_signal(signal.SIGKILL)
         if folder.exists() and (folder / MANIFEST_NAME).exists():
