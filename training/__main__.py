@@ -51,6 +51,13 @@ def _akd(args: argparse.Namespace) -> None:
     train(config, args.teacher, args.vae, args.data, args.out, args.workers)
 
 
+def _reader(args: argparse.Namespace) -> None:
+    from .config import read_config
+    from .reader import ReaderTraining, train
+
+    train(read_config(ReaderTraining, args.config, args.set), args.vae, args.out, args.workers)
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate
 
@@ -108,6 +115,10 @@ def main() -> None:
     akd.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
     akd.add_argument("--data", type=Path, required=True, help="folder of prepared clips of at least `chunks` chunks")
     akd.set_defaults(run=_akd)
+    reader = commands.add_parser("reader", help="train the network that measures drawn faces")
+    _add_run(reader, "reader.toml")
+    reader.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    reader.set_defaults(run=_reader)
     measure = commands.add_parser("evaluate", help="measure a checkpoint on held-out clips; strips and plots")
     measure.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
     measure.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
