@@ -61,7 +61,18 @@ def _reader(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate
 
-    evaluate(args.network, args.vae, args.clips, args.out, args.count, args.seed, args.steps)
+    evaluate(
+        args.network,
+        args.vae,
+        args.reader,
+        args.out,
+        count=args.count,
+        seconds=args.seconds,
+        seed=args.seed,
+        steps=args.steps,
+        sampler=args.sampler,
+        recordings=args.recordings,
+    )
 
 
 def _bundle(args: argparse.Namespace) -> None:
@@ -119,12 +130,17 @@ def main() -> None:
     _add_run(reader, "reader.toml")
     reader.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
     reader.set_defaults(run=_reader)
-    measure = commands.add_parser("evaluate", help="measure a checkpoint on held-out clips; strips and plots")
+    measure = commands.add_parser(
+        "evaluate", help="measure a checkpoint on held-out people and voices; strips and plots"
+    )
     measure.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
     measure.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
-    measure.add_argument("--clips", type=Path, required=True, help="held-out clips that `synth` wrote")
+    measure.add_argument("--reader", type=Path, required=True, help="reader checkpoint")
     measure.add_argument("--out", type=Path, required=True)
-    measure.add_argument("--count", type=int, default=8, help="clips to use (default: %(default)s)")
+    measure.add_argument("--count", type=int, default=8, help="held-out people (default: %(default)s)")
+    measure.add_argument("--seconds", type=float, default=10.0, help="of speech for each (default: %(default)s)")
+    measure.add_argument("--sampler", default="", help="few_step or euler instead of the checkpoint's own")
+    measure.add_argument("--recordings", type=Path, help="folder of recorded speech to measure on too")
     measure.add_argument("--seed", type=int, default=0)
     measure.add_argument("--steps", type=int, default=0, help="denoising steps; 0 takes the checkpoint's own")
     measure.set_defaults(run=_evaluate)

@@ -1,120 +1,186 @@
-"""Look at and measure a checkpoint on held-out people and voices: ``python -m training evaluate``."""
+"""Measure a checkpoint on held-out people and voices: ``python -m training evaluate``."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from models.audio import FPS, SAMPLE_RATE, AudioFeatures, log_mel_features
+from models.audio import FPS, AudioFeatures, log_mel_features
 from models.checkpoint import read_checkpoint
 from models.config import SamplingConfig
 from models.dit import TalkingHeadDiT
 from models.nano_vae import NanoVAE
-from models.reference import Reference, fit_portrait, temporal_reference
+from models.reference import Reference, fit_portrait, static_reference, temporal_reference
 from models.rollout import ContinuityOptions, rollout
 
-from .images import save_strip
 from .inference import condition, load_for_sampling
+from .measure import Reading, psnr, window_figures
+from .plots import save_frames, save_opening, save_tracks
+from .reader import FaceReader
+from .subjects import Subject, opening_proxy, recorded_subject, synthetic_subject
 
-matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
+WINDOW_S = 10.0
 STRIP_FRAMES = 12
+# Recordings are joined until a subject speaks at least this long.
+RECORDED_S = 20.0
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A checkpoint ready to be measured; ``reference`` is "tre" or "static"."""
+
+    network: TalkingHeadDiT
+    sampling: SamplingConfig
+    reference: str
+    vae: NanoVAE
+
+    @classmethod
+    def load(cls, network: Path, vae: Path, steps: int = 0, sampler: str = "") -> Generator:
+        """``steps`` and ``sampler`` other than the checkpoint's own, where they are given."""
+        loaded, own, reference = load_for_sampling(network)
+        sampling = SamplingConfig(
+            sampler or own.sampler, steps or own.steps, own.shift, own.guidance, own.frames_per_chunk
+        )
+        return cls(loaded, sampling, reference, NanoVAE.from_checkpoint(*read_checkpoint(vae)))
+
+    def condition_on(self, portrait: Tensor) -> Reference:
+        """``portrait`` uint8 [H, W, 3]."""
+        pixels = fit_portrait(portrait[None].float() / 255, portrait.shape[1], portrait.shape[0])
+        frames = self.sampling.frames_per_chunk
+        if self.reference == "static":
+            num_latents = self.network.config.latent_frames(frames)
+            return Reference(static_reference(self.vae.encode, pixels, num_latents).contiguous(), pixels, frames)
+        return Reference(temporal_reference(self.vae.encode, pixels, frames), pixels, frames)
+
+
+@dataclass
+class Result:
+    """What was read off one video, and a few of its frames: the first ``WINDOW_S``, the last chunk, and a strip."""
+
+    subject: Subject
+    reading: Reading
+    first: Tensor
+    strip: Tensor
 
 
 @torch.no_grad()
-def generate(
-    network: TalkingHeadDiT, vae: NanoVAE, portrait: Tensor, audio: Tensor, sampling: SamplingConfig, seed: int
-) -> Tensor:
-    """Frames uint8 [F, H, W, 3] for a ``portrait`` uint8 [H, W, 3] and ``audio`` [N] at 16 kHz."""
-    size = portrait.shape[0]
-    pixels = fit_portrait(portrait[None].float() / 255, size, size)
-    latents = temporal_reference(vae.encode, pixels, sampling.frames_per_chunk)
-    reference = Reference(latents, pixels, sampling.frames_per_chunk)
-    num_frames = audio.shape[0] * FPS // SAMPLE_RATE
-    features = AudioFeatures(log_mel_features(audio, num_frames), num_frames / FPS, "log-mel")
-    chunks = rollout(partial(condition, network), vae, reference, features, sampling, ContinuityOptions(), seed)
-    return torch.cat([chunk.frames for chunk, _ in chunks])
+def measure(generator: Generator, reader: FaceReader, subject: Subject, seed: int, max_first_s: float = 4.0) -> Result:
+    """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
+    reference = generator.condition_on(subject.portrait)
+    features = log_mel_features(subject.audio, subject.num_frames)
+    audio = AudioFeatures(features, subject.num_frames / FPS, "log-mel")
+    _, who = reader.read(subject.portrait[None])
+    reading, first, strip = Reading(), [], []
+    wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
+    network = partial(condition, generator.network)
+    chunks = rollout(network, generator.vae, reference, audio, generator.sampling, ContinuityOptions(), seed)
+    for chunk, _ in chunks:
+        reading.add(reader, who[0], chunk.frames, chunk.stats["sharpness"])
+        if chunk.first_frame < max_first_s * FPS:
+            first.append(chunk.frames)
+        stop = chunk.first_frame + len(chunk.frames)
+        strip += [chunk.frames[i - chunk.first_frame] for i in wanted if chunk.first_frame <= i < stop]
+    return Result(subject, reading, torch.cat(first)[: round(max_first_s * FPS)], torch.stack(strip))
 
 
-def measured_opening(frames: Tensor, boxes: Tensor) -> np.ndarray:
-    """Mouth motion seen in ``frames`` uint8 [F, H, W, 3], as an array [F].
+def figures(result: Result, start_s: float, stop_s: float) -> dict[str, float]:
+    """``measure.window_figures`` of a result, with the likeness to the drawn truth at the beginning."""
+    subject = result.subject
+    proxy = opening_proxy(subject.audio.numpy(), subject.num_frames)
+    values = window_figures(result.reading, subject.truth, proxy, start_s, stop_s)
+    if subject.poses is not None and start_s == 0:
+        values["psnr"] = psnr(result.first, subject.true_frames(0, len(result.first)))
+    return values
 
-    It is the mean difference to the first frame, where the mouth is closed, over the mouth's surroundings (``boxes``
-    [F, 4] in pixels); it stands for the opening while the head is held still.
+
+def evaluate(
+    network: Path,
+    vae: Path,
+    reader_path: Path,
+    out: Path,
+    *,
+    count: int = 8,
+    seconds: float = 10.0,
+    seed: int = 0,
+    steps: int = 0,
+    sampler: str = "",
+    recordings: Path | None = None,
+) -> None:
+    """Generate ``count`` held-out people; write strips, plots, ``metrics.json`` and ``metrics.md``.
+
+    Args:
+        recordings: folder of recorded speech; held-out people then say it too, ``RECORDED_S`` each.
     """
-    x0, y0 = boxes[:, :2].amin(0).tolist()
-    x1, y1 = boxes[:, 2:].amax(0).tolist()
-    mouth = frames[:, y0:y1, x0:x1].float()
-    return (mouth - mouth[:1]).abs().mean((1, 2, 3)).numpy()
-
-
-def correlation(a: np.ndarray, b: np.ndarray, max_lag: int = 3) -> tuple[float, int]:
-    """Highest Pearson correlation of two tracks over shifts of up to ``max_lag`` frames, and that lag of ``a``."""
-    best = (-1.0, 0)
-    for lag in range(-max_lag, max_lag + 1):
-        x, y = a[max(0, lag) : len(a) + min(0, lag)], b[max(0, -lag) : len(b) + min(0, -lag)]
-        if x.std() > 0 and y.std() > 0:
-            best = max(best, (float(np.corrcoef(x, y)[0, 1]), lag))
-    return best
-
-
-def evaluate(network_path: Path, vae_path: Path, clips: Path, out: Path, count: int, seed: int, steps: int) -> None:
-    """Generate ``count`` drawn clips again from portrait and speech; write strips, plots and ``metrics.json``."""
-    network, sampling, _ = load_for_sampling(network_path)
-    if steps:
-        sampling = SamplingConfig(sampling.sampler, steps, sampling.shift, sampling.guidance, sampling.frames_per_chunk)
-    vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
+    generator, reader = Generator.load(network, vae, steps, sampler), FaceReader.load(reader_path)
+    subjects = [synthetic_subject(seed, number, seconds) for number in range(count)]
+    if recordings is not None:
+        subjects += [recorded_subject(seed, number, files) for number, files in enumerate(_groups(recordings, count))]
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for path in sorted(clips.glob("clip_*.safetensors"))[:count]:
-        clip, _ = read_checkpoint(path)
-        frames = generate(network, vae, clip["portrait"], clip["audio"], sampling, seed)
-        seen = measured_opening(frames, clip["mouth_boxes"])
-        sync, lag = correlation(seen, clip["opening"].numpy())
-        ceiling, _ = correlation(measured_opening(clip["frames"], clip["mouth_boxes"]), clip["opening"].numpy())
-        rows.append(
-            {"clip": path.stem, "sync": sync, "lag": lag, "sync_of_ground_truth": ceiling} | _motion(frames, clip)
-        )
-        _save_strip(frames, clip["frames"], out / f"{path.stem}.png")
-        _save_plot(seen, clip, out / f"{path.stem}_opening.png")
-    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "clip"}
-    (out / "metrics.json").write_text(json.dumps({"mean": means, "clips": rows}, indent=1))
-    log.info("%s", ", ".join(f"{key} {value:.3f}" for key, value in means.items()))
+    rows = [_evaluate_one(generator, reader, subject, seed, out) for subject in subjects]
+    summary = {"synthetic": _mean(rows, "person"), "recorded": _mean(rows, "recording")}
+    (out / "metrics.json").write_text(json.dumps({"mean": summary, "videos": rows}, indent=1))
+    (out / "metrics.md").write_text(table(summary))
+    log.info("\n%s", table(summary))
 
 
-def _motion(frames: Tensor, clip: dict[str, Tensor]) -> dict[str, float]:
-    """Mean frame difference over the truth's."""
-    made, true = (video.float().diff(dim=0).abs().mean().item() for video in (frames, clip["frames"]))
-    return {"motion_ratio": made / true}
+def _evaluate_one(generator: Generator, reader: FaceReader, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
+    result = measure(generator, reader, subject, seed)
+    name = subject.name.replace(" ", "_")
+    total_s = subject.num_frames / FPS
+    row: dict[str, Any] = {"name": subject.name, "seconds": total_s}
+    row |= figures(result, 0.0, total_s)
+    row["identity_ratio"] = identity_ratio(result, total_s)
+    truth = None
+    if subject.poses is not None:
+        indices = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
+        truth = torch.cat([subject.true_frames(i, i + 1) for i in indices])
+    save_frames(result.strip, truth, out / f"{name}.png")
+    seen = np.concatenate(result.reading.tracks)
+    save_opening(seen[:, 0], subject, out / f"{name}_opening.png")
+    if subject.truth is not None:
+        save_tracks(seen, subject.truth, out / f"{name}_tracks.png")
+    log.info("%s", ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{v}" for k, v in row.items()))
+    return row
 
 
-def _save_strip(frames: Tensor, truth: Tensor, path: Path) -> None:
-    index = torch.linspace(0, len(frames) - 1, STRIP_FRAMES).long()
-    pixels = rearrange(torch.cat((frames[index], truth[index])), "n h w c -> n c h w").float() / 127.5 - 1
-    save_strip(pixels[..., ::2, ::2], STRIP_FRAMES, path)
+def identity_ratio(result: Result, total_s: float) -> float:
+    """Identity distance of the last ``WINDOW_S`` (half the video where it is short) over that of the first 2 s."""
+    distances = np.concatenate(result.reading.identity)
+    last = round(min(WINDOW_S, total_s / 2) * FPS)
+    return float(distances[-last:].mean() / max(float(distances[: 2 * FPS].mean()), 1e-9))
 
 
-def _save_plot(seen: np.ndarray, clip: dict[str, Tensor], path: Path) -> None:
-    """Opening seen in the frames and the true one, over the waveform."""
-    from matplotlib import pyplot
+def _groups(folder: Path, count: int) -> list[list[Path]]:
+    """Recordings, in order of name, split evenly among ``count`` speakers; each long enough to be measured."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 30_000)
+    share = max(1, len(files) // count)
+    return [files[n * share : n * share + 6] for n in range(count) if files[n * share : n * share + 6]]
 
-    figure, axes = pyplot.subplots(figsize=(12, 3))
-    time = np.arange(clip["audio"].shape[0]) / SAMPLE_RATE
-    axes.plot(time, clip["audio"].numpy(), color="0.8", linewidth=0.3)
-    frame_time = (np.arange(len(seen)) + 0.5) / FPS
-    axes.plot(frame_time, seen / max(seen.max(), 1e-6), label="seen in the generated frames")
-    axes.plot(frame_time, clip["opening"].numpy() / max(clip["opening"].max().item(), 1e-6), "--", label="true")
-    axes.legend()
-    axes.set_xlabel("seconds")
-    figure.savefig(path, dpi=80, bbox_inches="tight")
-    pyplot.close(figure)
+
+def _mean(rows: Sequence[dict[str, Any]], kind: str) -> dict[str, float]:
+    chosen = [row for row in rows if row["name"].startswith(kind)]
+    if not chosen:
+        return {}
+    return {key: float(np.mean([row[key] for row in chosen])) for key in chosen[0] if key != "name"}
+
+
+def table(summary: dict[str, dict[str, float]]) -> str:
+    """A Markdown table, one column for each kind of speech."""
+    columns = [name for name, values in summary.items() if values]
+    keys = list(dict.fromkeys(key for name in columns for key in summary[name]))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for key in keys:
+        cells = [f"{summary[name][key]:.3f}" if key in summary[name] else "" for name in columns]
+        lines.append(f"| {key} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

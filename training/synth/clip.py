@@ -12,7 +12,7 @@ from .motion import FPS, POSE_FIELDS, Pose, sample_motion
 from .mouth import MAX_OPENING, mouth_shape
 from .neural import available, speak_neural
 from .render import mouth_box, render
-from .speech import SAMPLE_RATE, Espeak, Phoneme, Utterance, sample_voice
+from .speech import HELD_OUT_VARIANTS, SAMPLE_RATE, VARIANTS, Espeak, Phoneme, Utterance, sample_voice
 from .spoken import spoken_motion
 from .text import sample_sentence
 from .viseme import emphasis_track, mouth_track
@@ -68,12 +68,15 @@ def portrait_of(seed: int, index: int, size: int = 256) -> np.ndarray:
     return render(identity_of(seed, index), portrait_pose(seed, index), size)
 
 
-def make_speech(seed: int, index: int, duration_s: float) -> Utterance:
-    """Sentences by one speaker with pauses between them, `duration_s` of 16 kHz audio; it starts within 0.3 s."""
+def make_speech(seed: int, index: int, duration_s: float, *, held_out: bool = False) -> Utterance:
+    """Sentences by one speaker with pauses between them, `duration_s` of 16 kHz audio; it starts within 0.3 s.
+
+    `held_out` takes voices that no clip of the corpus has.
+    """
     rng = np.random.default_rng([seed, index, _SPEECH_STREAM])
-    if available() and rng.random() < 0.45:
+    if not held_out and available() and rng.random() < 0.45:
         return _string_sentences(rng, duration_s, _neural_speaker(rng))
-    voice = sample_voice(rng)
+    voice = sample_voice(rng, HELD_OUT_VARIANTS if held_out else VARIANTS)
     with Espeak() as engine:
         return _string_sentences(rng, duration_s, lambda: engine.speak(sample_sentence(rng, voice.language), voice))
 

@@ -72,12 +72,12 @@ class Voice:
         return f"{self.language}+{self.variant}"
 
 
-def sample_voice(rng: np.random.Generator) -> Voice:
-    """A random speaker: English in two of three cases."""
+def sample_voice(rng: np.random.Generator, variants: tuple[str, ...] = VARIANTS) -> Voice:
+    """A random speaker of one of the ``variants``: English in two of three cases."""
     languages = ENGLISH if rng.random() < 0.65 else OTHER_LANGUAGES
     return Voice(
         language=languages[int(rng.integers(len(languages)))],
-        variant=VARIANTS[int(rng.integers(len(VARIANTS)))],
+        variant=variants[int(rng.integers(len(variants)))],
         rate=int(rng.integers(120, 231)),
         pitch=int(rng.integers(20, 81)),
         pitch_range=int(rng.integers(30, 80)),

@@ -1,0 +1,59 @@
+"""Pictures of what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from models.audio import FPS, SAMPLE_RATE
+
+from .images import save_strip
+from .reader import TRACKS
+from .subjects import Subject
+
+matplotlib.use("Agg")
+SHOWN_S = 10.0
+
+
+def save_frames(frames: Tensor, truth: Tensor | None, path: Path) -> None:
+    """``frames`` uint8 [n, H, W, 3] in a row, over the true ones where there are any."""
+    rows = frames if truth is None else torch.cat((frames, truth))
+    pixels = rearrange(rows, "n h w c -> n c h w").float() / 127.5 - 1
+    save_strip(pixels[..., ::2, ::2], len(frames), path)
+
+
+def save_opening(seen: np.ndarray, subject: Subject, path: Path) -> None:
+    """Opening read in the frames, and the true one where it is known, over the waveform of the first seconds."""
+    from matplotlib import pyplot
+
+    frames = min(len(seen), round(SHOWN_S * FPS))
+    audio = subject.audio[: frames * SAMPLE_RATE // FPS].numpy()
+    figure, axes = pyplot.subplots(figsize=(12, 3))
+    axes.plot(np.arange(len(audio)) / SAMPLE_RATE, audio, color="0.8", linewidth=0.3)
+    time = (np.arange(frames) + 0.5) / FPS
+    axes.plot(time, seen[:frames], label="read in the generated frames")
+    if subject.truth is not None:
+        axes.plot(time, subject.truth[:frames, 0], "--", label="true")
+    axes.legend()
+    axes.set_xlabel("seconds")
+    figure.savefig(path, dpi=80, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def save_tracks(seen: np.ndarray, truth: np.ndarray, path: Path) -> None:
+    """Every track read in the frames and its truth, the first seconds."""
+    from matplotlib import pyplot
+
+    frames = min(len(seen), round(SHOWN_S * FPS))
+    figure, panels = pyplot.subplots(len(TRACKS), 1, figsize=(12, 1.4 * len(TRACKS)), sharex=True)
+    for index, (name, axes) in enumerate(zip(TRACKS, panels, strict=True)):
+        axes.plot(np.arange(frames) / FPS, seen[:frames, index])
+        axes.plot(np.arange(frames) / FPS, truth[:frames, index], "--")
+        axes.set_ylabel(name)
+    figure.savefig(path, dpi=70, bbox_inches="tight")
+    pyplot.close(figure)

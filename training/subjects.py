@@ -1,0 +1,108 @@
+"""Held-out people and voices to measure on, with the truth of what they should do; frames are drawn on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.audio import FPS, SAMPLE_RATE
+
+from .config import TrainingError
+from .reader import tracks
+from .synth.clip import identity_of, make_poses, make_speech, portrait_of
+from .synth.identity import Identity
+from .synth.motion import Pose
+from .synth.render import render
+
+# Indices of people that no corpus draws (see the README's recipe).
+FIRST_HELD_OUT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who speaks and what is said.
+
+    ``portrait`` uint8 [H, W, 3]; ``audio`` [N] at 16 kHz; ``truth`` float32 [F, 9] (``reader.TRACKS``) and ``poses``
+    where the speech was drawn, None for recordings.
+    """
+
+    name: str
+    identity: Identity
+    portrait: Tensor
+    audio: Tensor
+    truth: np.ndarray | None
+    poses: np.ndarray | None
+
+    @property
+    def num_frames(self) -> int:
+        return self.audio.shape[0] * FPS // SAMPLE_RATE
+
+    def true_frames(self, start: int, stop: int) -> Tensor:
+        """Frames uint8 [n, H, W, 3] as the corpus draws them, for subjects with ``poses``."""
+        assert self.poses is not None
+        rows = self.poses[start:stop]
+        return torch.from_numpy(np.stack([render(self.identity, Pose.from_row(row), 256) for row in rows]))
+
+
+def synthetic_subject(seed: int, number: int, seconds: float) -> Subject:
+    """A person and a voice that no corpus has."""
+    index = FIRST_HELD_OUT + number
+    identity = identity_of(seed, index)
+    speech = make_speech(seed, index, seconds, held_out=True)
+    num_frames = len(speech.audio) * FPS // SAMPLE_RATE
+    poses = make_poses(seed, index, speech, num_frames)
+    truth = np.stack([tracks(identity, Pose.from_row(row)) for row in poses])
+    portrait, audio = torch.from_numpy(portrait_of(seed, index)), torch.from_numpy(speech.audio)
+    return Subject(f"person {number}", identity, portrait, audio, truth, poses)
+
+
+def recorded_subject(seed: int, number: int, recordings: Sequence[Path]) -> Subject:
+    """A held-out person who says what was recorded, one file after the other with short pauses."""
+    index = FIRST_HELD_OUT + number
+    pause = torch.zeros(SAMPLE_RATE // 4)
+    audio = torch.cat([part for path in recordings for part in (read_speech(path), pause)])
+    portrait = torch.from_numpy(portrait_of(seed, index))
+    return Subject(f"recording {number}", identity_of(seed, index), portrait, audio, None, None)
+
+
+def read_speech(path: Path) -> Tensor:
+    """Any audio file as mono [N] at 16 kHz.
+
+    Raises:
+        TrainingError: the file cannot be read, or has no audio.
+    """
+    # Telephone systems keep G.722 without a header, so its format cannot be told from the content.
+    bare = "g722" if path.suffix == ".g722" else None
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    try:
+        with av.open(str(path), format=bare) as container:
+            frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+        frames += resampler.resample(None)
+    except (av.FFmpegError, IndexError) as error:
+        raise TrainingError(f"{path} cannot be read as audio: {error}") from error
+    return torch.from_numpy(np.concatenate([frame.to_ndarray()[0] for frame in frames]))
+
+
+def opening_proxy(audio: np.ndarray, num_frames: int) -> np.ndarray:
+    """How far a mouth is open, as the sound alone suggests: [num_frames].
+
+    Open vowels are loud between 300 and 1200 Hz, where their first formant lies; nasals, closures and hisses are not.
+    The logarithm of that band's energy above the noise floor, smoothed over 80 ms.
+    """
+    hop = SAMPLE_RATE // FPS
+    padded = np.zeros(num_frames * hop + hop)
+    padded[: min(len(audio), len(padded))] = audio[: len(padded)]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[: num_frames * hop : hop] * np.hanning(2 * hop)
+    spectrum = np.abs(np.fft.rfft(windows, axis=1)) ** 2
+    frequency = np.fft.rfftfreq(2 * hop, 1 / SAMPLE_RATE)
+    band = spectrum[:, (frequency >= 300) & (frequency <= 1200)].sum(axis=1)
+    level = np.log10(band + 1e-6)
+    floor, top = np.percentile(level, (10, 95))
+    track = np.clip((level - floor) / max(top - floor, 1e-6), 0.0, None)
+    return np.convolve(np.pad(track, 1, mode="edge"), np.array([0.25, 0.5, 0.25]), mode="valid")
