@@ -75,6 +75,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     )
 
 
+def _prove(args: argparse.Namespace) -> None:
+    from .config import read_config
+    from .prove import Proof, prove
+
+    config = read_config(Proof, args.config, args.set)
+    prove(config, args.teacher, args.vae, args.reader, args.data, args.runs, args.out, args.minutes)
+
+
 def _bundle(args: argparse.Namespace) -> None:
     from .bundle import bundle
 
@@ -147,6 +155,17 @@ def main() -> None:
     metrics = commands.add_parser("metrics", help="FID, FVD, sync, identity and quality of videos against real ones")
     real_cli.add_metrics_arguments(metrics)
     metrics.set_defaults(run=real_cli.run_metrics)
+    proof = commands.add_parser("prove", help="train the rivals of AKD and TRE and measure all of them")
+    proof.add_argument("--config", type=Path, default=CONFIGS / "proof.toml", help="TOML file (default: %(default)s)")
+    proof.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of it")
+    proof.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint that all of them start from")
+    proof.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    proof.add_argument("--reader", type=Path, required=True, help="reader checkpoint")
+    proof.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
+    proof.add_argument("--runs", type=Path, required=True, help="folder for the training runs")
+    proof.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "docs" / "proof", help="results")
+    proof.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after that long")
+    proof.set_defaults(run=_prove)
     ship = commands.add_parser("bundle", help="put a trained pair into the pack, in float16")
     ship.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
     ship.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")

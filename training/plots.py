@@ -57,3 +57,23 @@ def save_tracks(seen: np.ndarray, truth: np.ndarray, path: Path) -> None:
         axes.set_ylabel(name)
     figure.savefig(path, dpi=70, bbox_inches="tight")
     pyplot.close(figure)
+
+
+def save_drift(curves: dict[str, list[list[float]]], folder: Path) -> None:
+    """``drift.png``: identity distance over the seconds for every name, mean and range of its videos."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(10, 5))
+    for name, videos in curves.items():
+        length = min(len(video) for video in videos)
+        window = max(1, length // 60)
+        stack = np.array([video[: length // window * window] for video in videos])
+        stack = stack.reshape(len(videos), -1, window).mean(axis=2)
+        seconds = (np.arange(stack.shape[1]) + 0.5) * window
+        (line,) = axes.plot(seconds, stack.mean(axis=0), label=name)
+        axes.fill_between(seconds, stack.min(axis=0), stack.max(axis=0), color=line.get_color(), alpha=0.15)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("identity distance to the portrait (1: a stranger)")
+    axes.legend(fontsize="small")
+    figure.savefig(folder / "drift.png", dpi=80, bbox_inches="tight")
+    pyplot.close(figure)

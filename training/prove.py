@@ -1,0 +1,178 @@
+"""The method's claims at nano's size: ``python -m training prove`` trains the rivals, measures them, writes the table.
+
+Every training and every measured video is a unit of its own that is taken up or skipped when its result exists, so that
+the command can be stopped and called again at any moment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.audio import FPS
+
+from . import akd, teacher
+from .akd import CONTINUITIES, AKDTraining
+from .config import read_config
+from .data import REFERENCES
+from .evaluate import Generator, figures, measure
+from .plots import save_drift
+from .reader import FaceReader
+from .subjects import synthetic_subject
+from .teacher import TeacherTraining
+
+log = logging.getLogger(__name__)
+
+CONFIGS = Path(__file__).parent / "configs"
+METHODS = (*CONTINUITIES[::-1], "teacher-4", "teacher-20")
+WINDOW_S = 10
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is trained and measured.
+
+    The given teacher goes on for ``teacher_steps`` with each kind of reference, so that both have had the same; each of
+    the two is distilled by every method for ``student_steps``. ``seconds`` of video are generated for every method,
+    reference and seed of ``seeds`` (``teacher_20_seconds`` by the teacher in 20 steps, which takes five times as long);
+    figures are of the ten seconds that end at each of ``marks``. ``subject`` is the number of the held-out person.
+    """
+
+    teacher_steps: int
+    student_steps: int
+    seconds: int
+    teacher_20_seconds: int
+    marks: list[int]
+    seeds: list[int]
+    subject: int
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video to measure."""
+
+    method: str
+    reference: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}_{self.reference}_seed{self.seed}"
+
+
+def prove(
+    config: Proof, first_teacher: Path, vae: Path, reader: Path, data: Path, runs: Path, out: Path, minutes: float
+) -> None:
+    """Do what is missing, then write ``out``/results.json, table.md and drift.png from all that is there.
+
+    Args:
+        runs: folder of the training runs.
+        minutes: no new unit begins after that long.
+    """
+    end = time.monotonic() + 60 * minutes
+    out.mkdir(parents=True, exist_ok=True)
+    measured = FaceReader.load(reader)
+    for video in videos(config):
+        result = out / f"{video.name}.json"
+        if result.exists():
+            continue
+        if time.monotonic() > end:
+            log.info("out of time: call again to go on")
+            break
+        checkpoint = _checkpoint(video, config, first_teacher, vae, data, runs)
+        values = _measure(video, config, checkpoint, vae, measured)
+        partial = result.with_suffix(".partial")
+        partial.write_text(json.dumps(values, indent=1))
+        partial.replace(result)
+    summarise(config, out)
+
+
+def videos(config: Proof) -> Iterator[Video]:
+    """All videos: the first seed of every method first, so that an early stop leaves the widest picture."""
+    for seed in config.seeds:
+        for reference in REFERENCES:
+            for method in METHODS:
+                yield Video(method, reference, seed)
+
+
+def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path) -> Path:
+    """The network of a video, trained where it is not there yet."""
+    teacher_run = runs / f"teacher_{video.reference}"
+    base = read_config(TeacherTraining, CONFIGS / "nano_teacher_spoken.toml", [])
+    settings = dataclasses.replace(
+        base, steps=config.teacher_steps, audio_steps=0, decay=1.0, reference=video.reference, seed=base.seed + 1
+    )
+    trained = teacher_run / "teacher.safetensors"
+    teacher.train(settings, data, teacher_run, 0, False, first_teacher, vae)
+    if video.method.startswith("teacher"):
+        return trained
+    student_run = runs / f"{video.method}_{video.reference}"
+    student = read_config(AKDTraining, CONFIGS / "nano_akd.toml", [])
+    student = dataclasses.replace(
+        student, steps=config.student_steps, continuity=video.method, reference=video.reference
+    )
+    akd.train(student, trained, vae, data, student_run, 0)
+    return student_run / "student.safetensors"
+
+
+def _measure(video: Video, config: Proof, checkpoint: Path, vae: Path, reader: FaceReader) -> dict[str, Any]:
+    many_steps = video.method == "teacher-20"
+    generator = Generator.load(checkpoint, vae, 20 if many_steps else 4, "euler" if many_steps else "few_step")
+    seconds = config.teacher_20_seconds if many_steps else config.seconds
+    subject = synthetic_subject(1, config.subject, seconds)
+    started = time.monotonic()
+    result = measure(generator, reader, subject, video.seed)
+    distances = np.concatenate(result.reading.identity)
+    per_second = distances[: len(distances) // FPS * FPS].reshape(-1, FPS).mean(axis=1)
+    first_2_s = float(per_second[:2].mean())
+    marks = {}
+    for mark in (mark for mark in config.marks if mark <= seconds):
+        values = figures(result, mark - WINDOW_S, mark)
+        marks[str(mark)] = values | {"identity_ratio": values["identity"] / max(first_2_s, 1e-9)}
+    log.info("%s: %s", video.name, marks)
+    return {
+        **dataclasses.asdict(video),
+        "minutes": round((time.monotonic() - started) / 60, 2),
+        "marks": marks,
+        "identity_per_second": [round(float(value), 4) for value in per_second],
+    }
+
+
+COLUMNS = ("sync", "identity", "identity_ratio", "sharpness", "seam", "head_motion", "mouth_motion")
+
+
+def summarise(config: Proof, out: Path) -> None:
+    """Mean and spread (standard deviation) over the seeds of all videos that were measured."""
+    found = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for video in found:
+        groups.setdefault((video["method"], video["reference"]), []).append(video)
+    lines = [
+        "| method | reference | at | seeds | " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * (4 + len(COLUMNS)),
+    ]
+    table: list[dict[str, Any]] = []
+    for mark in (str(mark) for mark in config.marks):
+        for (method, reference), group in sorted(groups.items()):
+            rows = [video["marks"][mark] for video in group if mark in video["marks"]]
+            if not rows:
+                continue
+            values = {key: _spread([row[key] for row in rows if key in row]) for key in COLUMNS}
+            table.append({"method": method, "reference": reference, "at": int(mark), "seeds": len(rows), **values})
+            cells = [f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in values.values()]
+            lines.append(f"| {method} | {reference} | {mark} s | {len(rows)} | " + " | ".join(cells) + " |")
+    (out / "table.md").write_text("\n".join(lines) + "\n")
+    (out / "results.json").write_text(json.dumps({"config": dataclasses.asdict(config), "table": table}, indent=1))
+    save_drift({f"{m}, {r}": [v["identity_per_second"] for v in g] for (m, r), g in sorted(groups.items())}, out)
+
+
+def _spread(values: list[float]) -> tuple[float, float]:
+    return (float(np.mean(values)), float(np.std(values))) if values else (float("nan"), float("nan"))
