@@ -47,7 +47,7 @@ class AKDTraining:
     ``continuity`` is ``asymmetric`` (AKD) or one of its rivals: ``symmetric-gt`` rolls the student out on the clip's
     own continuity frames and shows them to all three networks, ``symmetric-self`` shows the student's own to all three.
     ``chunks`` is K, the length of a rollout; ``denoising_steps`` and ``shift`` are the student's. The critic is updated
-    ``critic_updates`` times for every update of the student, on fresh noise over one rollout. ``guidance`` is the
+    ``critic_updates`` times for every update of the student, on fresh noise over the same rollout. ``guidance`` is the
     teacher's against silence; ``mouth_weight`` as in the teacher's training. ``critic_warmup`` updates of the critic
     alone come first: it has to know the student before it can tell anything.
     """
@@ -78,9 +78,13 @@ class AKDTraining:
 
 @dataclass(frozen=True)
 class RolledChunk:
-    """One chunk of a rollout: the student's ``xhat`` [B, C, T, h, w] and the conditions it was made under."""
+    """One chunk of a rollout [B, C, T, h, w] and the conditions it was made under.
+
+    ``xhat`` is the x0 of the denoising step that carries the gradient, ``sample`` the finished chunk without one.
+    """
 
     xhat: Tensor
+    sample: Tensor
     windows: Tensor
     own: Tensor
     truth: Tensor
@@ -105,9 +109,8 @@ def roll_out(
 ) -> Iterator[RolledChunk]:
     """The student over ``config.chunks`` chunks, exactly as at inference.
 
-    Without a ``gradient_step`` the chunks are finished samples and carry no gradient. With one, xhat is that denoising
-    step's x0, with gradient (arXiv 2506.08009); steps before and after it run without, and the next chunk continues the
-    finished sample.
+    The gradient belongs to one denoising step of every chunk (arXiv 2506.08009); the steps before and after it run
+    without, and the next chunk continues the finished sample. Without a ``gradient_step`` there is none at all.
     """
     with torch.no_grad():
         portrait = vae.decode(batch.reference[:, :, :1])
@@ -117,11 +120,11 @@ def roll_out(
         truth = latents[:, :, : own.shape[2]]
         if config.continuity == "symmetric-gt":
             own = truth
-        xhat, finished = _sample(student, batch.reference, windows, own, config, gradient_step, generator)
-        yield RolledChunk(xhat, windows, own, truth, batch.mask[:, chunk])
+        xhat, sample = _sample(student, batch.reference, windows, own, config, gradient_step, generator)
+        yield RolledChunk(xhat, sample, windows, own, truth, batch.mask[:, chunk])
         if chunk + 1 < config.chunks:
             with torch.no_grad():
-                own = carry(vae, finished, portrait)
+                own = carry(vae, sample, portrait)
 
 
 def _sample(
@@ -147,54 +150,80 @@ def _sample(
             return quiet(x, u)
 
     noise = (torch.randn(reference.shape, generator=generator) for _ in itertools.count())
-    finished = sample_chunk(denoise, schedule(config.denoising_steps, config.shift), own, noise)
-    return (lay_over(kept[0], own) if kept else finished), finished
+    sample = sample_chunk(denoise, schedule(config.denoising_steps, config.shift), own, noise)
+    return (lay_over(kept[0], own) if kept else sample), sample
 
 
 def student_loss(
-    student: TalkingHeadDiT,
     teacher: TalkingHeadDiT,
     critic: TalkingHeadDiT,
-    vae: VideoCodec,
-    batch: Batch,
-    config: AKDTraining,
-    generator: torch.Generator,
-) -> dict[str, float]:
-    """Accumulate the student's gradient over one rollout, chunk by chunk; returns the terms to report."""
-    step = int(torch.randint(config.denoising_steps, (1,), generator=generator))
-    terms = {"student": 0.0, "direction": 0.0}
-    for rolled in roll_out(student, vae, batch, config, step, generator):
-        u = draw_levels(batch.reference.shape[0], config.shift, generator)
-        eps = torch.randn(rolled.xhat.shape, generator=generator)
-        seen_by_teacher = rolled.own if config.continuity == "symmetric-self" else rolled.truth
-        with torch.no_grad():
-            real: Denoise = condition(teacher, rolled.windows, batch.reference, config.guidance)
-            fake: Denoise = condition(critic, rolled.windows, batch.reference)
-        weight = 1 + config.mouth_weight * rolled.mask
-        loss, direction = distribution_matching_loss(
-            real, fake, rolled.xhat, seen_by_teacher, rolled.own, u, eps, weight
-        )
-        (loss / config.chunks).backward()
-        terms["student"] += loss.item() / config.chunks
-        terms["direction"] += direction.item() / config.chunks
-    return terms
-
-
-def critic_loss(
-    critic: TalkingHeadDiT,
-    rolled: list[RolledChunk],
+    rolled: RolledChunk,
     reference: Tensor,
     config: AKDTraining,
     generator: torch.Generator,
-) -> Tensor:
-    """Flow matching on one chunk of every rollout, under the student's continuity."""
-    chunk = rolled[int(torch.randint(len(rolled), (1,), generator=generator))]
+) -> tuple[Tensor, Tensor]:
+    """Distribution matching on one chunk, the teacher under its own continuity: the loss, and mean|g|."""
     u = draw_levels(reference.shape[0], config.shift, generator)
-    eps = torch.randn(chunk.xhat.shape, generator=generator)
-    count = torch.full((reference.shape[0],), chunk.own.shape[2])
+    eps = torch.randn(rolled.xhat.shape, generator=generator)
+    seen_by_teacher = rolled.own if config.continuity == "symmetric-self" else rolled.truth
+    with torch.no_grad():
+        real: Denoise = condition(teacher, rolled.windows, reference, config.guidance)
+        fake: Denoise = condition(critic, rolled.windows, reference)
+    weight = 1 + config.mouth_weight * rolled.mask
+    return distribution_matching_loss(real, fake, rolled.xhat, seen_by_teacher, rolled.own, u, eps, weight)
+
+
+def critic_loss(
+    critic: TalkingHeadDiT, rolled: RolledChunk, reference: Tensor, config: AKDTraining, generator: torch.Generator
+) -> Tensor:
+    """Flow matching on a chunk that the student made, under the student's continuity."""
+    u = draw_levels(reference.shape[0], config.shift, generator)
+    eps = torch.randn(rolled.sample.shape, generator=generator)
+    count = torch.full((reference.shape[0],), rolled.own.shape[2])
     given = given_frames(count, reference.shape[2])
-    denoise = condition(critic, chunk.windows, reference)
-    return flow_matching_loss(denoise, chunk.xhat, given, u, eps, 1 + config.mouth_weight * chunk.mask)
+    denoise = condition(critic, rolled.windows, reference)
+    return flow_matching_loss(denoise, rolled.sample, given, u, eps, 1 + config.mouth_weight * rolled.mask)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The networks of a run and their optimisers: what one step needs."""
+
+    student: TalkingHeadDiT
+    teacher: TalkingHeadDiT
+    critic: TalkingHeadDiT
+    vae: VideoCodec
+    optimizers: dict[str, torch.optim.Optimizer]
+    config: AKDTraining
+
+    def step(self, batch: Batch, update_student: bool, generator: torch.Generator) -> dict[str, float]:
+        """One rollout: the student learns from teacher and critic, then the critic from what the student made."""
+        config, terms = self.config, {}
+        gradient_step = int(torch.randint(config.denoising_steps, (1,), generator=generator))
+        chunks = []
+        rollout = roll_out(self.student, self.vae, batch, config, gradient_step if update_student else None, generator)
+        for rolled in rollout:
+            if update_student:
+                loss, g = student_loss(self.teacher, self.critic, rolled, batch.reference, config, generator)
+                (loss / config.chunks).backward()
+                terms = {"student": terms.get("student", 0.0) + loss.item() / config.chunks, "direction": g.item()}
+            chunks.append(dataclasses.replace(rolled, xhat=rolled.sample))
+        if update_student:
+            terms["gradient"] = self._apply("student", self.student)
+        critic_terms = []
+        for _ in range(config.critic_updates):
+            chosen = chunks[int(torch.randint(len(chunks), (1,), generator=generator))]
+            loss = critic_loss(self.critic, chosen, batch.reference, config, generator)
+            loss.backward()
+            self._apply("critic", self.critic)
+            critic_terms.append(loss.item())
+        return terms | {"critic": sum(critic_terms) / len(critic_terms)}
+
+    def _apply(self, name: str, network: nn.Module) -> float:
+        norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0).item()
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad()
+        return norm
 
 
 def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, out: Path, workers: int) -> None:
@@ -231,37 +260,8 @@ def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, o
         strip.save(ema.shadow, published, state.step)
 
     run = TrainingRun("akd", out, config, state, publish)
+    distillation = Distillation(student, teacher, critic, vae, optimizers, config)
     for batch in load_batches(clips, [config.batch] * config.steps, state.step, workers):
-        generator = run.generator()
         run.set_learning_rate()
-        terms = {"critic": _update_critic(critic, student, vae, batch, config, optimizers["critic"], generator)}
-        if state.step >= config.critic_warmup:
-            terms |= student_loss(student, teacher, critic, vae, batch, config, generator)
-            terms["gradient"] = nn.utils.clip_grad_norm_(student.parameters(), 1.0).item()
-            optimizers["student"].step()
-            optimizers["student"].zero_grad()
-        run.finish_step(terms)
+        run.finish_step(distillation.step(batch, state.step >= config.critic_warmup, run.generator()))
     run.close()
-
-
-def _update_critic(
-    critic: TalkingHeadDiT,
-    student: TalkingHeadDiT,
-    vae: VideoCodec,
-    batch: Batch,
-    config: AKDTraining,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> float:
-    """``critic_updates`` steps on a fresh rollout; returns their mean loss."""
-    with torch.no_grad():
-        rolled = list(roll_out(student, vae, batch, config, None, generator))
-    total = 0.0
-    for _ in range(config.critic_updates):
-        loss = critic_loss(critic, rolled, batch.reference, config, generator)
-        loss.backward()
-        nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        total += loss.item()
-    return total / config.critic_updates

@@ -6,9 +6,11 @@ import argparse
 import json
 import multiprocessing
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skia
@@ -32,18 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head", choices=HEADS, default="spoken", help="moves as speech tells, or freely (default: %(default)s)"
     )
-    parser.add_argument(
-        "--head-motion", type=float, default=1.0, help="0..1: head, gaze and blinks; 0 moves the mouth only"
-    )
+    parser.add_argument("--head-motion", type=float, default=1.0, help="0..1: head and gaze (default: %(default)s)")
+    parser.add_argument("--face-motion", type=float, default=1.0, help="0..1: brows and lids (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes")
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the clips that are not there yet."""
     args.out.mkdir(parents=True, exist_ok=True)
-    write = partial(
-        write_clip, args.out, args.seed, num_frames=args.frames, head=args.head, head_motion=args.head_motion
-    )
+    motion = {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion}
+    write = partial(write_clip, args.out, args.seed, num_frames=args.frames, motion=motion)
     indices = range(args.start, args.start + args.count)
     if args.workers <= 1:
         for index in indices:
@@ -61,14 +61,12 @@ def clip_path(folder: Path, seed: int, index: int, num_frames: int) -> Path:
     return folder / f"clip_s{seed}_f{num_frames}_{index:07d}.safetensors"
 
 
-def write_clip(
-    folder: Path, seed: int, index: int, num_frames: int, head: str = "spoken", head_motion: float = 1.0
-) -> Path:
-    """Makes one clip and writes it, unless its file exists; a file is complete or not there."""
+def write_clip(folder: Path, seed: int, index: int, num_frames: int, motion: Mapping[str, Any]) -> Path:
+    """Makes one clip (`motion` as in `make_clip`) and writes it whole, unless its file exists."""
     path = clip_path(folder, seed, index, num_frames)
     if path.exists():
         return path
-    clip = make_clip(seed, index, num_frames, head=head, head_motion=head_motion)
+    clip = make_clip(seed, index, num_frames, **motion)
     metadata = {"seed": str(seed), "index": str(index), "identity": json.dumps(asdict(clip.identity))}
     partial_path = path.with_suffix(f".{os.getpid()}.partial")
     save_file({name: np.ascontiguousarray(getattr(clip, name)) for name in ARRAYS}, partial_path, metadata)

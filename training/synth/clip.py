@@ -19,7 +19,8 @@ from .viseme import emphasis_track, mouth_track
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 SETTLE_FRAMES = 15
-HEAD_FIELDS = ("smile", "gaze_x", "gaze_y", "brow", "yaw", "pitch", "roll", "shift_x", "shift_y", "breath", "blink")
+HEAD_FIELDS = ("gaze_x", "gaze_y", "yaw", "pitch", "roll", "shift_x", "shift_y", "breath")
+FACE_FIELDS = ("smile", "brow", "blink")
 HEADS = ("spoken", "free")
 # One stream of random numbers per part, so that a change in one leaves the others alone.
 _SPEECH_STREAM, _MOTION_STREAM, _PORTRAIT_STREAM = 1, 2, 3
@@ -120,38 +121,53 @@ def _string_sentences(rng: np.random.Generator, duration_s: float, speak: Callab
 
 
 def make_poses(
-    seed: int, index: int, speech: Utterance, num_frames: int, head: str = "spoken", head_motion: float = 1.0
+    seed: int,
+    index: int,
+    speech: Utterance,
+    num_frames: int,
+    head: str = "spoken",
+    head_motion: float = 1.0,
+    face_motion: float = 1.0,
 ) -> np.ndarray:
     """Poses `[F, len(POSE_FIELDS)]` of the person during that speech.
 
-    `head` is one of `HEADS`: it moves as speech tells, or freely; `head_motion` 0..1 scales all but the mouth.
+    `head` is one of `HEADS`: it moves as speech tells, or freely. `head_motion` 0..1 scales the head and the gaze,
+    `face_motion` the brows, the lids and the smile.
     """
     track = mouth_track(speech.phonemes, speech.audio, num_frames)
     portrait = portrait_pose(seed, index)
     if head == "spoken":
-        return _settled(portrait, spoken_motion(portrait, track, speech.phonemes), head_motion, np.ones(num_frames))
+        rows = spoken_motion(portrait, track, speech.phonemes)
+        return _settled(portrait, rows, head_motion, face_motion, np.ones(num_frames))
     rng = np.random.default_rng([seed, index, _MOTION_STREAM])
     rows = sample_motion(rng, track, emphasis_track(speech.audio, num_frames))
     ease = np.clip(np.arange(num_frames) / SETTLE_FRAMES, 0.0, 1.0)
-    return _settled(portrait, rows, head_motion, ease**2 * (3 - 2 * ease))
+    return _settled(portrait, rows, head_motion, face_motion, ease**2 * (3 - 2 * ease))
 
 
-def _settled(portrait: Pose, rows: np.ndarray, head_motion: float, ease: np.ndarray) -> np.ndarray:
+def _settled(portrait: Pose, rows: np.ndarray, head_motion: float, face_motion: float, ease: np.ndarray) -> np.ndarray:
     """The first frame is the portrait itself, as in generation; the mouth leaves it at once, the head by `ease`."""
     start = portrait.to_row()
     frame = np.arange(len(rows), dtype=np.float32)[:, None]
-    is_head = np.array([name in HEAD_FIELDS for name in POSE_FIELDS])
-    weight = np.where(is_head, head_motion * ease[:, None], np.clip(frame / 2, 0.0, 1.0))
+    weight = np.tile(np.clip(frame / 2, 0.0, 1.0), len(POSE_FIELDS))
+    for names, amount in ((HEAD_FIELDS, head_motion), (FACE_FIELDS, face_motion)):
+        weight[:, [POSE_FIELDS.index(name) for name in names]] = amount * ease[:, None]
     return (start + weight * (rows - start)).astype(np.float32)
 
 
 def make_clip(
-    seed: int, index: int, num_frames: int, size: int = 256, head: str = "spoken", head_motion: float = 1.0
+    seed: int,
+    index: int,
+    num_frames: int,
+    size: int = 256,
+    head: str = "spoken",
+    head_motion: float = 1.0,
+    face_motion: float = 1.0,
 ) -> Clip:
     """Clip `index` of the corpus `seed`: the same numbers give the same clip, with the same voices installed."""
     identity = identity_of(seed, index)
     speech = make_speech(seed, index, num_frames / FPS)
-    rows = make_poses(seed, index, speech, num_frames, head, head_motion)
+    rows = make_poses(seed, index, speech, num_frames, head, head_motion, face_motion)
     poses = [Pose.from_row(row) for row in rows]
     shapes = [mouth_shape(identity, pose) for pose in poses]
     return Clip(

@@ -14,13 +14,14 @@ import numpy as np
 from .motion import FPS, POSE_FIELDS, Pose
 from .speech import Phoneme
 
+# Small, for what moves in the whole picture costs a network that has to redraw it far more than the mouth does.
 # Field: (pull of jaw, rounding, width at full swing; angular frequency of the spring in 1/s).
 _SPRINGS: dict[str, tuple[tuple[float, float, float], float]] = {
-    "pitch": ((9.0, 0.0, 0.0), 7.0),
-    "yaw": ((-7.0, 24.0, -16.0), 2.6),
-    "roll": ((6.0, -8.0, 6.0), 3.6),
-    "shift_x": ((-3.0, 11.0, -7.0), 3.2),
-    "shift_y": ((5.0, -1.5, 0.0), 5.0),
+    "pitch": ((2.7, 0.0, 0.0), 7.0),
+    "yaw": ((-2.1, 7.2, -4.8), 2.6),
+    "roll": ((1.8, -2.4, 1.8), 3.6),
+    "shift_x": ((-0.9, 3.3, -2.1), 3.2),
+    "shift_y": ((1.5, -0.45, 0.0), 5.0),
     "brow": ((0.8, 0.0, 0.0), 6.0),
 }
 # Where jaw, rounding and width are on average, so that the head sways about its resting place.

@@ -113,7 +113,9 @@ def test_augmentation_follows_its_generator_and_keeps_the_length() -> None:
 
 
 def test_command_writes_whole_clips_and_keeps_those_there(tmp_path: Path) -> None:
-    args = argparse.Namespace(out=tmp_path, seed=2, start=5, count=2, frames=5, head_motion=1.0, workers=1)
+    args = argparse.Namespace(
+        out=tmp_path, seed=2, start=5, count=2, frames=5, head="spoken", head_motion=1.0, face_motion=1.0, workers=1
+    )
     assert run(args) == 0
     files = sorted(tmp_path.iterdir())
     assert len(files) == 2
