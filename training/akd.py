@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,10 +173,43 @@ def student_loss(
     return distribution_matching_loss(real, fake, rolled.xhat, seen_by_teacher, rolled.own, u, eps, weight)
 
 
+def distil_rollout(
+    student: TalkingHeadDiT,
+    teacher: TalkingHeadDiT,
+    critic: TalkingHeadDiT,
+    vae: VideoCodec,
+    batch: Batch,
+    config: AKDTraining,
+    update_student: bool,
+    generator: torch.Generator,
+) -> tuple[dict[str, float], list[RolledChunk]]:
+    """Roll the student out once, adding its gradient chunk by chunk where it is to be updated.
+
+    Returns:
+        The terms to report, and the chunks without gradient, for the critic to learn from.
+    """
+    drawn_step = int(torch.randint(config.denoising_steps, (1,), generator=generator))
+    terms: dict[str, float] = {}
+    chunks = []
+    for rolled in roll_out(student, vae, batch, config, drawn_step if update_student else None, generator):
+        if update_student:
+            loss, g = student_loss(teacher, critic, rolled, batch.reference, config, generator)
+            (loss / config.chunks).backward()
+            for name, value in (("student", loss), ("direction", g)):
+                terms[name] = terms.get(name, 0.0) + value.item() / config.chunks
+        chunks.append(dataclasses.replace(rolled, xhat=rolled.sample))
+    return terms, chunks
+
+
 def critic_loss(
-    critic: TalkingHeadDiT, rolled: RolledChunk, reference: Tensor, config: AKDTraining, generator: torch.Generator
+    critic: TalkingHeadDiT,
+    chunks: Sequence[RolledChunk],
+    reference: Tensor,
+    config: AKDTraining,
+    generator: torch.Generator,
 ) -> Tensor:
-    """Flow matching on a chunk that the student made, under the student's continuity."""
+    """Flow matching on one of the chunks that the student made, under the student's continuity."""
+    rolled = chunks[int(torch.randint(len(chunks), (1,), generator=generator))]
     u = draw_levels(reference.shape[0], config.shift, generator)
     eps = torch.randn(rolled.sample.shape, generator=generator)
     count = torch.full((reference.shape[0],), rolled.own.shape[2])
@@ -198,26 +231,18 @@ class Distillation:
 
     def step(self, batch: Batch, update_student: bool, generator: torch.Generator) -> dict[str, float]:
         """One rollout: the student learns from teacher and critic, then the critic from what the student made."""
-        config, terms = self.config, {}
-        gradient_step = int(torch.randint(config.denoising_steps, (1,), generator=generator))
-        chunks = []
-        rollout = roll_out(self.student, self.vae, batch, config, gradient_step if update_student else None, generator)
-        for rolled in rollout:
-            if update_student:
-                loss, g = student_loss(self.teacher, self.critic, rolled, batch.reference, config, generator)
-                (loss / config.chunks).backward()
-                terms = {"student": terms.get("student", 0.0) + loss.item() / config.chunks, "direction": g.item()}
-            chunks.append(dataclasses.replace(rolled, xhat=rolled.sample))
+        terms, chunks = distil_rollout(
+            self.student, self.teacher, self.critic, self.vae, batch, self.config, update_student, generator
+        )
         if update_student:
             terms["gradient"] = self._apply("student", self.student)
-        critic_terms = []
-        for _ in range(config.critic_updates):
-            chosen = chunks[int(torch.randint(len(chunks), (1,), generator=generator))]
-            loss = critic_loss(self.critic, chosen, batch.reference, config, generator)
+        losses = []
+        for _ in range(self.config.critic_updates):
+            loss = critic_loss(self.critic, chunks, batch.reference, self.config, generator)
             loss.backward()
             self._apply("critic", self.critic)
-            critic_terms.append(loss.item())
-        return terms | {"critic": sum(critic_terms) / len(critic_terms)}
+            losses.append(loss.item())
+        return terms | {"critic": sum(losses) / len(losses)}
 
     def _apply(self, name: str, network: nn.Module) -> float:
         norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0).item()

@@ -25,7 +25,7 @@ from models.config import DiTConfig, SamplingConfig
 from models.dit import TalkingHeadDiT
 from models.rollout import VideoCodec
 
-from .akd import AKDTraining, RolledChunk, critic_loss, roll_out, student_loss
+from .akd import AKDTraining, RolledChunk, critic_loss, distil_rollout
 from .config import TrainingError
 from .data import Batch, PreparedClips, load_samples
 from .distributed import ShardedState, World, gather_state, load_state, shard, whole
@@ -257,19 +257,23 @@ def train_akd(
         loss.backward()
         return {"critic": loss.item()}
 
-    def student_step(drawn: Drawn) -> dict[str, float]:
-        return student_loss(student, teacher, critic, codec, drawn.batch, config, drawn.generator)
-
     for drawn in shards.micro_batches(clips, state.step, workers):
         run.set_learning_rate()
-        with torch.no_grad(), shards.precision():
-            rollouts = [list(roll_out(student, codec, d.batch, config, None, d.generator)) for d in drawn]
-        terms: dict[str, float] = {}
-        for _ in range(config.critic_updates):
-            terms = shards.accumulate(list(zip(drawn, rollouts, strict=True)), critic_step)
-            shards.update(critic, optimizers["critic"], len(drawn))
-        if state.step >= config.critic_warmup:
-            terms |= shards.accumulate(drawn, student_step)
+        update_student = state.step >= config.critic_warmup
+        rollouts: list[list[RolledChunk]] = []
+
+        def student_step(
+            d: Drawn, update: bool = update_student, kept: list[list[RolledChunk]] = rollouts
+        ) -> dict[str, float]:
+            terms, chunks = distil_rollout(student, teacher, critic, codec, d.batch, config, update, d.generator)
+            kept.append(chunks)
+            return terms
+
+        terms = shards.accumulate(drawn, student_step)
+        if update_student:
             terms["gradient"] = shards.update(student, optimizers["student"], len(drawn))
+        for _ in range(config.critic_updates):
+            terms |= shards.accumulate(list(zip(drawn, rollouts, strict=True)), critic_step)
+            shards.update(critic, optimizers["critic"], len(drawn))
         run.finish_step(terms)
     run.close()
