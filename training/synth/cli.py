@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skia
+from PIL import Image
 from safetensors.numpy import save_file
 
 from .clip import HEADS, identity_of, make_clip
-from .motion import Pose, sample_pose
+from .motion import FPS, Pose, sample_pose
 from .render import render
 
 SHEET_COLUMNS, SHEET_ROWS = 6, 4
@@ -76,23 +76,28 @@ def write_clip(folder: Path, seed: int, index: int, num_frames: int, motion: Map
 
 def add_sheet_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `synth-sheet`."""
-    parser.add_argument("--out", type=Path, required=True, help="picture to write (.jpg or .png)")
+    parser.add_argument("--out", type=Path, required=True, help="picture (.jpg, .png) or moving picture (.webp)")
     parser.add_argument("--seed", type=int, default=0, help="corpus")
     parser.add_argument("--start", type=int, default=0, help="first person")
 
 
 def run_sheet(args: argparse.Namespace) -> int:
-    """Writes a sheet of 6 x 4 people who speak."""
+    """Writes a sheet of 6 x 4 people who speak, or four of them for some seconds."""
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet = contact_sheet(args.seed, args.start)
-    rgba = np.dstack([sheet, np.full(sheet.shape[:2], 255, dtype=np.uint8)])
-    image = skia.Image.fromarray(rgba, colorType=skia.kRGBA_8888_ColorType)
-    kind = skia.EncodedImageFormat.kPNG if args.out.suffix.lower() == ".png" else skia.EncodedImageFormat.kJPEG
-    data = image.encodeToData(kind, 86)
-    if data is None:
-        raise OSError(f"could not encode {args.out}")
-    args.out.write_bytes(bytes(data))
+    if args.out.suffix.lower() == ".webp":
+        first, *later = (Image.fromarray(frame) for frame in moving_sheet(args.seed, args.start))
+        first.save(args.out, save_all=True, append_images=later, duration=1000 // FPS, loop=0, quality=70, method=4)
+    else:
+        Image.fromarray(contact_sheet(args.seed, args.start)).save(args.out, quality=86)
     return 0
+
+
+def moving_sheet(seed: int, start: int, num_frames: int = 75) -> np.ndarray:
+    """Four people side by side who say something, silently: uint8 `[num_frames, 128, 512, 3]`."""
+    clips = [make_clip(seed, index, num_frames) for index in range(start, start + 4)]
+    side_by_side = np.concatenate([clip.frames for clip in clips], axis=2).astype(np.float32)
+    halved = side_by_side.reshape(num_frames, 128, 2, 512, 2, 3).mean(axis=(2, 4))
+    return halved.round().astype(np.uint8)
 
 
 def contact_sheet(seed: int, start: int, size: int = 256) -> np.ndarray:
