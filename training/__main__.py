@@ -51,6 +51,14 @@ def _akd(args: argparse.Namespace) -> None:
     train(config, args.teacher, args.vae, args.data, args.out, args.workers)
 
 
+def _refine(args: argparse.Namespace) -> None:
+    from .config import read_config
+    from .refine import RefineTraining, train
+
+    config = read_config(RefineTraining, args.config, args.set)
+    train(config, args.network, args.vae, args.clips, args.data, args.out, args.workers, args.count)
+
+
 def _reader(args: argparse.Namespace) -> None:
     from .config import read_config
     from .reader import ReaderTraining, train
@@ -134,6 +142,14 @@ def main() -> None:
     akd.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
     akd.add_argument("--data", type=Path, required=True, help="folder of prepared clips of at least `chunks` chunks")
     akd.set_defaults(run=_akd)
+    refine = commands.add_parser("refine", help="teach the decoder to draw what a network makes")
+    _add_run(refine, "nano_refine.toml")
+    refine.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
+    refine.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    refine.add_argument("--clips", type=Path, required=True, help="folder that `synth` wrote")
+    refine.add_argument("--data", type=Path, required=True, help="folder that `latents` made of it")
+    refine.add_argument("--count", type=int, default=120, help="clips to generate for (default: %(default)s)")
+    refine.set_defaults(run=_refine)
     reader = commands.add_parser("reader", help="train the network that measures drawn faces")
     _add_run(reader, "reader.toml")
     reader.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")

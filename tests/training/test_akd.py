@@ -93,10 +93,10 @@ def test_student_moves_towards_the_teacher(vae: NanoVAE, batch: Batch) -> None:
     """With a critic that knows the student, following the gradient brings the student's x0 to the teacher's."""
     student, teacher = network(0), network(1)
     critic = network(0)
-    settings = config(chunks=1, critic_updates=1, critic_warmup=0, mouth_weight=0.0)
+    settings = config(chunks=1, critic_updates=2, critic_warmup=0, mouth_weight=0.0)
     optimizers: dict[str, torch.optim.Optimizer] = {
-        "student": torch.optim.Adam(student.parameters(), 2e-3),
-        "critic": torch.optim.Adam(critic.parameters(), 2e-3),
+        "student": torch.optim.Adam(student.parameters(), 5e-4, betas=(0.0, 0.99)),
+        "critic": torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.0, 0.99)),
     }
     distillation = Distillation(student, teacher.requires_grad_(False), critic, vae, optimizers, settings)
 
@@ -109,9 +109,9 @@ def test_student_moves_towards_the_teacher(vae: NanoVAE, batch: Batch) -> None:
         return (samples[0] - samples[1]).square().mean().item()
 
     before = distance()
-    for step in range(30):
+    for step in range(25):
         distillation.step(batch, True, torch.Generator().manual_seed(step))
-    assert distance() < 0.8 * before
+    assert distance() < 0.75 * before
 
 
 def test_unknown_continuity_is_named() -> None:
