@@ -12,10 +12,11 @@ import torch
 from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from models.config import DiTConfig, SamplingConfig
 from models.nano_vae import NanoVAE, NanoVAEConfig
-from training import akd, teacher, vae
+from training import akd, refine, teacher, vae
 from training.akd import AKDTraining
 from training.config import TrainingError, learning_rate, read_config
 from training.loop import TrainingRun
+from training.refine import RefineTraining
 from training.teacher import TeacherTraining
 from training.vae import VAETraining
 
@@ -134,6 +135,30 @@ def test_resumed_vae_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.Mo
     whole = fit(tmp_path / "whole")
     interrupted(monkeypatch, 2, lambda: fit(tmp_path / "parts"))
     assert_equal(whole, fit(tmp_path / "parts"))
+
+
+def test_resumed_refinement_equals_uninterrupted_and_leaves_the_encoder(
+    clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    for path in clips.glob("clip_*.safetensors"):
+        frames = torch.randint(0, 256, (FRAMES, 64, 64, 3), dtype=torch.uint8)
+        boxes = torch.tensor([24, 36, 40, 52], dtype=torch.int32).repeat(FRAMES, 1)
+        write_checkpoint(drawn / path.name, {"frames": frames, "mouth_boxes": boxes}, {})
+    config = read_config(RefineTraining, CONFIGS / "nano_refine.toml", [])
+    config = dataclasses.replace(config, steps=3, crop=32, save_every=1)
+
+    def fit(out: Path) -> dict[str, torch.Tensor]:
+        refine.train(config, small_teacher, small_vae, drawn, clips, out, workers=0, count=2)
+        return read_checkpoint(out / "vae.safetensors")[0]
+
+    whole = fit(tmp_path / "whole")
+    interrupted(monkeypatch, 2, lambda: fit(tmp_path / "parts"))
+    assert_equal(whole, fit(tmp_path / "parts"))
+    before = read_checkpoint(small_vae)[0]
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], whole[name])}
+    assert changed == {"decoder"}
 
 
 def test_exports_are_read_by_the_loader(clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path) -> None:
