@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import TypeAlias
 
 from .real import cli as real_cli
 from .synth import cli
 
 CONFIGS = Path(__file__).parent / "configs"
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_run(parser: argparse.ArgumentParser, config: str) -> None:
@@ -97,14 +100,8 @@ def _bundle(args: argparse.Namespace) -> None:
     bundle(args.network, args.vae, args.out)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    vae = commands.add_parser("vae", help="train nano's VAE on drawn faces")
-    _add_run(vae, "nano_vae.toml")
-    vae.add_argument("--clips", type=Path, help="train on the clips in this folder (default: draw independent faces)")
-    vae.add_argument("--start", type=Path, help="VAE checkpoint to start from")
-    vae.set_defaults(run=_vae)
+def _add_corpus_commands(commands: Commands) -> None:
+    """Data: drawn clips, real videos, latents."""
     synth = commands.add_parser("synth", help="draw and voice clips")
     cli.add_arguments(synth)
     synth.set_defaults(run=cli.run)
@@ -119,6 +116,15 @@ def main() -> None:
     prepare = commands.add_parser("prepare", help="turn a folder of videos into prepared clips")
     real_cli.add_prepare_arguments(prepare)
     prepare.set_defaults(run=real_cli.run_prepare)
+
+
+def _add_nano_commands(commands: Commands) -> None:
+    """Training of nano's parts, and what ships."""
+    vae = commands.add_parser("vae", help="train nano's VAE on drawn faces")
+    _add_run(vae, "nano_vae.toml")
+    vae.add_argument("--clips", type=Path, help="train on the clips in this folder (default: draw independent faces)")
+    vae.add_argument("--start", type=Path, help="VAE checkpoint to start from")
+    vae.set_defaults(run=_vae)
     teacher = commands.add_parser("teacher", help="train the flow-matching teacher on prepared clips")
     _add_run(teacher, "nano_teacher.toml")
     teacher.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
@@ -128,14 +134,6 @@ def main() -> None:
         "--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)"
     )
     teacher.set_defaults(run=_teacher)
-    full_teacher = commands.add_parser("full-teacher", help="train a 1.3B teacher on videos (start it by torchrun)")
-    _add_run(full_teacher, "full_pro_teacher.toml")
-    real_cli.add_full_teacher_arguments(full_teacher)
-    full_teacher.set_defaults(run=real_cli.run_full_teacher)
-    full_akd = commands.add_parser("full-akd", help="distil a 1.3B teacher (start it by torchrun)")
-    _add_run(full_akd, "full_pro_akd.toml")
-    real_cli.add_full_akd_arguments(full_akd)
-    full_akd.set_defaults(run=real_cli.run_full_akd)
     akd = commands.add_parser("akd", help="distil the teacher into a few-step student that continues itself")
     _add_run(akd, "nano_akd.toml")
     akd.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
@@ -150,6 +148,27 @@ def main() -> None:
     refine.add_argument("--data", type=Path, required=True, help="folder that `latents` made of it")
     refine.add_argument("--count", type=int, default=120, help="clips to generate for (default: %(default)s)")
     refine.set_defaults(run=_refine)
+    ship = commands.add_parser("bundle", help="put a trained pair into the pack, in float16")
+    ship.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
+    ship.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    ship.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "models" / "nano")
+    ship.set_defaults(run=_bundle)
+
+
+def _add_full_commands(commands: Commands) -> None:
+    """Training of the published size, started by torchrun."""
+    full_teacher = commands.add_parser("full-teacher", help="train a 1.3B teacher on videos (start it by torchrun)")
+    _add_run(full_teacher, "full_pro_teacher.toml")
+    real_cli.add_full_teacher_arguments(full_teacher)
+    full_teacher.set_defaults(run=real_cli.run_full_teacher)
+    full_akd = commands.add_parser("full-akd", help="distil a 1.3B teacher (start it by torchrun)")
+    _add_run(full_akd, "full_pro_akd.toml")
+    real_cli.add_full_akd_arguments(full_akd)
+    full_akd.set_defaults(run=real_cli.run_full_akd)
+
+
+def _add_measuring_commands(commands: Commands) -> None:
+    """Measures of what was trained."""
     reader = commands.add_parser("reader", help="train the network that measures drawn faces")
     _add_run(reader, "reader.toml")
     reader.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
@@ -168,9 +187,6 @@ def main() -> None:
     measure.add_argument("--seed", type=int, default=0)
     measure.add_argument("--steps", type=int, default=0, help="denoising steps; 0 takes the checkpoint's own")
     measure.set_defaults(run=_evaluate)
-    metrics = commands.add_parser("metrics", help="FID, FVD, sync, identity and quality of videos against real ones")
-    real_cli.add_metrics_arguments(metrics)
-    metrics.set_defaults(run=real_cli.run_metrics)
     proof = commands.add_parser("prove", help="train the rivals of AKD and TRE and measure all of them")
     proof.add_argument("--config", type=Path, default=CONFIGS / "proof.toml", help="TOML file (default: %(default)s)")
     proof.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of it")
@@ -182,11 +198,18 @@ def main() -> None:
     proof.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "docs" / "proof", help="results")
     proof.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after that long")
     proof.set_defaults(run=_prove)
-    ship = commands.add_parser("bundle", help="put a trained pair into the pack, in float16")
-    ship.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
-    ship.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
-    ship.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "models" / "nano")
-    ship.set_defaults(run=_bundle)
+    metrics = commands.add_parser("metrics", help="FID, FVD, sync, identity and quality of videos against real ones")
+    real_cli.add_metrics_arguments(metrics)
+    metrics.set_defaults(run=real_cli.run_metrics)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    _add_corpus_commands(commands)
+    _add_nano_commands(commands)
+    _add_full_commands(commands)
+    _add_measuring_commands(commands)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args.run(args)
