@@ -117,3 +117,11 @@ def test_the_help_page_s_pictures_are_served(tab: FrontEnd, page: Path) -> None:
             f"{tab.client.url}/extensions/{tab.pack_name}/docs/{name}",
         )
         assert min(size) > 50
+
+
+def test_the_address_that_the_command_opens_shows_the_quick_start(tab: FrontEnd) -> None:
+    """As `scripts/talk.py --ui` opens it."""
+    tab.page.goto(f"{tab.client.url}/?template=asymtalker_nano&source={tab.pack_name}")
+    count = "() => window.app?.graph?.nodes?.filter((node) => node.type.startsWith('AsymTalker')).length"
+    nodes = sum(node["type"].startswith("AsymTalker") for node in read("asymtalker_nano")["nodes"])
+    tab.wait_until(lambda: tab.page.evaluate(count) == nodes, "the template is open")
