@@ -81,9 +81,23 @@ def make_videos(comfyui: Path, folder: Path, temporary: Path) -> dict[str, list[
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+            for node in graph.values():
+                if node["class_type"] == "AsymTalkerSampler":
+                    # So that there is something to list.
+                    node["inputs"]["keep"] = "for extending"
             saved = videos(client.run(graph))
             made[name] = [client.download(file, folder / f"{name}_{i}.mp4") for i, file in enumerate(saved)]
+        write_jobs_picture(client, server.workdir)
     return made
+
+
+def write_jobs_picture(client: ComfyClient, workdir: Path) -> None:
+    """web/docs/images/kept_jobs.png: the list of Kept Jobs, as it is after the graphs have run."""
+    client.free()
+    listed = client.run({"1": {"class_type": "AsymTalkerKeptJobs", "inputs": {"remove": ""}}})
+    (text,) = listed["outputs"]["1"]["text"]
+    HELP.mkdir(parents=True, exist_ok=True)
+    drawing.text_card(text.replace(str(workdir), "ComfyUI")).save(HELP / "kept_jobs.png", optimize=True)
 
 
 def write_thumbnails(frames: dict[str, list[list[Image.Image]]], levels: drawing.Levels) -> None:
