@@ -1,4 +1,4 @@
-"""Measure what listening in windows changes: wav2vec2 features of windows against those of one pass.
+"""Measure what listening in windows changes: wav2vec2 features of windows against those of one pass, and "rolling".
 
 Without --weights the wav2vec2-base is random (Hugging Face's initialisation), whose attention is nearly uniform and so
 reaches further than a trained one's. Needs COMFYUI_PATH, whose wav2vec2 is used.
@@ -9,6 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,13 +23,17 @@ from models.audio import (
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,
     WAV2VEC2_WINDOW_FRAMES,
+    hear_wav2vec2,
+    log_mel_features,
     num_video_frames,
     wav2vec2_features,
 )
+from models.listening import LOG_MEL, ROLLING_FRAMES, Listener, listen
 
 from . import comfyui
 from .speech import SPEECH, repeated_speech
 
+CHUNK_FRAMES, NEW_FRAMES = 33, 28
 DEFAULT = (WAV2VEC2_WINDOW_FRAMES // FPS, WAV2VEC2_CONTEXT_FRAMES // FPS)
 
 
@@ -63,7 +70,26 @@ def main(arguments: list[str] | None = None) -> int:
             name = f"{window:g} s windows, {context:g} s context"
             found = _timed(name, encoder, speech, num_frames, round(window * FPS), round(context * FPS))
             _compare(found, whole, round((window - context) * FPS))
+        hear = partial(hear_wav2vec2, encoder)
+        _compare_rolling(replace(LOG_MEL, name="wav2vec2", hear=hear, shape=(12, 768)), speech, whole)
+        _compare_rolling(LOG_MEL, speech, log_mel_features(speech, num_frames))
     return 0
+
+
+def _compare_rolling(listener: Listener, speech: Tensor, whole: Tensor) -> None:
+    """What chunks hear with "rolling" against the same frames of one pass, relative to the features' spread."""
+    reader = listen(listener, speech, Fraction(len(speech), SAMPLE_RATE), listening="rolling").reader()
+    # Chunks that have 8 s before their end; the middle of each five frames is the frame itself.
+    starts = range(ROLLING_FRAMES, len(whole) - CHUNK_FRAMES, NEW_FRAMES)
+    found = [reader.windows(start, CHUNK_FRAMES)[0, :, 2] - whole[start : start + CHUNK_FRAMES] for start in starts]
+    if not found:
+        print(f"rolling {listener.name}: at least {(ROLLING_FRAMES + CHUNK_FRAMES) / FPS:g} s are needed")
+        return
+    by_frame = torch.stack(found).square().mean(dim=(0, 2, 3)).sqrt() / whole.std()
+    print(
+        f"rolling {listener.name}, {len(found)} chunks: difference {by_frame.mean():.4f}, of the first frame "
+        f"{by_frame[0]:.4f}, of the last {by_frame[-1]:.4f}"
+    )
 
 
 def _pair(text: str) -> tuple[float, float]:
