@@ -99,6 +99,13 @@ class SpoolWriter:
         """The state given with chunk `index` (negative: from the end)."""
         return read_segment(self.folder, self._segments[index])[1]
 
+    def stored_frames(self, index: int) -> Iterator[Frames]:
+        """Frames uint8 [H, W, 3] of chunk `index`, from the disk, also while later ones are written.
+
+        Raises MediaError when it is gone or damaged, IndexError when it is not on disk yet.
+        """
+        return decode_segment(read_segment(self.folder, self._segments[index])[0])
+
     def append(
         self, frames: Frames, state: bytes = b"", stats: Mapping[str, float] | None = None, identity: str = ""
     ) -> None:

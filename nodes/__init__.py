@@ -7,9 +7,10 @@ from typing_extensions import override
 
 from .audio_features import AsymTalkerAudioFeatures
 from .continuity import AsymTalkerContinuity
+from .drift_chart import AsymTalkerDriftChart
 from .face_crop import AsymTalkerFaceCrop
 from .face_paste import AsymTalkerFacePaste
-from .host import folders
+from .host import folders, live_routes
 from .kept_jobs import AsymTalkerKeptJobs
 from .loader import AsymTalkerLoader
 from .mux import AsymTalkerMux
@@ -24,6 +25,7 @@ class AsymTalkerExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         # Here and not in on_load, which older ComfyUI versions never call.
         folders.register()
+        live_routes.register()
         return [
             AsymTalkerLoader,
             AsymTalkerFaceCrop,
@@ -32,6 +34,7 @@ class AsymTalkerExtension(ComfyExtension):
             AsymTalkerContinuity,
             AsymTalkerSampler,
             AsymTalkerFacePaste,
+            AsymTalkerDriftChart,
             AsymTalkerMux,
             AsymTalkerKeptJobs,
         ]

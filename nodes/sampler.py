@@ -11,6 +11,7 @@ from ..models.audio import RecordingFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
 from .host.jobs import KEEP
+from .host.live import workflow_id
 from .host.sampling import SAMPLER_CHOICES, Settings, generate
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
 
@@ -98,7 +99,7 @@ class AsymTalkerSampler(io.ComfyNode):
                     display_name="report", tooltip="JSON: settings used, seconds and statistics per chunk."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -118,4 +119,6 @@ class AsymTalkerSampler(io.ComfyNode):
         keep: str = "until saved",
     ) -> io.NodeOutput:
         settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity or ContinuityOptions(), keep)
-        return io.NodeOutput(*generate(model, vae, reference, audio_features, settings, cls.hidden.unique_id))
+        return io.NodeOutput(
+            *generate(model, vae, reference, audio_features, settings, cls.hidden.unique_id, workflow_id(cls.hidden))
+        )

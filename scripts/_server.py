@@ -64,11 +64,20 @@ class ComfyServer:
         workdir: folder for all that the server writes.
         cpu: run on the CPU even where there is a GPU.
         only_this_pack: load no other custom nodes.
+        api_nodes: load ComfyUI's API nodes. Without them it starts sooner, and its content policy forbids browsers what
+            the live player uses where it may (media from blob: addresses).
         port: TCP port on 127.0.0.1, None for a free one.
     """
 
     def __init__(
-        self, comfyui: Path, workdir: Path, *, cpu: bool, only_this_pack: bool = True, port: int | None = None
+        self,
+        comfyui: Path,
+        workdir: Path,
+        *,
+        cpu: bool,
+        only_this_pack: bool = True,
+        api_nodes: bool = False,
+        port: int | None = None,
     ) -> None:
         self.comfyui = comfyui
         installed = installed_name(comfyui)
@@ -77,6 +86,7 @@ class ComfyServer:
         self.workdir = workdir
         self.cpu = cpu
         self.only_this_pack = only_this_pack
+        self.api_nodes = api_nodes
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = workdir / "comfyui.log"
@@ -87,7 +97,8 @@ class ComfyServer:
         for name in ("input", "output", "user"):
             (self.workdir / name).mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port)]
-        command += ["--disable-auto-launch", "--disable-api-nodes", "--max-upload-size", "10000"]
+        command += ["--disable-auto-launch", "--max-upload-size", "10000"]
+        command += [] if self.api_nodes else ["--disable-api-nodes"]
         for name in ("input", "output", "user"):
             command += [f"--{name}-directory", str(self.workdir / name)]
         command += ["--temp-directory", str(self.workdir)]

@@ -169,7 +169,9 @@ def run(options: argparse.Namespace, graph: Graph, comfyui: Path) -> None:
     say(f"Starting ComfyUI on the {'CPU' if cpu else 'GPU'} ...")
     with (
         work_folder(options) as folder,
-        ComfyServer(comfyui, folder, cpu=cpu, only_this_pack=not options.ui, port=options.port) as server,
+        ComfyServer(
+            comfyui, folder, cpu=cpu, only_this_pack=not options.ui, api_nodes=options.ui, port=options.port
+        ) as server,
     ):
         client = ComfyClient(server.url)
         if options.ui:

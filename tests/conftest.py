@@ -46,7 +46,8 @@ def comfyui() -> Path:
 @pytest.fixture(scope="session")
 def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """A running ComfyUI with this pack alone, its folders in a temporary place."""
-    with ComfyServer(comfyui, tmp_path_factory.mktemp("comfyui"), cpu=not torch.cuda.is_available()) as running:
+    workdir = tmp_path_factory.mktemp("comfyui")
+    with ComfyServer(comfyui, workdir, cpu=not torch.cuda.is_available(), api_nodes=True) as running:
         yield running
 
 

@@ -13,10 +13,12 @@ from comfy.audio_encoders.audio_encoders import load_audio_encoder_from_sd
 from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from torch import Tensor
 
+from ...media.carrier import AudioTrack
 from ...models.audio import (
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,
     WAV2VEC2_WINDOW_FRAMES,
+    RecordingFeatures,
     Speech,
     hear_wav2vec2,
     log_mel_features,
@@ -95,6 +97,13 @@ def audio_features(
     return listen(
         _listener(encoder), to_mono_16k(waveform, sample_rate), duration, listening=listening, earlier=continues
     )
+
+
+def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
+    """The recording as it is heard, mono at 16 kHz, for watching a video before its own audio is joined to it."""
+    if not isinstance(audio, SpeechFeatures):
+        return None
+    return AudioTrack(audio.speech.waveform[None].cpu().numpy(), SAMPLE_RATE)
 
 
 def checked_audio(audio: dict[str, Any]) -> tuple[Tensor, int]:

@@ -17,6 +17,8 @@ from torch import Tensor
 from ...models.audio import FPS
 from ...models.reference import Reference
 from ...models.rollout import Chunk
+from .live import LiveJob
+from .server import prompt_server
 
 PreviewImage = tuple[str, Image.Image, int]
 RIDGE = 1e-2
@@ -27,9 +29,7 @@ def tell(node_id: str | None, text: str) -> None:
     logging.info("AsymTalker: %s", text)
     if node_id is None:
         return
-    from server import PromptServer  # heavy, and absent outside the server
-
-    server = getattr(PromptServer, "instance", None)
+    server = prompt_server()
     if server is not None and hasattr(server, "send_progress_text"):
         server.send_progress_text(text, node_id)
 
@@ -48,24 +48,15 @@ class RolloutProgress:
     """Reports steps and chunks of one generation.
 
     Args:
-        num_chunks: chunks of the whole video; ``first_chunk`` of them were there already.
+        live: what viewers are told, which has begun.
         steps: denoising steps per chunk.
         reference: gives previews where core knows no colours for the latent format.
     """
 
-    def __init__(
-        self,
-        *,
-        num_chunks: int,
-        first_chunk: int,
-        steps: int,
-        latent_format: LatentFormat,
-        reference: Reference,
-        node_id: str | None,
-    ) -> None:
-        self._num_chunks, self._first_chunk, self._steps = num_chunks, first_chunk, steps
-        self._node_id = node_id
-        self._bar = ProgressBar(num_chunks * steps, node_id)
+    def __init__(self, live: LiveJob, steps: int, latent_format: LatentFormat, reference: Reference) -> None:
+        self._live, self._node_id = live, live.origin.node_id
+        self._num_chunks, self._first_chunk, self._steps = live.num_chunks, live.num_done, steps
+        self._bar = ProgressBar(self._num_chunks * steps, self._node_id)
         self._previewer = _previewer(latent_format, reference)
         self._started = time.monotonic()
         self._frames_done = 0
@@ -86,6 +77,7 @@ class RolloutProgress:
         elapsed = max(time.monotonic() - self._started, 1e-6)
         left = elapsed / (done - self._first_chunk) * (self._num_chunks - done)
         fps = self._frames_done / elapsed
+        self._live.add(chunk, fps, left)
         again = ", generated anew after it collapsed" if "regenerated" in chunk.stats else ""
         speed = f"{fps:.1f} fps ({fps / FPS:.2f}x real time), {duration(left)} left"
         tell(self._node_id, f"chunk {done} of {self._num_chunks}{again}, {speed}")

@@ -31,6 +31,7 @@ from ...models.config import SAMPLERS, SamplingConfig
 from ...models.reference import Reference
 from ...models.rollout import Chunk, ContinuityOptions, ContinuityState, rollout
 from . import pace
+from .audio import sound_of
 from .guards import check_memory
 from .jobs import (
     MAX_SPOOL_BYTES,
@@ -43,6 +44,7 @@ from .jobs import (
     take_over,
     unpack_state,
 )
+from .live import LiveJob, Origin, watchable
 from .model import TalkingHeadModel, talking_head
 from .network import ChunkNetwork
 from .progress import RolloutProgress, duration, tell
@@ -94,8 +96,11 @@ def generate(
     audio: RecordingFeatures,
     settings: Settings,
     node_id: str | None,
+    workflow_id: str | None = None,
 ) -> tuple[SpooledVideo, str]:
     """Generate (or finish) a video of the audio's length.
+
+    ``node_id`` and ``workflow_id`` say where it is shown while it runs.
 
     Returns:
         The video, and a JSON report of settings, speed and statistics.
@@ -113,9 +118,10 @@ def generate(
     job = make_job(model, vae, reference, audio, sampling, settings.continuity, settings.seed)
     header = spool_header(job, reference, network.checkpoint.name, settings.seed, settings.keep)
     folder = spool_root() / header.job_id
+    live = LiveJob(Origin.of_this_run(node_id, workflow_id), header, len(job.spans), audio.num_frames, sound_of(audio))
     started = time.monotonic()
     drop_unwanted(job, settings.keep)
-    with _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
+    with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
         take_over(spool, job)
         missing = audio.num_frames - spool.num_frames
         disk = estimate_spool_bytes(missing, header.width, header.height)
@@ -125,14 +131,8 @@ def generate(
         resumed_at = len(records)
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
         tell(node_id, _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk()))
-        progress = RolloutProgress(
-            num_chunks=len(job.spans),
-            first_chunk=resumed_at,
-            steps=sampling.steps,
-            latent_format=network.latent_format,
-            reference=reference,
-            node_id=node_id,
-        )
+        live.begin(spool)
+        progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:
             chunks = rollout(
                 ChunkNetwork(model),

@@ -24,6 +24,7 @@ NODE_IDS = [
     "AsymTalkerAudioFeatures",
     "AsymTalkerContinuity",
     "AsymTalkerSampler",
+    "AsymTalkerDriftChart",
     "AsymTalkerMux",
     "AsymTalkerKeptJobs",
 ]

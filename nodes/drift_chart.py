@@ -1,0 +1,34 @@
+"""Drift Chart."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from typing_extensions import override
+
+from .host.chart import THEMES, drift_chart
+from .sockets import CATEGORY
+
+
+class AsymTalkerDriftChart(io.ComfyNode):
+    """A Sampler's report as a picture."""
+
+    @classmethod
+    @override
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AsymTalkerDriftChart",
+            display_name="AsymTalker Drift Chart",
+            category=CATEGORY,
+            description="Draws how far each chunk of a video is from the portrait: identity, sharpness and colour, the "
+            "same curves that the Sampler shows live under its player.",
+            inputs=[
+                io.String.Input("report", force_input=True, tooltip="From AsymTalker Sampler."),
+                io.Combo.Input("theme", options=list(THEMES), default="dark", tooltip="`dark` or `light` background."),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The chart, 960 pixels wide.")],
+        )
+
+    @classmethod
+    @override
+    def execute(cls, report: str, theme: str) -> io.NodeOutput:
+        return io.NodeOutput(drift_chart(report, theme))
