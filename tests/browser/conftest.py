@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def examples(client: ComfyClient) -> None:
         client.upload(asset)
 
 
+def stop_all(client: ComfyClient) -> None:
+    """End what a test left running: the next one's page would show it."""
+    client.post("/queue", {"clear": True}).raise_for_status()
+    client.interrupt()
+    deadline = time.monotonic() + 120
+    while client.get("/prompt")["exec_info"]["queue_remaining"]:
+        assert time.monotonic() < deadline, "the server does not stop what it runs"
+        time.sleep(0.1)
+
+
 @pytest.fixture
 def open_front_end(browser: Browser, server: ComfyServer, client: ComfyClient) -> Iterator[OpenFrontEnd]:
     """Return a function that opens one more browser of its own (no cookies, no storage of another) on the server."""
@@ -63,6 +74,7 @@ def open_front_end(browser: Browser, server: ComfyServer, client: ComfyClient) -
     yield open_one
     for context in contexts:
         context.close()
+    stop_all(client)
 
 
 @pytest.fixture
