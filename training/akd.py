@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +154,19 @@ def _sample(
     return (lay_over(kept[0], own) if kept else sample), sample
 
 
+def check_reference(teacher_path: Path, metadata: Mapping[str, str], config: AKDTraining) -> None:
+    """Raises TrainingError where the teacher was trained with the other kind of reference."""
+    if (known := metadata.get("reference", "tre")) != config.reference:
+        raise TrainingError(
+            f"{teacher_path} was trained with reference {known!r}, the run asks for {config.reference!r}"
+        )
+
+
+def draw_gradient_step(config: AKDTraining, generator: torch.Generator) -> int:
+    """The denoising step that carries a rollout's gradient."""
+    return int(torch.randint(config.denoising_steps, (1,), generator=generator))
+
+
 def student_loss(
     teacher: TalkingHeadDiT,
     critic: TalkingHeadDiT,
@@ -180,19 +193,18 @@ def distil_rollout(
     vae: VideoCodec,
     batch: Batch,
     config: AKDTraining,
-    update_student: bool,
+    gradient_step: int | None,
     generator: torch.Generator,
 ) -> tuple[dict[str, float], list[RolledChunk]]:
-    """Roll the student out once, adding its gradient chunk by chunk where it is to be updated.
+    """Roll the student out once, adding its gradient chunk by chunk if a ``gradient_step`` is to carry one.
 
     Returns:
         The terms to report, and the chunks without gradient, for the critic to learn from.
     """
-    drawn_step = int(torch.randint(config.denoising_steps, (1,), generator=generator))
     terms: dict[str, float] = {}
     chunks = []
-    for rolled in roll_out(student, vae, batch, config, drawn_step if update_student else None, generator):
-        if update_student:
+    for rolled in roll_out(student, vae, batch, config, gradient_step, generator):
+        if gradient_step is not None:
             loss, g = student_loss(teacher, critic, rolled, batch.reference, config, generator)
             (loss / config.chunks).backward()
             for name, value in (("student", loss), ("direction", g)):
@@ -231,8 +243,10 @@ class Distillation:
 
     def step(self, batch: Batch, update_student: bool, generator: torch.Generator) -> dict[str, float]:
         """One rollout: the student learns from teacher and critic, then the critic from what the student made."""
+        drawn_step = draw_gradient_step(self.config, generator)
+        gradient_step = drawn_step if update_student else None
         terms, chunks = distil_rollout(
-            self.student, self.teacher, self.critic, self.vae, batch, self.config, update_student, generator
+            self.student, self.teacher, self.critic, self.vae, batch, self.config, gradient_step, generator
         )
         if update_student:
             terms["gradient"] = self._apply("student", self.student)
@@ -259,10 +273,7 @@ def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, o
     """
     torch.manual_seed(config.seed)
     teacher, metadata = load_network(teacher_path)
-    if (known := metadata.get("reference", "tre")) != config.reference:
-        raise TrainingError(
-            f"{teacher_path} was trained with reference {known!r}, the run asks for {config.reference!r}"
-        )
+    check_reference(teacher_path, metadata, config)
     vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
     student, critic = (load_network(teacher_path)[0].train().requires_grad_(True) for _ in range(2))
     optimizers: dict[str, torch.optim.Optimizer] = {

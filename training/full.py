@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -25,7 +26,7 @@ from models.config import DiTConfig, SamplingConfig
 from models.dit import TalkingHeadDiT
 from models.rollout import VideoCodec
 
-from .akd import AKDTraining, RolledChunk, critic_loss, distil_rollout
+from .akd import AKDTraining, RolledChunk, check_reference, critic_loss, distil_rollout, draw_gradient_step
 from .config import TrainingError
 from .data import Batch, PreparedClips, load_samples
 from .distributed import ShardedState, World, gather_state, load_state, shard, whole
@@ -232,7 +233,12 @@ def train_teacher(
 def train_akd(
     config: FullAKDTraining, world: World, codec: VideoCodec, teacher_path: Path, data: Path, out: Path, workers: int
 ) -> None:
-    """Distil (or take up) a run in ``out``; writes ``state.safetensors`` and ``student.safetensors`` (averaged)."""
+    """Distil (or take up) a run in ``out``; writes ``state.safetensors`` and ``student.safetensors`` (averaged).
+
+    Raises:
+        TrainingError: the teacher was trained with the other kind of reference, or is of another shape.
+    """
+    check_reference(teacher_path, read_published(teacher_path)[1], config)
     shards = Shards(config, world)
     clips = PreparedClips(
         data, config.seed, config.batch * config.steps, chunks=config.chunks, reference=config.reference
@@ -257,19 +263,20 @@ def train_akd(
         loss.backward()
         return {"critic": loss.item()}
 
+    def student_step(gradient_step: int | None, chunks: list[list[RolledChunk]], drawn: Drawn) -> dict[str, float]:
+        terms, made = distil_rollout(
+            student, teacher, critic, codec, drawn.batch, config, gradient_step, drawn.generator
+        )
+        chunks.append(made)
+        return terms
+
     for drawn in shards.micro_batches(clips, state.step, workers):
         run.set_learning_rate()
         update_student = state.step >= config.critic_warmup
+        # One for all: processes must gather the same parameters in the same order.
+        gradient_step = draw_gradient_step(config, run.generator()) if update_student else None
         rollouts: list[list[RolledChunk]] = []
-
-        def student_step(
-            d: Drawn, update: bool = update_student, kept: list[list[RolledChunk]] = rollouts
-        ) -> dict[str, float]:
-            terms, chunks = distil_rollout(student, teacher, critic, codec, d.batch, config, update, d.generator)
-            kept.append(chunks)
-            return terms
-
-        terms = shards.accumulate(drawn, student_step)
+        terms = shards.accumulate(drawn, partial(student_step, gradient_step, rollouts))
         if update_student:
             terms["gradient"] = shards.update(student, optimizers["student"], len(drawn))
         for _ in range(config.critic_updates):

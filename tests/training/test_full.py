@@ -48,8 +48,8 @@ def teacher_config(**changes: object) -> FullTeacherTraining:
 
 def akd_config(**changes: object) -> FullAKDTraining:
     config = read_config(FullAKDTraining, CONFIGS / "full_pro_akd.toml", [])
-    reduced = {"learning_rate": 1e-3, "warmup": 1, "chunks": 2, "denoising_steps": 2, "critic_updates": 2}
-    return dataclasses.replace(config, critic_warmup=1, **(CHANGES | reduced | {"steps": 2, "batch": 2} | changes))
+    reduced = {"learning_rate": 1e-3, "warmup": 1, "chunks": 2, "denoising_steps": 4, "critic_updates": 1}
+    return dataclasses.replace(config, critic_warmup=1, **(CHANGES | reduced | {"steps": 2} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +166,7 @@ def test_two_processes_equal_one_across_a_stop(clips: Path, teacher_file: Path, 
 
 
 def test_two_processes_equal_one_in_distillation(clips: Path, teacher_file: Path, tmp_path: Path) -> None:
+    """An update of the student by four rollouts, of which each process makes two."""
     run_here("akd", clips, tmp_path / "one", teacher_file)
     run_in_two_processes("akd", clips, tmp_path / "two", teacher_file)
     assert_equal(tmp_path / "one" / "state.safetensors", tmp_path / "two" / "state.safetensors")
@@ -224,6 +225,10 @@ def test_bad_input_is_named(clips: Path, teacher_file: Path, tmp_path: Path) -> 
         deeper = teacher_config(network=SMALL | {"num_layers": 3})
         with pytest.raises(TrainingError, match=r"lacks 27 tensors of this network, such as blocks.2"):
             Shards(deeper, world).network(teacher_file)
+    static = tmp_path / "static.safetensors"
+    write_checkpoint(static, read_checkpoint(teacher_file)[0], {"reference": "static"})
+    with joined_world() as world, pytest.raises(TrainingError, match=r"static.safetensors was trained with reference"):
+        train_akd(akd_config(), world, codec(), static, clips, tmp_path / "out", 0)
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(teacher_file.read_bytes()[:-100])
     with joined_world() as world, pytest.raises(CheckpointError, match=r"torn.safetensors is not a whole"):
