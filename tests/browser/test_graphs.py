@@ -25,6 +25,11 @@ RUNNABLE = {
     "asymtalker_portrait_batch": 2,
     "asymtalker_larger_picture": 1,
 }
+HELP_PICTURES = [
+    name
+    for page in sorted((ROOT / "web" / "docs").glob("*.md"))
+    for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+]
 SHOWN_NODES = "() => window.app.graph.nodes.map((node) => [node.type, node.has_errors ?? false])"
 SHOWN_WIDGETS = """type => window.app.graph.nodes.find((node) => node.type === type)
     ?.widgets.map((widget) => widget.value)"""
@@ -105,17 +110,14 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
     assert value == pro
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "web" / "docs").glob("*.md")), ids=lambda page: page.stem)
-def test_the_help_page_s_pictures_are_served(tab: FrontEnd, page: Path) -> None:
-    names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
-    assert names
-    for name in names:
-        size = tab.page.evaluate(
-            """async url => { const image = new Image(); image.src = url; await image.decode();
-                return [image.naturalWidth, image.naturalHeight]; }""",
-            f"{tab.client.url}/extensions/{tab.pack_name}/docs/{name}",
-        )
-        assert min(size) > 50
+@pytest.mark.parametrize("picture", HELP_PICTURES)
+def test_the_help_pages_pictures_are_served(tab: FrontEnd, picture: str) -> None:
+    size = tab.page.evaluate(
+        """async url => { const image = new Image(); image.src = url; await image.decode();
+            return [image.naturalWidth, image.naturalHeight]; }""",
+        f"{tab.client.url}/extensions/{tab.pack_name}/docs/{picture}",
+    )
+    assert min(size) > 50
 
 
 def test_the_address_that_the_command_opens_shows_the_quick_start(tab: FrontEnd) -> None:
