@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from .host.chart import THEMES, drift_chart
-from .sockets import CATEGORY
+from .sockets import CATEGORY, search_words
 
 
 class AsymTalkerDriftChart(io.ComfyNode):
@@ -19,6 +19,7 @@ class AsymTalkerDriftChart(io.ComfyNode):
             node_id="AsymTalkerDriftChart",
             display_name="AsymTalker Drift Chart",
             category=CATEGORY,
+            **search_words("drift", "identity", "sharpness", "statistics", "report"),
             description="Draws how far each chunk of a video is from the portrait: identity, sharpness and colour, the "
             "same curves that the Sampler shows live under its player.",
             inputs=[

@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from typing_extensions import override
 
 from .host.kept import kept_jobs
-from .sockets import CATEGORY
+from .sockets import CATEGORY, search_words
 
 
 class AsymTalkerKeptJobs(io.ComfyNode):
@@ -21,6 +21,7 @@ class AsymTalkerKeptJobs(io.ComfyNode):
             node_id="AsymTalkerKeptJobs",
             display_name="AsymTalker Kept Jobs",
             category=CATEGORY,
+            **search_words("resume", "disk", "spool", "clean up"),
             description="Lists the frames that the Sampler keeps on disk: unfinished jobs, which go on when their "
             "graph is queued again, and finished ones that were not saved or are kept for extending. Removes them too.",
             inputs=[

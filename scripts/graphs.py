@@ -35,9 +35,9 @@ OTHER_MODELS = (
 )
 
 SIDES = (("A", "pixels", PURPLE), ("B", "latents", TEAL))
-SECOND_ROW = 820
-# With the preview that appears on it.
-SAMPLER_TALL = 620
+SECOND_ROW = 880
+# With the player that appears on it.
+SAMPLER_TALL = 680
 
 Define = Callable[[GraphBuilder], None]
 
@@ -99,8 +99,11 @@ def long_speech(graph: GraphBuilder) -> None:
     """A speech of any length, with the report."""
     talking_head(graph, "nano", 256, "video/AsymTalker_long")
     (sampler,) = graph.nodes_of("AsymTalkerSampler")
-    graph.below("6. Report", TEAL)
-    graph.add("PreviewAny", 300, source=sampler.out("report"))
+    graph.column("6. Report", TEAL)
+    graph.add("PreviewAny", 340, source=sampler.out("report"))
+    chart = graph.add("AsymTalkerDriftChart", 80, report=sampler.out("report"))
+    graph.column("7. Drift", TEAL, 480)
+    graph.add("PreviewImage", 420, images=chart.out("image"))
     graph.note(
         "# Long speech\n\n1. Choose your speech in group 2: minutes or hours, the memory needed stays the same.\n"
         "2. Press **Run**. Cancel, crash or shut down when you like: finished chunks are on disk.\n"
@@ -172,9 +175,15 @@ def comparison(graph: GraphBuilder) -> None:
             audio=audio.out("AUDIO"),
             filename_prefix=f"video/AsymTalker_{side}_{carry}",
         )
+    charts = [
+        graph.add("AsymTalkerDriftChart", 80, title=f"Drift {side}", report=node.out("report"))
+        for node, (side, _) in zip(samplers, two_rows(graph, "7. Drift"), strict=True)
+    ]
+    for node, (side, _) in zip(charts, two_rows(graph, "8. Chart"), strict=True):
+        graph.add("PreviewImage", 300, title=f"Chart {side}", images=node.out("image"))
     graph.note(
         "# Continuity comparison\n\n1. Press **Run**: the same portrait, speech and seed twice.\n"
-        "2. Compare the two players: A hands the last frames on as corrected pixels, B as latents.\n"
+        "2. Compare the two players and charts: A hands the last frames on as corrected pixels, B as latents.\n"
         "3. Change anything on one side (strength, number of latents, steps) and press **Run**: only that "
         "side is made "
         "anew.\n\nDifferences show in long speech: colours and sharpness after a minute or more."

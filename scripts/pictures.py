@@ -87,8 +87,20 @@ def make_videos(comfyui: Path, folder: Path, temporary: Path) -> dict[str, list[
                     node["inputs"]["keep"] = "for extending"
             saved = videos(client.run(graph))
             made[name] = [client.download(file, folder / f"{name}_{i}.mp4") for i, file in enumerate(saved)]
+        write_chart_picture(client)
         write_jobs_picture(client, server.workdir)
     return made
+
+
+def write_chart_picture(client: ComfyClient) -> None:
+    """web/docs/images/drift_chart.png: the long speech graph's chart, which is in the server's temporary folder."""
+    graph = json.loads((WORKFLOWS / "api" / "asymtalker_long_speech.json").read_text(encoding="utf-8"))
+    (shown,) = [key for key, node in graph.items() if node["class_type"] == "PreviewImage"]
+    (picture,) = client.run(graph)["outputs"][shown]["images"]
+    HELP.mkdir(parents=True, exist_ok=True)
+    path = client.download(picture, HELP / "drift_chart.png")
+    chart = Image.open(path).convert("RGB")
+    chart.resize((720, round(chart.height * 720 / chart.width)), Image.Resampling.LANCZOS).save(path, optimize=True)
 
 
 def write_jobs_picture(client: ComfyClient, workdir: Path) -> None:

@@ -48,7 +48,7 @@ class FrontEnd:
         self.client = client
         self.pack_name = pack_name
         self.messages: list[str] = []
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         page.on("console", self._on_console)
         page.on("pageerror", self._on_page_error)
 
