@@ -35,9 +35,9 @@ OTHER_MODELS = (
 )
 
 SIDES = (("A", "pixels", PURPLE), ("B", "latents", TEAL))
-SECOND_ROW = 880
-# With the player that appears on it.
-SAMPLER_TALL = 680
+SECOND_ROW = 1120
+# With the player and the preview that appear on it.
+SAMPLER_TALL = 900
 
 Define = Callable[[GraphBuilder], None]
 
