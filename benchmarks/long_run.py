@@ -75,7 +75,6 @@ def measure(host: Host, subject: str, seconds: float, workdir: Path) -> dict[str
         "saving": per_second(saving, seconds),
         # Linux counts in KiB.
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-        "peak_rss_children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6,
         "spool_mb": spool_bytes / 1e6,
         "mp4_mb": file.stat().st_size / 1e6,
         "stages_s_per_s": stages(report, seconds),
