@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TypeAlias
 
+from .bundle import NETWORK, READER, TEACHER, VAE, bundle
 from .real import cli as real_cli
 from .synth import cli
 
@@ -95,9 +96,9 @@ def _prove(args: argparse.Namespace) -> None:
 
 
 def _bundle(args: argparse.Namespace) -> None:
-    from .bundle import bundle
-
-    bundle(args.network, args.vae, args.out)
+    for source, target in ((args.network, NETWORK), (args.vae, VAE), (args.teacher, TEACHER), (args.reader, READER)):
+        if source is not None:
+            bundle(source, target)
 
 
 def _add_corpus_commands(commands: Commands) -> None:
@@ -109,7 +110,7 @@ def _add_corpus_commands(commands: Commands) -> None:
     cli.add_sheet_arguments(sheet)
     sheet.set_defaults(run=cli.run_sheet)
     latents = commands.add_parser("latents", help="encode drawn clips for the diffusion trainers")
-    latents.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    latents.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
     latents.add_argument("--clips", type=Path, required=True, help="folder that `synth` wrote")
     latents.add_argument("--out", type=Path, required=True, help="folder for the encoded clips; existing ones are kept")
     latents.set_defaults(run=_latents)
@@ -136,8 +137,8 @@ def _add_nano_commands(commands: Commands) -> None:
     teacher.set_defaults(run=_teacher)
     akd = commands.add_parser("akd", help="distil the teacher into a few-step student that continues itself")
     _add_run(akd, "nano_akd.toml")
-    akd.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
-    akd.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    akd.add_argument("--teacher", type=Path, default=TEACHER, help="teacher checkpoint (default: the bundled one)")
+    akd.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
     akd.add_argument("--data", type=Path, required=True, help="folder of prepared clips of at least `chunks` chunks")
     akd.set_defaults(run=_akd)
     refine = commands.add_parser("refine", help="teach the decoder to draw what a network makes")
@@ -148,10 +149,11 @@ def _add_nano_commands(commands: Commands) -> None:
     refine.add_argument("--data", type=Path, required=True, help="folder that `latents` made of it")
     refine.add_argument("--count", type=int, default=120, help="clips to generate for (default: %(default)s)")
     refine.set_defaults(run=_refine)
-    ship = commands.add_parser("bundle", help="put a trained pair into the pack, in float16")
-    ship.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
-    ship.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
-    ship.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "models" / "nano")
+    ship = commands.add_parser("bundle", help="put trained weights into the repository, in float16")
+    ship.add_argument("--network", type=Path, help="student; into models/nano")
+    ship.add_argument("--vae", type=Path, help="nano VAE; into models/nano")
+    ship.add_argument("--teacher", type=Path, help="teacher; into training/weights")
+    ship.add_argument("--reader", type=Path, help="reader; into training/weights")
     ship.set_defaults(run=_bundle)
 
 
@@ -171,14 +173,14 @@ def _add_measuring_commands(commands: Commands) -> None:
     """Measures of what was trained."""
     reader = commands.add_parser("reader", help="train the network that measures drawn faces")
     _add_run(reader, "reader.toml")
-    reader.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
+    reader.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
     reader.set_defaults(run=_reader)
     measure = commands.add_parser(
         "evaluate", help="measure a checkpoint on held-out people and voices; strips and plots"
     )
-    measure.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
-    measure.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
-    measure.add_argument("--reader", type=Path, required=True, help="reader checkpoint")
+    measure.add_argument("--network", type=Path, default=NETWORK, help="DiT checkpoint (default: the bundled one)")
+    measure.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
+    measure.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
     measure.add_argument("--out", type=Path, required=True)
     measure.add_argument("--count", type=int, default=8, help="held-out people (default: %(default)s)")
     measure.add_argument("--seconds", type=float, default=10.0, help="of speech for each (default: %(default)s)")
@@ -190,9 +192,11 @@ def _add_measuring_commands(commands: Commands) -> None:
     proof = commands.add_parser("prove", help="train the rivals of AKD and TRE and measure all of them")
     proof.add_argument("--config", type=Path, default=CONFIGS / "proof.toml", help="TOML file (default: %(default)s)")
     proof.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of it")
-    proof.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint that all of them start from")
-    proof.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
-    proof.add_argument("--reader", type=Path, required=True, help="reader checkpoint")
+    proof.add_argument(
+        "--teacher", type=Path, default=TEACHER, help="teacher they start from (default: the bundled one)"
+    )
+    proof.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
+    proof.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
     proof.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     proof.add_argument("--runs", type=Path, required=True, help="folder for the training runs")
     proof.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "docs" / "proof", help="results")

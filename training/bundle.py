@@ -1,4 +1,4 @@
-"""Put trained weights into the pack: ``python -m training bundle``."""
+"""Put trained weights into the repository: ``python -m training bundle``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import torch
 
 from models.checkpoint import read_checkpoint, write_checkpoint
 
-NETWORK_FILE = "asymtalker_nano.safetensors"
-VAE_FILE = "asymtalker_nano_vae.safetensors"
+ROOT = Path(__file__).parents[1]
+# What the pack ships.
+NETWORK = ROOT / "models" / "nano" / "asymtalker_nano.safetensors"
+VAE = ROOT / "models" / "nano" / "asymtalker_nano_vae.safetensors"
+# What the proof starts from; not part of the pack.
+TEACHER = ROOT / "training" / "weights" / "nano_teacher.safetensors"
+READER = ROOT / "training" / "weights" / "reader.safetensors"
 
 
-def bundle(network: Path, vae: Path, folder: Path) -> None:
-    """Write both checkpoints to ``folder`` in float16 (half the size; its rounding is far below the weights' noise)."""
-    for source, name in ((network, NETWORK_FILE), (vae, VAE_FILE)):
-        tensors, metadata = read_checkpoint(source)
-        write_checkpoint(folder / name, {key: value.to(torch.float16) for key, value in tensors.items()}, metadata)
+def bundle(source: Path, target: Path) -> None:
+    """Write ``source`` to ``target`` in float16 (half the size; its rounding is far below the weights' noise)."""
+    tensors, metadata = read_checkpoint(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(target, {key: value.to(torch.float16) for key, value in tensors.items()}, metadata)

@@ -11,11 +11,9 @@ from torch import Tensor
 from models.checkpoint import read_checkpoint
 from models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 
-from ..bundle import VAE_FILE
+from ..bundle import VAE as NANO_VAE
 from ..config import TrainingError
 from ..family import GEOMETRIES
-
-NANO_VAE = Path(__file__).resolve().parents[2] / "models" / "nano" / VAE_FILE
 
 
 @dataclass(frozen=True)
