@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TypeAlias
 
-from .bundle import NETWORK, READER, TEACHER, VAE, bundle
+from .bundle import NETWORK, READER, VAE, bundle
 from .real import cli as real_cli
 from .synth import cli
 
@@ -96,7 +96,7 @@ def _prove(args: argparse.Namespace) -> None:
 
 
 def _bundle(args: argparse.Namespace) -> None:
-    for source, target in ((args.network, NETWORK), (args.vae, VAE), (args.teacher, TEACHER), (args.reader, READER)):
+    for source, target in ((args.network, NETWORK), (args.vae, VAE), (args.reader, READER)):
         if source is not None:
             bundle(source, target)
 
@@ -137,7 +137,7 @@ def _add_nano_commands(commands: Commands) -> None:
     teacher.set_defaults(run=_teacher)
     akd = commands.add_parser("akd", help="distil the teacher into a few-step student that continues itself")
     _add_run(akd, "nano_akd.toml")
-    akd.add_argument("--teacher", type=Path, default=TEACHER, help="teacher checkpoint (default: the bundled one)")
+    akd.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
     akd.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
     akd.add_argument("--data", type=Path, required=True, help="folder of prepared clips of at least `chunks` chunks")
     akd.set_defaults(run=_akd)
@@ -152,7 +152,6 @@ def _add_nano_commands(commands: Commands) -> None:
     ship = commands.add_parser("bundle", help="put trained weights into the repository, in float16")
     ship.add_argument("--network", type=Path, help="student; into models/nano")
     ship.add_argument("--vae", type=Path, help="nano VAE; into models/nano")
-    ship.add_argument("--teacher", type=Path, help="teacher; into training/weights")
     ship.add_argument("--reader", type=Path, help="reader; into training/weights")
     ship.set_defaults(run=_bundle)
 
@@ -192,9 +191,7 @@ def _add_measuring_commands(commands: Commands) -> None:
     proof = commands.add_parser("prove", help="train the rivals of AKD and TRE and measure all of them")
     proof.add_argument("--config", type=Path, default=CONFIGS / "proof.toml", help="TOML file (default: %(default)s)")
     proof.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of it")
-    proof.add_argument(
-        "--teacher", type=Path, default=TEACHER, help="teacher they start from (default: the bundled one)"
-    )
+    proof.add_argument("--teacher", type=Path, required=True, help="teacher that all of them start from")
     proof.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
     proof.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
     proof.add_argument("--data", type=Path, required=True, help="folder of prepared clips")

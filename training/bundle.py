@@ -12,8 +12,7 @@ ROOT = Path(__file__).parents[1]
 # What the pack ships.
 NETWORK = ROOT / "models" / "nano" / "asymtalker_nano.safetensors"
 VAE = ROOT / "models" / "nano" / "asymtalker_nano_vae.safetensors"
-# What the proof starts from; not part of the pack.
-TEACHER = ROOT / "training" / "weights" / "nano_teacher.safetensors"
+# What measures; not part of the pack.
 READER = ROOT / "training" / "weights" / "reader.safetensors"
 
 
