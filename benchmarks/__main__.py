@@ -44,7 +44,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-COMMANDS = ("long", "kill", "continuity")
+COMMANDS = ("long", "kill", "continuity", "watching")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-import wave
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,12 +28,10 @@ import requests
 
 from media import SpoolReader, list_spools
 from scripts._client import ComfyClient, ConnectionLost, Graph, videos
-from scripts._environment import ROOT, find_comfyui
 from scripts._server import ComfyServer
 
-from .speech import PORTRAIT, repeated_speech
+from .served import nano_graph, start_server
 
-GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
 LOST = (ConnectionLost, aiohttp.ClientError, requests.RequestException)
 
 
@@ -121,8 +118,8 @@ def measure(seconds: float, kills: int, seed: int, folder: Path) -> dict[str, An
     workdir = folder / "killed"
     stored = 0
     for moment in moments:
-        with _server(workdir) as server:
-            run = _run_until(server, _graph(ComfyClient(server.url), seconds, workdir), timeline, moment)
+        with start_server(workdir) as server:
+            run = _run_until(server, nano_graph(ComfyClient(server.url), seconds, workdir), timeline, moment)
         found = _stored(workdir)
         frames = _prefix(found, expected)
         done.append(
@@ -138,7 +135,7 @@ def measure(seconds: float, kills: int, seed: int, folder: Path) -> dict[str, An
         # Frames of a saved video go when the next job starts.
         stored = 0 if run.is_over else found.chunks
         print(f"{len(done)} of {kills}: {done[-1]}", file=sys.stderr, flush=True)
-    with _server(workdir) as server:
+    with start_server(workdir) as server:
         made, run = _finished(server, seconds, workdir)
     last_right = run.resumed_chunks == stored
     return _summary(seconds, timeline, done, last_right and made == expected, _leftovers(workdir))
@@ -181,37 +178,8 @@ class Video:
     mp4: tuple[str, ...]
 
 
-def _server(workdir: Path) -> ComfyServer:
-    comfyui = find_comfyui()
-    if comfyui is None:
-        raise FileNotFoundError("a real ComfyUI is killed: name one in COMFYUI_PATH")
-    return ComfyServer(comfyui, workdir, cpu=True)
-
-
-def _graph(client: ComfyClient, seconds: float, workdir: Path) -> Graph:
-    """The shipped nano graph with speech of that length; its files are uploaded."""
-    graph: Graph = json.loads(GRAPH.read_text(encoding="utf-8"))
-    speech = _write_wav(workdir / "speech.wav", seconds)
-    names = {"LoadImage": ("image", client.upload(PORTRAIT)), "LoadAudio": ("audio", client.upload(speech))}
-    for entry in graph.values():
-        if entry["class_type"] in names:
-            key, value = names[entry["class_type"]]
-            entry["inputs"][key] = value
-    return graph
-
-
-def _write_wav(path: Path, seconds: float) -> Path:
-    samples = (repeated_speech(seconds) * 32767).round().clamp(-32768, 32767).short().numpy()
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(samples.tobytes())
-    return path
-
-
 def _undisturbed(seconds: float, workdir: Path) -> tuple[Video, Timeline]:
-    with _server(workdir) as server:
+    with start_server(workdir) as server:
         video, run = _finished(server, seconds, workdir)
     assert run.sampling_s is not None and run.saving_s is not None
     end = run.passed_s()
@@ -220,7 +188,7 @@ def _undisturbed(seconds: float, workdir: Path) -> tuple[Video, Timeline]:
 
 def _finished(server: ComfyServer, seconds: float, workdir: Path) -> tuple[Video, Run]:
     client, run = ComfyClient(server.url), Run()
-    graph = _graph(client, seconds, workdir)
+    graph = nano_graph(client, seconds, workdir)
     run.started_s = time.monotonic()
     history = client.run(graph, _observer(graph, run))
     (file,) = videos(history)

@@ -169,6 +169,8 @@ def summarise(config: Proof, out: Path) -> None:
             table.append({"method": method, "reference": reference, "at": int(mark), "seeds": len(rows), **values})
             cells = [f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in values.values()]
             lines.append(f"| {method} | {reference} | {mark} s | {len(rows)} | " + " | ".join(cells) + " |")
+    if not found:
+        return
     (out / "table.md").write_text("\n".join(lines) + "\n")
     (out / "results.json").write_text(json.dumps({"config": dataclasses.asdict(config), "table": table}, indent=1))
     save_drift({f"{m}, {r}": [v["identity_per_second"] for v in g] for (m, r), g in sorted(groups.items())}, out)

@@ -1,0 +1,45 @@
+"""A real ComfyUI server, and nano's graph for it with speech of any length."""
+
+from __future__ import annotations
+
+import json
+import wave
+from pathlib import Path
+
+from scripts._client import ComfyClient, Graph
+from scripts._environment import ROOT, find_comfyui
+from scripts._server import ComfyServer
+
+from .speech import PORTRAIT, repeated_speech
+
+GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
+
+
+def start_server(workdir: Path) -> ComfyServer:
+    """A real ComfyUI with its files in ``workdir``. Raises FileNotFoundError where there is none."""
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise FileNotFoundError("this runs a real ComfyUI: name one in COMFYUI_PATH")
+    return ComfyServer(comfyui, workdir, cpu=True)
+
+
+def nano_graph(client: ComfyClient, seconds: float, workdir: Path) -> Graph:
+    """The shipped nano graph with speech of that length; its files are uploaded."""
+    graph: Graph = json.loads(GRAPH.read_text(encoding="utf-8"))
+    speech = _write_wav(workdir / "speech.wav", seconds)
+    names = {"LoadImage": ("image", client.upload(PORTRAIT)), "LoadAudio": ("audio", client.upload(speech))}
+    for entry in graph.values():
+        if entry["class_type"] in names:
+            key, value = names[entry["class_type"]]
+            entry["inputs"][key] = value
+    return graph
+
+
+def _write_wav(path: Path, seconds: float) -> Path:
+    samples = (repeated_speech(seconds) * 32767).round().clamp(-32768, 32767).short().numpy()
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(samples.tobytes())
+    return path

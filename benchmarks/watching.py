@@ -1,0 +1,114 @@
+"""What the live player costs: nano's graph in a real ComfyUI, with and without somebody who watches.
+
+The watcher takes every chunk over HTTP as soon as it is finished, as the player in the browser does. Runs with and
+without take turns; the sampling time is from the Sampler's first message to the start of Mux & Save. Needs
+COMFYUI_PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from scripts._client import ComfyClient, Graph
+
+from .served import nano_graph, start_server
+
+POLL_S = 0.2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks watching", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of the video (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=4, help="runs of each kind (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(options.seconds, options.repeats, Path(folder))
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=1))
+    return 0
+
+
+def measure(seconds: float, repeats: int, workdir: Path) -> dict[str, Any]:
+    """Sampling seconds of every run, alone and watched, and the ratio of their medians."""
+    alone, watched, chunks = [], [], []
+    with start_server(workdir) as server:
+        client = ComfyClient(server.url)
+        graph = nano_graph(client, seconds, workdir)
+        # The first run loads the model and warms up.
+        sampling_seconds(client, graph, seed=0)
+        for number in range(repeats):
+            alone.append(sampling_seconds(client, graph, seed=2 * number + 1))
+            with Watcher(client) as watcher:
+                watched.append(sampling_seconds(client, graph, seed=2 * number + 2))
+            chunks.append(watcher.chunks)
+    return {
+        "seconds_of_video": seconds,
+        "alone_s": [round(value, 2) for value in alone],
+        "watched_s": [round(value, 2) for value in watched],
+        "chunks_watched": chunks,
+        "cost": round(statistics.median(watched) / statistics.median(alone) - 1, 4),
+    }
+
+
+def sampling_seconds(client: ComfyClient, graph: Graph, seed: int) -> float:
+    """Run the graph with that seed; seconds from the Sampler's first message to the start of Mux & Save."""
+    sampler, mux = (
+        next(key for key, entry in graph.items() if entry["class_type"] == kind)
+        for kind in ("AsymTalkerSampler", "AsymTalkerMux")
+    )
+    graph[sampler]["inputs"]["seed"] = seed
+    times: dict[str, float] = {}
+
+    def on_event(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress_text" and data["node"] == sampler:
+            times.setdefault("start", time.monotonic())
+        elif kind == "executing" and data.get("node") == mux:
+            times["end"] = time.monotonic()
+
+    client.run(graph, on_event)
+    return times["end"] - times["start"]
+
+
+class Watcher:
+    """Follows the running job in a thread; ``chunks`` counts what it took."""
+
+    def __init__(self, client: ComfyClient) -> None:
+        self.client, self.chunks = client, 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        known = {job["id"] for job in self.client.get("/asymtalker/live")}
+        while not self._over.wait(POLL_S):
+            for job in self.client.get("/asymtalker/live"):
+                if job["id"] not in known:
+                    self._take(job)
+
+    def _take(self, job: dict[str, Any]) -> None:
+        while self.chunks < job["done"]:
+            for part in ("init", self.chunks) if self.chunks == 0 else (self.chunks,):
+                url = f"{self.client.url}/asymtalker/live/{job['id']}/{part}"
+                requests.get(url, timeout=30).raise_for_status()
+            self.chunks += 1
