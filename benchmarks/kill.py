@@ -44,7 +44,7 @@ class Run:
     saving_s: float | None = None
     resumed_chunks: int = 0
     done_chunks: int = 0
-    steps: tuple[int, int] = (0, 1)
+    total_chunks: int = 0
     is_over: bool = False
 
     def passed_s(self) -> float:
@@ -113,7 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(seconds: float, kills: int, seed: int, folder: Path) -> dict[str, Any]:
     """Make the video undisturbed and with ``kills`` kills in ``folder``; the figures."""
     expected, timeline = _undisturbed(seconds, folder / "undisturbed")
-    moments = sorted(random.Random(seed).uniform(0, timeline.total_s) for _ in range(kills))
+    rng = random.Random(seed)
+    moments = sorted(rng.uniform(0, timeline.total_s) for _ in range(kills))
     done: list[Kill] = []
     workdir = folder / "killed"
     stored = 0
@@ -206,12 +207,11 @@ def _observer(graph: Graph, run: Run) -> Any:
     def on_event(kind: str, data: dict[str, Any]) -> None:
         if kind == "executing" and data.get("node") == mux:
             run.saving_s = run.passed_s()
-        elif kind == "progress" and data["node"] == sampler:
-            run.steps = data["value"], data["max"]
         elif kind == "progress_text" and data["node"] == sampler:
-            chunk = re.match(r"chunk (\d+) of \d+(, continuing)?", data["text"])
+            chunk = re.match(r"chunk (\d+) of (\d+)", data["text"])
             if chunk is None:
                 return
+            run.total_chunks = int(chunk[2])
             if run.sampling_s is None:
                 run.sampling_s, run.resumed_chunks = run.passed_s(), int(chunk[1])
             else:
@@ -225,13 +225,19 @@ def _run_until(server: ComfyServer, graph: Graph, timeline: Timeline, moment: fl
     run, process = Run(), server.process
     assert process is not None
     over = threading.Event()
+    told_at: list[float] = []
 
     def reached() -> bool:
         if moment < timeline.loading_s:
             return run.passed_s() >= moment
         share = (moment - timeline.loading_s) / timeline.sampling_s
         if share < 1:
-            return run.steps[0] / run.steps[1] >= share
+            # So many chunks are done, and the next one as far as its share of the time tells.
+            whole, part = divmod(share * run.total_chunks, 1)
+            if not run.total_chunks or max(run.done_chunks, run.resumed_chunks) < whole:
+                return False
+            told_at.append(time.monotonic())
+            return told_at[-1] - told_at[0] >= part * timeline.sampling_s / run.total_chunks
         into_saving = moment - timeline.loading_s - timeline.sampling_s
         return run.saving_s is not None and run.passed_s() - run.saving_s >= into_saving
 
