@@ -66,7 +66,7 @@ class Generator:
 
 @dataclass
 class Result:
-    """What was read off one video, and a few of its frames: the first ``WINDOW_S``, the last chunk, and a strip."""
+    """What was read off one video, and a few of its frames: the first seconds, and a strip over all of it."""
 
     subject: Subject
     reading: Reading
