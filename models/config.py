@@ -31,19 +31,30 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Shape of the audio condition: ``window`` feature frames of ``blocks`` x ``channels`` around each video frame."""
+    """Shape of the audio condition: ``window`` feature frames of ``blocks`` x ``channels`` around each video frame.
+
+    ``context_layers`` convolutions of width ``context_dim`` over a chunk's feature frames come first: nano's features
+    are spectra that know nothing of what is said before and after, those of the published family (0 layers) do.
+    """
 
     window: int = AUDIO_WINDOW
     blocks: int = FAMILY_AUDIO_BLOCKS
     channels: int = FAMILY_AUDIO_CHANNELS
     intermediate_dim: int = 512
     context_tokens: int = 32
+    context_layers: int = 0
+    context_dim: int = 0
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"audio.{item.name} must be a positive integer, got {value!r}")
+            least = 0 if item.name in ("context_layers", "context_dim") else 1
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f"audio.{item.name} must be an integer of at least {least}, got {value!r}")
+        if (self.context_layers > 0) != (self.context_dim > 0):
+            raise ConfigError(
+                f"audio.context_layers {self.context_layers} and audio.context_dim {self.context_dim} go together"
+            )
         if self.window % 2 == 0:
             raise ConfigError(f"audio.window must be odd (it is centred on a frame), got {self.window}")
 
@@ -217,6 +228,8 @@ def _audio(shapes: dict[str, tuple[int, ...]], dim: int, stride_t: int, declared
         channels=declared.get("channels", FAMILY_AUDIO_CHANNELS),
         intermediate_dim=intermediate_dim,
         context_tokens=shapes["audio_proj.proj3.weight"][0] // dim,
+        context_layers=sum(name.startswith("audio_proj.context.") and name.endswith(".conv.weight") for name in shapes),
+        context_dim=shapes.get("audio_proj.context.input.weight", (0,))[0],
     )
     vector = audio.blocks * audio.channels
     expected = (audio.window * vector, audio.later_vectors(stride_t) * vector)

@@ -175,6 +175,42 @@ class Head(nn.Module):
         return self.head(modulate(self.norm(x), shift, scale))
 
 
+class AudioContextLayer(nn.Module):
+    """Residual convolution over neighbouring frames."""
+
+    def __init__(self, width: int, operations: Any, **factory: Any) -> None:
+        super().__init__()
+        self.norm = operations.LayerNorm(width, **factory)
+        self.conv = operations.Conv1d(width, width, 3, padding=1, **factory)
+        self.out = operations.Linear(width, width, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` [B, frames, width]."""
+        heard = self.conv(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.out(nn.functional.gelu(heard))
+
+
+class AudioContext(nn.Module):
+    """Adds to every feature frame of a chunk what is said around it."""
+
+    def __init__(self, config: AudioConfig, operations: Any, **factory: Any) -> None:
+        super().__init__()
+        vector, width = config.blocks * config.channels, config.context_dim
+        self.input = operations.Linear(vector, width, **factory)
+        layers = (AudioContextLayer(width, operations, **factory) for _ in range(config.context_layers))
+        self.layers = nn.Sequential(*layers)
+        self.output = operations.Linear(width, vector, **factory)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Windows [B, F, window, blocks, channels] of consecutive frames to windows of the same shape."""
+        size, features = windows.shape[2], windows.shape[3:]
+        middle = size // 2
+        frames = torch.cat((windows[:, 0, :middle], windows[:, :, middle], windows[:, -1, middle + 1 :]), dim=1)
+        frames = frames.flatten(2)
+        frames = frames + self.output(self.layers(self.input(frames)))
+        return frames.unfold(1, size, 1).movedim(-1, 2).unflatten(-1, features)
+
+
 class AudioProjection(nn.Module):
     """Audio feature windows of a chunk's video frames to ``context_tokens`` tokens per latent frame."""
 
@@ -184,6 +220,7 @@ class AudioProjection(nn.Module):
         self.stride_t = config.vae_stride[0]
         vector = self.audio.blocks * self.audio.channels
         hidden, tokens = self.audio.intermediate_dim, self.audio.context_tokens
+        self.context = AudioContext(self.audio, operations, **factory) if self.audio.context_layers else nn.Identity()
         self.proj1 = operations.Linear(self.audio.window * vector, hidden, **factory)
         self.proj1_vf = operations.Linear(self.audio.later_vectors(self.stride_t) * vector, hidden, **factory)
         self.proj2 = operations.Linear(hidden, hidden, **factory)
@@ -192,8 +229,13 @@ class AudioProjection(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """``windows`` [B, F, window, blocks, channels], F = 1 + k * stride_t -> tokens [B, 1 + k, n, dim]."""
+        return self.tokens(self.hidden(windows))
+
+    def hidden(self, windows: Tensor) -> Tensor:
+        """What is heard in each latent frame: [B, 1 + k, intermediate_dim], before the last ReLU."""
         if windows.shape[1] % self.stride_t != 1:
             raise ValueError(f"a chunk has 1 + k x {self.stride_t} frames, got audio for {windows.shape[1]}")
+        windows = self.context(windows)
         middle = self.audio.window // 2
         first, later = windows[:, :1], windows[:, 1:]
         groups = rearrange(later, "b (t f) w l c -> b t f w l c", f=self.stride_t)
@@ -207,8 +249,12 @@ class AudioProjection(nn.Module):
             ),
             dim=1,
         )
-        x = torch.relu(self.proj2(torch.relu(x)))
-        return self.norm(self.proj3(x).unflatten(-1, (self.audio.context_tokens, -1)))
+        return self.proj2(torch.relu(x))
+
+    def tokens(self, hidden: Tensor) -> Tensor:
+        """``hidden`` [B, 1 + k, intermediate_dim] -> tokens [B, 1 + k, n, dim]."""
+        tokens = self.proj3(torch.relu(hidden))
+        return self.norm(tokens.unflatten(-1, (self.audio.context_tokens, -1)))
 
 
 class UnusedAudioEmbedding(nn.Module):

@@ -39,12 +39,19 @@ def _latents(args: argparse.Namespace) -> None:
     encode_folder(args.vae, args.clips, args.out)
 
 
+def _audio(args: argparse.Namespace) -> None:
+    from .audio import AudioTraining, train
+    from .config import read_config
+
+    train(read_config(AudioTraining, args.config, args.set), args.out, args.workers)
+
+
 def _teacher(args: argparse.Namespace) -> None:
     from .config import read_config
     from .teacher import TeacherTraining, train
 
     config = read_config(TeacherTraining, args.config, args.set)
-    train(config, args.data, args.out, args.workers, args.compile, args.start, args.vae)
+    train(config, args.data, args.out, args.workers, args.compile, args.start, args.vae, args.audio)
 
 
 def _akd(args: argparse.Namespace) -> None:
@@ -126,10 +133,14 @@ def _add_nano_commands(commands: Commands) -> None:
     vae.add_argument("--clips", type=Path, help="train on the clips in this folder (default: draw independent faces)")
     vae.add_argument("--start", type=Path, help="VAE checkpoint to start from")
     vae.set_defaults(run=_vae)
+    audio = commands.add_parser("audio", help="teach the audio projection to hear articulation, without pictures")
+    _add_run(audio, "nano_audio.toml")
+    audio.set_defaults(run=_audio)
     teacher = commands.add_parser("teacher", help="train the flow-matching teacher on prepared clips")
     _add_run(teacher, "nano_teacher.toml")
     teacher.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     teacher.add_argument("--start", type=Path, help="checkpoint to start from")
+    teacher.add_argument("--audio", type=Path, help="checkpoint of `audio` to hear with from the start")
     teacher.add_argument("--vae", type=Path, help="nano VAE checkpoint; with it sample strips are written")
     teacher.add_argument(
         "--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)"

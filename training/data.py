@@ -26,7 +26,7 @@ class Batch:
     """Samples of K consecutive chunks each.
 
     ``latents`` [B, K, C, T, h, w]; ``reference`` [B, C, T, h, w]; ``windows`` [B, K, F, 5, blocks, channels]; ``mask``
-    [B, K, 1, T, h, w] of the mouth; ``mouth`` [B, K, F, 3] true opening, width and rounding (NaN where unknown);
+    [B, K, 1, T, h, w] of the mouth; ``mouth`` [B, K, F, 8] true articulation (NaN where unknown);
     ``continuity`` [B] latent frames that are given to the first of the chunks (1 at the beginning of a video, else 2).
     """
 

@@ -2,7 +2,7 @@
 
 Reads what ``python -m training synth`` wrote; one safetensors file per clip comes out: ``latents`` of its chunks (each
 encoded on its own, as at inference, consecutive chunks sharing the continuity frames), TRE ``reference``, ``audio`` at
-16 kHz, mouth boxes and the mouth's true motion.
+16 kHz, mouth boxes and the true articulation.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from models.checkpoint import read_checkpoint, write_checkpoint
 from models.nano_vae import STRIDE_T, NanoVAE
 from models.reference import fit_portrait, temporal_reference
 
+from .articulation import VALUES, articulation_of
 from .chunks import FRAMES_PER_CHUNK, encode_chunks, new_frames, stride_of
 from .config import TrainingError
 
 log = logging.getLogger(__name__)
-
-MOUTH_VALUES = 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Prepared:
     """K consecutive chunks as a trainer takes them.
 
     ``latents`` [K, C, T, h, w]; ``reference`` [C, T, h, w]; ``audio`` [N] of the whole clip; mouth ``boxes`` [K, F, 4]
-    as fractions of the picture; ``mouth`` [K, F, 3] opening, width and rounding, NaN where nobody knows them;
+    as fractions of the picture; ``mouth`` [K, F, 8] articulation, NaN where nobody knows it;
     ``features`` [frames, blocks, channels] of the whole clip's speech where they are not made from ``audio`` afresh.
     """
 
@@ -61,7 +60,7 @@ def encode_clip(vae: NanoVAE, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "reference": temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK)[0].half(),
         "audio": (clip["audio"].clamp(-1, 1) * 32767).to(torch.int16),
         "boxes": clip["mouth_boxes"].float() / size,
-        "mouth": torch.stack([clip[name].float() for name in ("opening", "width", "rounding")], dim=1),
+        "mouth": torch.from_numpy(articulation_of(clip["poses"].numpy())),
     }
 
 
@@ -85,7 +84,7 @@ def read_chunks(path: Path, first: int, count: int) -> Prepared:
         advance = new_frames(stride_of(latents.shape[2]))
         spans = [slice(n * advance, n * advance + FRAMES_PER_CHUNK) for n in range(first, first + count)]
         boxes = file.get_tensor("boxes")
-        mouth = file.get_tensor("mouth") if "mouth" in file.keys() else boxes.new_full((len(boxes), MOUTH_VALUES), nan)  # noqa: SIM118
+        mouth = file.get_tensor("mouth") if "mouth" in file.keys() else boxes.new_full((len(boxes), VALUES), nan)  # noqa: SIM118
         return Prepared(
             latents=latents,
             reference=file.get_tensor("reference").float(),

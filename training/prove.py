@@ -106,9 +106,9 @@ def videos(config: Proof) -> Iterator[Video]:
 def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path) -> Path:
     """The network of a video, trained where it is not there yet."""
     teacher_run = runs / f"teacher_{video.reference}"
-    base = read_config(TeacherTraining, CONFIGS / "nano_teacher_spoken.toml", [])
+    base = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
     settings = dataclasses.replace(
-        base, steps=config.teacher_steps, audio_steps=0, decay=1.0, reference=video.reference, seed=base.seed + 1
+        base, steps=config.teacher_steps, decay=1.0, reference=video.reference, seed=base.seed + 1
     )
     trained = teacher_run / "teacher.safetensors"
     teacher.train(settings, data, teacher_run, 0, False, first_teacher, vae)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,28 +11,32 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from models.audio import MEL_CHANNELS
 from models.checkpoint import read_checkpoint, write_checkpoint
-from models.config import AudioConfig, DiTConfig, SamplingConfig
+from models.config import SamplingConfig
 from models.dit import TalkingHeadDiT
 
+from .articulation import hearing_loss, hidden_units
+from .audio import PREFIX, give_hearing, shapes
+from .config import TrainingError
 from .data import Batch, PreparedClips, load_batches
-from .latents import MOUTH_VALUES
 from .loop import TrainingRun
+from .nano import NanoNetwork
 from .objectives import Denoise, draw_levels, flow_matching_loss
 from .samples import SampleStrip
 from .state import Ema, TrainingState
 
+HEARS = ("audio", "articulation")
+
 
 @dataclass(frozen=True)
-class TeacherTraining:
+class TeacherTraining(NanoNetwork):
     """Configuration of a teacher run.
 
-    ``audio_steps`` steps first train the audio projection alone to tell the mouth's motion (minutes instead of hours
-    until cross-attention has something to read); ``mouth_weight`` is added to the flow loss on sites of the mouth.
-    Until ``crop_until`` of the steps the network sees windows of ``crop`` x ``crop`` latent sites, which hold the face:
-    attention over fewer tokens makes a step twice as fast, and rotary positions are relative. ``reference`` "static" is
-    the baseline without TRE.
+    ``hears`` "articulation" gives the network the true articulation in place of what its audio projection hears (see
+    ``training.articulation``), "audio" the speech itself; ``audio_weight`` then keeps the projection hearing it.
+    ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps the network sees
+    windows of ``crop`` x ``crop`` latent sites about the mouth: attention over fewer tokens makes a step several times
+    as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
     """
 
     seed: int
@@ -41,8 +45,7 @@ class TeacherTraining:
     learning_rate: float
     warmup: int
     decay: float
-    audio_steps: int
-    audio_batch: int
+    hears: str
     audio_weight: float
     audio_dropout: float
     mouth_weight: float
@@ -52,34 +55,11 @@ class TeacherTraining:
     ema_decay: float
     save_every: int
     reference: str
-    dim: int
-    layers: int
-    heads: int
-    latent_channels: int
-    vae_stride: list[int]
-    patch_size: list[int]
-    audio_hidden: int
-    audio_tokens: int
     sampling: dict[str, float | int | str]
 
-    def network(self) -> DiTConfig:
-        t, h, w = self.vae_stride
-        pt, ph, pw = self.patch_size
-        return DiTConfig(
-            dim=self.dim,
-            ffn_dim=4 * self.dim,
-            num_heads=self.heads,
-            num_layers=self.layers,
-            in_dim=2 * self.latent_channels,
-            out_dim=self.latent_channels,
-            text_dim=8,
-            vae_stride=(t, h, w),
-            patch_size=(pt, ph, pw),
-            prediction="reference_residual",
-            audio=AudioConfig(
-                blocks=1, channels=MEL_CHANNELS, intermediate_dim=self.audio_hidden, context_tokens=self.audio_tokens
-            ),
-        )
+    def __post_init__(self) -> None:
+        if self.hears not in HEARS:
+            raise TrainingError(f"hears must be one of {HEARS}, got {self.hears!r}")
 
 
 class LossConfig(Protocol):
@@ -91,27 +71,16 @@ class LossConfig(Protocol):
     def mouth_weight(self) -> float: ...
 
 
-class MouthProbe(nn.Module):
-    """Reads the mouth's motion off audio tokens: an auxiliary target that is not part of the shipped network."""
-
-    def __init__(self, config: DiTConfig) -> None:
-        super().__init__()
-        self.stride_t = config.vae_stride[0]
-        self.read = nn.Linear(config.audio.context_tokens * config.dim, self.stride_t * MOUTH_VALUES)
-
-    def loss(self, tokens: Tensor, mouth: Tensor) -> Tensor:
-        """``tokens`` [B, T, n, dim] against ``mouth`` [B, 1 + k*stride_t, 3], as far as that is known (not NaN)."""
-        predicted = self.read(tokens.flatten(2))[:, 1:].unflatten(-1, (self.stride_t, MOUTH_VALUES))
-        known = mouth[:, 1:].isfinite()
-        error = (predicted.flatten(1, 2) - mouth[:, 1:].nan_to_num()).square() * known
-        return error.sum() / known.sum().clamp_min(1)
-
-
 def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
-    """A random window of ``size`` x ``size`` latent sites, its corner on even sites."""
-    free = batch.latents.shape[-1] - size
-    top, left = (2 * torch.randint(free // 2 + 1, (2,), generator=generator)).tolist()
-    window = (..., slice(top, top + size), slice(left, left + size))
+    """A random window of ``size`` x ``size`` latent sites that shows the mouths, its corner on even sites."""
+    spans = [batch.mask.amax(dim=dims).nonzero()[:, 0] for dims in ((0, 1, 2, 3, 5), (0, 1, 2, 3, 4))]
+    corner = []
+    for sites, length in zip(spans, batch.latents.shape[-2:], strict=True):
+        low, high = max(0, int(sites.max()) + 1 - size), min(int(sites.min()), length - size)
+        # Mouths that are further apart than a window is wide: their middle.
+        choices = [even for even in range(0, length - size + 1, 2) if low <= even <= high] or [2 * ((low + high) // 4)]
+        corner.append(choices[int(torch.randint(len(choices), (1,), generator=generator))])
+    window = (..., *(slice(start, start + size) for start in corner))
     parts = {name: getattr(batch, name)[window] for name in ("latents", "reference", "mask")}
     return dataclasses.replace(batch, **parts)
 
@@ -160,24 +129,26 @@ def train(
     compile_network: bool,
     start: Path | None = None,
     vae: Path | None = None,
+    audio: Path | None = None,
 ) -> None:
     """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
 
     Args:
-        start: checkpoint whose weights a new run starts from.
+        start: checkpoint whose weights a new run starts from; its audio projection may have another shape.
+        audio: checkpoint (of ``training.audio``) whose hearing a new run starts with.
         vae: checkpoint to decode sample strips with; None makes none.
     """
     torch.manual_seed(config.seed)
     network = TalkingHeadDiT(config.network())
     network.initialise()
     if start is not None:
-        network.load_state_dict(read_checkpoint(start)[0])
-    probe = MouthProbe(config.network())
-    optimizer = torch.optim.AdamW([*network.parameters(), *probe.parameters()], betas=(0.9, 0.98), weight_decay=0.01)
+        start_from(network, read_checkpoint(start)[0])
+    if audio is not None:
+        give_hearing(network, audio)
+    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)
-    networks = {"teacher": network, "probe": probe}
-    state = TrainingState(networks, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
-    sizes = [config.audio_batch] * config.audio_steps + [config.batch] * (config.steps - config.audio_steps)
+    state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
+    sizes = [config.batch] * config.steps
     clips = PreparedClips(data, config.seed, sum(sizes), reference=config.reference)
     strip = SampleStrip(clips, vae, out)
 
@@ -190,7 +161,7 @@ def train(
     for batch in load_batches(clips, sizes, state.step, workers):
         generator = run.generator()
         run.set_learning_rate()
-        terms, loss = step_losses(network, forward, probe, batch, config, generator, state.step)
+        terms, loss = step_losses(network, forward, batch, config, generator, state.step)
         loss.backward()
         terms["gradient"] = nn.utils.clip_grad_norm_(network.parameters(), 1.0).item()
         optimizer.step()
@@ -199,28 +170,39 @@ def train(
     run.close()
 
 
+def start_from(network: TalkingHeadDiT, tensors: Mapping[str, Tensor]) -> None:
+    """Load ``tensors``; an audio projection that does not fit is left as it was initialised."""
+    own = {name: value for name, value in network.state_dict().items() if name.startswith(PREFIX)}
+    given = {name: value for name, value in tensors.items() if name.startswith(PREFIX)}
+    if shapes(own) != shapes(given):
+        given = own
+    rest = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
+    network.load_state_dict(rest | given)
+
+
 def step_losses(
     network: TalkingHeadDiT,
     forward: Callable[..., Tensor],
-    probe: MouthProbe,
     batch: Batch,
     config: TeacherTraining,
     generator: torch.Generator,
     step: int,
 ) -> tuple[dict[str, float], Tensor]:
-    """The terms to report and the loss of one step; the audio projection trains alone at first."""
-    windows = batch.windows[:, 0]
-    probe_loss = probe.loss(network.encode_audio(windows), batch.mouth[:, 0])
-    loss = config.audio_weight * probe_loss
-    terms = {"mouth": probe_loss.item()}
-    if step >= config.audio_steps:
-        if step < config.crop_until * config.steps:
-            batch = cropped(batch, config.crop, generator)
-        kept = drop_audio(windows, config.audio_dropout, generator)
-        flow = teacher_loss(forward, network.encode_audio(kept), batch, config, generator)
-        loss = loss + flow
-        terms["flow"] = flow.item()
-    return terms, loss
+    """The terms to report and the loss of one step."""
+    if step < config.crop_until * config.steps:
+        batch = cropped(batch, config.crop, generator)
+    projection, stride_t = network.audio_proj, network.config.vae_stride[0]
+    mouth = batch.mouth[:, 0]
+    if config.hears == "articulation":
+        if not mouth.isfinite().all():
+            raise TrainingError('nobody knows what these mouths did (real videos?): set hears = "audio"')
+        hidden = hidden_units(mouth, stride_t, network.config.audio.intermediate_dim)
+        loss = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
+        return {"flow": loss.item()}, loss
+    hidden = projection.hidden(drop_audio(batch.windows[:, 0], config.audio_dropout, generator))
+    flow = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
+    heard = hearing_loss(hidden, mouth, stride_t)
+    return {"flow": flow.item(), "hearing": heard.item()}, flow + config.audio_weight * heard
 
 
 def export(config: TeacherTraining, ema: Ema, path: Path) -> dict[str, str]:

@@ -39,11 +39,11 @@ class Files:
 def small_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped configurations, narrow."""
     folder = tmp_path_factory.mktemp("configs")
-    teacher = (CONFIGS / "nano_teacher_spoken.toml").read_text()
+    teacher = (CONFIGS / "nano_teacher.toml").read_text()
     for old, new in (("dim = 192", "dim = 32"), ("layers = 8", "layers = 1"), ("heads = 6", "heads = 1")):
         assert old in teacher
         teacher = teacher.replace(old, new)
-    (folder / "nano_teacher_spoken.toml").write_text(teacher.replace("batch = 4", "batch = 1"))
+    (folder / "nano_teacher.toml").write_text(teacher.replace("batch = 8", "batch = 1"))
     akd = (CONFIGS / "nano_akd.toml").read_text()
     for old, new in (("critic_warmup = 20", "critic_warmup = 0"), ("chunks = 3", "chunks = 2")):
         assert old in akd
@@ -67,12 +67,10 @@ def files(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> File
         "reference": torch.randn(48, 9, 16, 16).half(),
         "audio": torch.randint(-9000, 9000, (CLIP_FRAMES * 640,), dtype=torch.int16),
         "boxes": torch.tensor([0.4, 0.6, 0.6, 0.8]).repeat(CLIP_FRAMES, 1),
-        "mouth": torch.rand(CLIP_FRAMES, 3),
+        "mouth": torch.rand(CLIP_FRAMES, 8),
     }
     write_checkpoint(data / "clip_0.safetensors", tensors, {})
-    settings = read_config(
-        TeacherTraining, small_configs / "nano_teacher_spoken.toml", ["steps = 1", "audio_steps = 0"]
-    )
+    settings = read_config(TeacherTraining, small_configs / "nano_teacher.toml", ["steps = 1"])
     train(settings, data, folder / "teacher", 0, False)
     return Files(
         folder / "teacher/teacher.safetensors", folder / "vae.safetensors", folder / "reader.safetensors", data

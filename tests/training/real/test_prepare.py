@@ -20,14 +20,14 @@ from models.nano_vae import NanoVAE
 from models.reference import temporal_reference
 from scripts._environment import ROOT
 from tests.training.real.videos import person, plain, speech, write_video
-from training.__main__ import CONFIGS, main
+from training.__main__ import main
+from training.articulation import hearing_loss
 from training.chunks import clip_span
-from training.config import TrainingError, read_config
+from training.config import TrainingError
 from training.data import Batch, PreparedClips
 from training.real.encoders import NANO_VAE
 from training.real.prepare import PrepareSettings, prepare
 from training.real.video import look, read_clip
-from training.teacher import MouthProbe, TeacherTraining
 
 SECONDS = 5.2
 NANO = PrepareSettings(model="nano", size=64, chunks=2, centre=False, margin=2.2, min_crop=32)
@@ -260,18 +260,17 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_trainers_read_them(prepared: Path) -> None:
-    """Of real mouths nothing is known: the probe's loss leaves them out."""
+    """Of real mouths nothing is known: the loss of hearing leaves them out."""
     clips = PreparedClips(prepared, seed=1, length=4, chunks=2)
     batch = Batch(*(torch.stack(parts) for parts in zip(clips[0], clips[1], strict=True)))
     assert batch.latents.shape == (2, 2, 48, 9, 4, 4) and batch.windows.shape == (2, 2, 33, 5, 1, 320)
     assert batch.mask.sum() > 0 and batch.mask.mean() < 0.3
     assert batch.mouth.isnan().all()
-    probe = MouthProbe(read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", []).network())
-    tokens = torch.randn(2, 9, 4, 192)
-    unknown, known = batch.mouth[:, 0], torch.rand(2, 33, 3)
-    assert probe.loss(tokens, unknown) == 0
+    hidden = torch.randn(2, 9, 64)
+    unknown, known = batch.mouth[:, 0], torch.rand(2, 33, 8)
+    assert hearing_loss(hidden, unknown, 4) == 0
     mixed = torch.stack((unknown[0], known[1]))
-    assert torch.allclose(probe.loss(tokens, mixed), probe.loss(tokens[1:], known[1:]))
+    assert torch.allclose(hearing_loss(hidden, mixed, 4), hearing_loss(hidden[1:], known[1:], 4))
 
 
 def test_spans_follow_the_vaes_stride() -> None:

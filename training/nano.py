@@ -1,0 +1,48 @@
+"""The shape of a nano network, as its trainers' configurations spell it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.audio import MEL_CHANNELS
+from models.config import AudioConfig, DiTConfig
+
+
+@dataclass(frozen=True)
+class NanoNetwork:
+    """Width, depth and heads of the transformer, what its VAE makes, and the size of its audio projection."""
+
+    dim: int
+    layers: int
+    heads: int
+    latent_channels: int
+    vae_stride: list[int]
+    patch_size: list[int]
+    audio_hidden: int
+    audio_tokens: int
+    audio_context_layers: int
+    audio_context_dim: int
+
+    def network(self) -> DiTConfig:
+        t, h, w = self.vae_stride
+        pt, ph, pw = self.patch_size
+        return DiTConfig(
+            dim=self.dim,
+            ffn_dim=4 * self.dim,
+            num_heads=self.heads,
+            num_layers=self.layers,
+            in_dim=2 * self.latent_channels,
+            out_dim=self.latent_channels,
+            text_dim=8,
+            vae_stride=(t, h, w),
+            patch_size=(pt, ph, pw),
+            prediction="reference_residual",
+            audio=AudioConfig(
+                blocks=1,
+                channels=MEL_CHANNELS,
+                intermediate_dim=self.audio_hidden,
+                context_tokens=self.audio_tokens,
+                context_layers=self.audio_context_layers,
+                context_dim=self.audio_context_dim,
+            ),
+        )
