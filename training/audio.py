@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.audio import MEL_BANDS, SAMPLES_PER_FRAME, audio_windows, log_mel_features
 from models.checkpoint import read_checkpoint, write_checkpoint
+from models.dit import TalkingHeadDiT
 from models.layers import AudioProjection
 
 from .articulation import ARTICULATION, VALUES, articulation_of, hearing_loss, per_latent
@@ -162,8 +163,11 @@ def score(config: AudioTraining, ema: Ema, spoken: SpokenUtterances) -> dict[str
     return dict(zip(ARTICULATION, np.mean(scores, axis=0).tolist(), strict=True))
 
 
-def give_hearing(network: nn.Module, path: Path) -> None:
+@torch.no_grad()
+def give_hearing(network: TalkingHeadDiT, path: Path) -> None:
     """Let ``network`` hear as the checkpoint at ``path`` does; how its tokens tell what was heard stays its own.
+
+    Its tokens know nothing yet of hidden units beside those of the articulation: these say nothing at first.
 
     Raises:
         TrainingError: the file has no audio projection, or one of another shape.
@@ -173,6 +177,7 @@ def give_hearing(network: nn.Module, path: Path) -> None:
     if shapes(given) != shapes(own):
         raise TrainingError(f"{path} holds no audio projection of this network's shape")
     network.load_state_dict(given, strict=False)
+    network.audio_proj.proj3.weight[:, VALUES * network.config.vae_stride[0] :] = 0
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -96,8 +96,10 @@ def opening_proxy(audio: np.ndarray, num_frames: int) -> np.ndarray:
     The logarithm of that band's energy above the noise floor, smoothed over 80 ms.
     """
     hop = SAMPLE_RATE // FPS
+    # Each window of two hops lies about the middle of its frame, the moment that the frame shows.
     padded = np.zeros(num_frames * hop + hop)
-    padded[: min(len(audio), len(padded))] = audio[: len(padded)]
+    inner = padded[hop // 2 :]
+    inner[: min(len(audio), len(inner))] = audio[: len(inner)]
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[: num_frames * hop : hop] * np.hanning(2 * hop)
     spectrum = np.abs(np.fft.rfft(windows, axis=1)) ** 2
     frequency = np.fft.rfftfreq(2 * hop, 1 / SAMPLE_RATE)

@@ -16,7 +16,7 @@ from models.config import SamplingConfig
 from models.dit import TalkingHeadDiT
 
 from .articulation import hearing_loss, hidden_units
-from .audio import PREFIX, give_hearing, shapes
+from .audio import HEARING, PREFIX, give_hearing, shapes
 from .config import TrainingError
 from .data import Batch, PreparedClips, load_batches
 from .loop import TrainingRun
@@ -33,7 +33,8 @@ class TeacherTraining(NanoNetwork):
     """Configuration of a teacher run.
 
     ``hears`` "articulation" gives the network the true articulation in place of what its audio projection hears (see
-    ``training.articulation``), "audio" the speech itself; ``audio_weight`` then keeps the projection hearing it.
+    ``training.articulation``), "audio" the speech itself; ``audio_weight`` then keeps the projection hearing it, which
+    learns at ``hearing_lr_ratio`` of the rate: few voices are in the clips, and it has heard many.
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps the network sees
     windows of ``crop`` x ``crop`` latent sites about the mouth: attention over fewer tokens makes a step several times
     as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
@@ -47,6 +48,7 @@ class TeacherTraining(NanoNetwork):
     decay: float
     hears: str
     audio_weight: float
+    hearing_lr_ratio: float
     audio_dropout: float
     mouth_weight: float
     crop: int
@@ -145,7 +147,10 @@ def train(
         start_from(network, read_checkpoint(start)[0])
     if audio is not None:
         give_hearing(network, audio)
-    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    hearing = [value for name, value in network.named_parameters() if name.startswith(HEARING)]
+    rest = [value for name, value in network.named_parameters() if not name.startswith(HEARING)]
+    groups = [{"params": rest}, {"params": hearing, "lr_ratio": config.hearing_lr_ratio}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)
     state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
     sizes = [config.batch] * config.steps

@@ -56,7 +56,9 @@ def test_a_network_hears_by_it_and_keeps_its_own_tokens(trained: Path) -> None:
     give_hearing(deaf, trained / "audio.safetensors")
     given = read_checkpoint(trained / "audio.safetensors")[0]
     assert torch.equal(deaf.audio_proj.proj2.weight, given["audio_proj.proj2.weight"])
-    assert torch.equal(deaf.audio_proj.proj3.weight, tokens)
+    # Tokens tell of articulation as they did; of the 16 other units nothing yet.
+    assert torch.equal(deaf.audio_proj.proj3.weight[:, :32], tokens[:, :32])
+    assert deaf.audio_proj.proj3.weight[:, 32:].abs().max() == 0
     with pytest.raises(TrainingError, match=r"audio\.safetensors holds no audio projection of this network's shape"):
         give_hearing(network(dataclasses.replace(tiny(), audio_hidden=64)), trained / "audio.safetensors")
 

@@ -93,6 +93,13 @@ def test_proxy_follows_loud_vowels() -> None:
     assert proxy[2:5].mean() > 5 * max(proxy[9:11].mean(), 0.01)
 
 
+def test_proxy_is_in_time_with_the_drawn_mouth() -> None:
+    subject = synthetic_subject(1, 1, 10.0)
+    assert subject.truth is not None
+    likeness, lag = correlation(subject.truth[:, 0], opening_proxy(subject.audio.numpy(), subject.num_frames))
+    assert lag == 0 and likeness > 0.5
+
+
 def test_what_is_no_audio_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("audio") / "speech.wav"
     path.write_bytes(b"no audio")
