@@ -32,8 +32,16 @@ def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guida
 
     ``guidance`` above 1 moves away from what silence gives.
     """
-    speech = network.audio_keys_values(network.encode_audio(windows))
-    silence = network.audio_keys_values(network.encode_audio(torch.zeros_like(windows))) if guidance != 1 else None
+    silence = network.encode_audio(torch.zeros_like(windows)) if guidance != 1 else None
+    return condition_on_tokens(network, network.encode_audio(windows), reference, silence, guidance)
+
+
+def condition_on_tokens(
+    network: TalkingHeadDiT, tokens: Tensor, reference: Tensor, quiet: Tensor | None = None, guidance: float = 1.0
+) -> Denoise:
+    """As ``condition``, given audio tokens [B, T, n, dim]; ``quiet`` are those of silence, to guide against."""
+    speech = network.audio_keys_values(tokens)
+    silence = None if quiet is None else network.audio_keys_values(quiet)
 
     def denoise(x: Tensor, u: Tensor) -> Tensor:
         timestep = 1000 * u.expand(x.shape[0])

@@ -15,17 +15,22 @@ from models.dit import TalkingHeadDiT
 from models.flow import SAMPLERS, chunk_noise
 from models.nano_vae import NanoVAE
 
+from .articulation import hidden_units
 from .data import Batch, PreparedClips
 from .images import save_strip
-from .inference import condition
+from .inference import condition, condition_on_tokens
 
 SAMPLES, COLUMNS = 3, 9
 
 
 class SampleStrip:
-    """Generates the same few chunks again and again as training goes on; without a ``vae`` it does nothing."""
+    """Generates the same few chunks again and again as training goes on; without a ``vae`` it does nothing.
 
-    def __init__(self, clips: PreparedClips, vae: Path | None, out: Path) -> None:
+    The network draws what it ``hears``: "audio" or the true "articulation".
+    """
+
+    def __init__(self, clips: PreparedClips, vae: Path | None, out: Path, hears: str = "audio") -> None:
+        self.hears = hears
         self.vae = None if vae is None else NanoVAE.from_checkpoint(*read_checkpoint(vae))
         self.clips, self.out = clips, out
 
@@ -42,7 +47,7 @@ class SampleStrip:
             # Speech, noise and place of a sample that no step takes.
             sample = self.clips[len(self.clips) + index]
             batch = Batch(*(part[None] for part in sample))
-            made = sample_batch(network, batch, sampling)
+            made = sample_batch(network, batch, sampling, self.hears)
             for latents in (made, batch.latents[:, 0]):
                 frames = self.vae.decode(latents)[0]
                 rows.append(frames[:, torch.linspace(0, frames.shape[1] - 1, COLUMNS).long()])
@@ -50,10 +55,15 @@ class SampleStrip:
         save_strip(pixels[..., ::2, ::2], COLUMNS, self.out / f"samples_{step:06d}.png")
 
 
-def sample_batch(network: TalkingHeadDiT, batch: Batch, sampling: SamplingConfig) -> Tensor:
+def sample_batch(network: TalkingHeadDiT, batch: Batch, sampling: SamplingConfig, hears: str = "audio") -> Tensor:
     """The first chunk of one sample, from its true continuity frames: latents [1, C, T, h, w]."""
     sampler, schedule = SAMPLERS[sampling.sampler]
-    denoise = condition(network, batch.windows[:, 0], batch.reference, sampling.guidance)
+    if hears == "articulation":
+        config = network.config
+        hidden = hidden_units(batch.mouth[:, 0], config.vae_stride[0], config.audio.intermediate_dim)
+        denoise = condition_on_tokens(network, network.audio_proj.tokens(hidden), batch.reference)
+    else:
+        denoise = condition(network, batch.windows[:, 0], batch.reference, sampling.guidance)
     continuity = batch.latents[:, 0, :, : int(batch.continuity)]
     noise = chunk_noise(0, 0, tuple(batch.reference.shape))
     return sampler(denoise, schedule(sampling.steps, sampling.shift), continuity, noise)

@@ -155,7 +155,7 @@ def train(
     state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
     sizes = [config.batch] * config.steps
     clips = PreparedClips(data, config.seed, sum(sizes), reference=config.reference)
-    strip = SampleStrip(clips, vae, out)
+    strip = SampleStrip(clips, vae, out, config.hears)
 
     def publish() -> None:
         metadata = export(config, ema, out / "teacher.safetensors")
