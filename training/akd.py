@@ -26,7 +26,7 @@ from models.nano_vae import NanoVAE
 from models.rollout import VideoCodec, continuity_frames
 
 from .chunks import CONTINUITY_LATENTS, stride_of
-from .config import TrainingError
+from .config import RunConfig, TrainingError
 from .data import Batch, PreparedClips, load_batches
 from .inference import condition, load_network
 from .loop import TrainingRun
@@ -40,8 +40,8 @@ CONTINUITIES = ("asymmetric", "symmetric-gt", "symmetric-self")
 TAIL_LATENTS = 6
 
 
-@dataclass(frozen=True)
-class AKDTraining:
+@dataclass(frozen=True, kw_only=True)
+class AKDTraining(RunConfig):
     """Configuration of a distillation.
 
     ``continuity`` is ``asymmetric`` (AKD) or one of its rivals: ``symmetric-gt`` rolls the student out on the clip's
@@ -52,24 +52,16 @@ class AKDTraining:
     alone come first: it has to know the student before it can tell anything.
     """
 
-    seed: int
-    steps: int
-    batch: int
     chunks: int
     continuity: str
     reference: str
     denoising_steps: int
     shift: float
     guidance: float
-    learning_rate: float
     critic_lr_ratio: float
     critic_updates: int
     critic_warmup: int
-    warmup: int
-    decay: float
     mouth_weight: float
-    ema_decay: float
-    save_every: int
 
     def __post_init__(self) -> None:
         if self.continuity not in CONTINUITIES:

@@ -23,7 +23,7 @@ from models.dit import TalkingHeadDiT
 from models.layers import AudioProjection
 
 from .articulation import ARTICULATION, VALUES, articulation_of, hearing_loss, per_latent
-from .config import TrainingError
+from .config import RunConfig, TrainingError
 from .loop import TrainingRun
 from .nano import NanoNetwork
 from .state import Ema, TrainingState
@@ -42,8 +42,8 @@ TRACT_STRETCH = (0.88, 1.14)
 LEVEL_SPREAD = 0.1
 
 
-@dataclass(frozen=True)
-class AudioTraining(NanoNetwork):
+@dataclass(frozen=True, kw_only=True)
+class AudioTraining(NanoNetwork, RunConfig):
     """Configuration of an audio run.
 
     ``utterances`` of ``seconds`` each are spoken once, recorded under some conditions (``augment``) and kept in the
@@ -51,17 +51,9 @@ class AudioTraining(NanoNetwork):
     the mouth's opening weighs beside the rest of its articulation.
     """
 
-    seed: int
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int
-    decay: float
     utterances: int
     seconds: float
     opening_weight: float
-    ema_decay: float
-    save_every: int
 
     @property
     def num_frames(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,25 @@ T = TypeVar("T")
 
 class TrainingError(ValueError):
     """A configuration or a data file that training cannot use; the message names it and the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every run's configuration has.
+
+    ``steps`` of ``batch`` samples each, drawn from ``seed``. The learning rate rises over ``warmup`` steps and falls
+    over the last ``decay`` (0..1] of the run, see ``learning_rate``. What is published are weights averaged with
+    ``ema_decay``; state and averages are written every ``save_every`` steps.
+    """
+
+    seed: int
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int
+    decay: float
+    ema_decay: float
+    save_every: int
 
 
 def read_config(kind: type[T], path: Path, overrides: list[str]) -> T:

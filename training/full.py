@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,11 @@ from models.dit import TalkingHeadDiT
 from models.rollout import VideoCodec
 
 from .akd import AKDTraining, RolledChunk, check_reference, critic_loss, distil_rollout, draw_gradient_step
-from .config import TrainingError
+from .config import RunConfig, TrainingError
 from .data import Batch, PreparedClips, load_samples
 from .distributed import ShardedState, World, gather_state, load_state, shard, whole
 from .family import geometry
-from .loop import LoopConfig, TrainingRun
+from .loop import TrainingRun
 from .state import Ema
 from .teacher import drop_audio, teacher_loss
 
@@ -42,61 +42,36 @@ T = TypeVar("T")
 GRADIENT_NORM = 1.0
 
 
-class FullConfig(LoopConfig, Protocol):
+@dataclass(frozen=True, kw_only=True)
+class FullConfig(RunConfig):
     """What sharded runs have in common.
 
     ``model`` is "pro" or "lite", ``network`` changes fields of its geometry. ``batch`` samples make a step, computed
     ``micro_batch`` at a time. ``mixed_precision`` and ``recompute`` as in ``distributed.shard``.
     """
 
-    @property
-    def model(self) -> str: ...
-    @property
-    def network(self) -> Mapping[str, Any]: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def micro_batch(self) -> int: ...
-    @property
-    def mixed_precision(self) -> bool: ...
-    @property
-    def recompute(self) -> bool: ...
+    model: str
+    micro_batch: int
+    mixed_precision: bool
+    recompute: bool
+    network: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class FullTeacherTraining:
+@dataclass(frozen=True, kw_only=True)
+class FullTeacherTraining(FullConfig):
     """Configuration of a teacher run, see ``FullConfig`` and ``TeacherTraining``."""
 
-    model: str
-    seed: int
-    steps: int
-    batch: int
-    micro_batch: int
-    learning_rate: float
-    warmup: int
-    decay: float
     weight_decay: float
     audio_dropout: float
     mouth_weight: float
     shift: float
-    ema_decay: float
-    save_every: int
     reference: str
-    mixed_precision: bool
-    recompute: bool
     sampling: dict[str, float | int | str]
-    network: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class FullAKDTraining(AKDTraining):
+@dataclass(frozen=True, kw_only=True)
+class FullAKDTraining(AKDTraining, FullConfig):
     """Configuration of a distillation, see ``FullConfig`` and ``AKDTraining``; ``warmup`` counts steps as there."""
-
-    model: str
-    micro_batch: int
-    mixed_precision: bool
-    recompute: bool
-    network: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,36 +6,18 @@ import csv
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import matplotlib
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from .config import learning_rate, set_learning_rate
+from .config import RunConfig, learning_rate, set_learning_rate
 from .state import TrainingState
 
 matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
-
-
-class LoopConfig(Protocol):
-    """What the loop reads of a trainer's configuration."""
-
-    @property
-    def seed(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup(self) -> int: ...
-    @property
-    def decay(self) -> float: ...
-    @property
-    def save_every(self) -> int: ...
 
 
 class TrainingRun:
@@ -46,7 +28,7 @@ class TrainingRun:
     """
 
     def __init__(
-        self, name: str, out: Path, config: LoopConfig, state: TrainingState, publish: Callable[[], None]
+        self, name: str, out: Path, config: RunConfig, state: TrainingState, publish: Callable[[], None]
     ) -> None:
         self.name, self.out, self.config, self.state, self.publish = name, out, config, state, publish
         if state.resume(out / "state.safetensors"):

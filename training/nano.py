@@ -8,7 +8,7 @@ from models.audio import MEL_CHANNELS
 from models.config import AudioConfig, DiTConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NanoNetwork:
     """Width, depth and heads of the transformer, what its VAE makes, and the size of its audio projection."""
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.nano_vae import NanoVAE
 
+from .config import RunConfig
 from .loop import TrainingRun
 from .state import Ema, TrainingState
 from .synth.identity import BEARD_STYLES, GLASSES_STYLES, HAIR_STYLES, Identity, sample_identity
@@ -40,20 +41,12 @@ _TRAITS = (
 _STYLES = (("hair_style", HAIR_STYLES), ("beard", BEARD_STYLES), ("glasses", GLASSES_STYLES))
 
 
-@dataclass(frozen=True)
-class ReaderTraining:
+@dataclass(frozen=True, kw_only=True)
+class ReaderTraining(RunConfig):
     """Configuration of a reader run; ``decoded`` is the share of faces that went through the VAE."""
 
-    seed: int
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int
-    decay: float
     width: int
     decoded: float
-    ema_decay: float
-    save_every: int
 
 
 def traits(identity: Identity) -> np.ndarray:

@@ -26,7 +26,7 @@ from models.nano_vae import SPATIAL_STRIDE, NanoVAE
 
 from .akd import carry
 from .chunks import FRAMES_PER_CHUNK, new_frames, stride_of
-from .config import TrainingError
+from .config import RunConfig, TrainingError
 from .images import save_strip
 from .inference import condition, load_for_sampling
 from .latents import clip_frames, num_chunks, read_chunks
@@ -36,26 +36,18 @@ from .state import Ema, TrainingState
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RefineTraining:
+@dataclass(frozen=True, kw_only=True)
+class RefineTraining(RunConfig):
     """Configuration: of the samples, the share ``generated`` decodes the network's latents, the others true ones.
 
     Windows of ``crop`` pixels are drawn, a multiple of the VAE's stride; ``latent_noise`` is added to true latents.
     """
 
-    seed: int
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int
-    decay: float
     crop: int
     generated: float
     latent_noise: float
     gradient_weight: float
     mouth_weight: float
-    ema_decay: float
-    save_every: int
 
 
 @torch.no_grad()

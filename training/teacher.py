@@ -17,7 +17,7 @@ from models.dit import TalkingHeadDiT
 
 from .articulation import hearing_loss, hidden_units
 from .audio import HEARING, PREFIX, give_hearing, shapes
-from .config import TrainingError
+from .config import RunConfig, TrainingError
 from .data import Batch, PreparedClips, load_batches
 from .loop import TrainingRun
 from .nano import NanoNetwork
@@ -28,8 +28,8 @@ from .state import Ema, TrainingState
 HEARS = ("audio", "articulation")
 
 
-@dataclass(frozen=True)
-class TeacherTraining(NanoNetwork):
+@dataclass(frozen=True, kw_only=True)
+class TeacherTraining(NanoNetwork, RunConfig):
     """Configuration of a teacher run.
 
     ``hears`` "articulation" gives the network the true articulation in place of what its audio projection hears (see
@@ -40,12 +40,6 @@ class TeacherTraining(NanoNetwork):
     as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
     """
 
-    seed: int
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int
-    decay: float
     hears: str
     audio_weight: float
     hearing_lr_ratio: float
@@ -54,8 +48,6 @@ class TeacherTraining(NanoNetwork):
     crop: int
     crop_until: float
     shift: float
-    ema_decay: float
-    save_every: int
     reference: str
     sampling: dict[str, float | int | str]
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from models.checkpoint import read_checkpoint, write_checkpoint
 from models.nano_vae import NanoVAE, NanoVAEConfig
 
-from .config import TrainingError
+from .config import RunConfig, TrainingError
 from .images import save_strip
 from .loop import TrainingRun
 from .state import Ema, TrainingState
@@ -28,22 +28,16 @@ from .synth.render import mouth_box, render
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class VAETraining:
+@dataclass(frozen=True, kw_only=True)
+class VAETraining(RunConfig):
     """Configuration of a VAE run on clips of ``frames`` frames.
 
     ``crop`` pixels are trained on for the first ``crop_until`` of the steps. ``decoder_only`` leaves the encoder, and
     so every latent that was made with it, as it is.
     """
 
-    seed: int
     frames: int
     decoder_only: bool
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int
-    decay: float
     crop: int
     crop_until: float
     size: int
@@ -56,8 +50,6 @@ class VAETraining:
     gradient_weight: float
     motion_weight: float
     mouth_weight: float
-    ema_decay: float
-    save_every: int
 
 
 class DrawnMotions(Dataset[tuple[Tensor, Tensor]]):
