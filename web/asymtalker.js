@@ -12,6 +12,8 @@ const SAMPLER = "AsymTalkerSampler";
 const MUX = "AsymTalkerMux";
 const WIDGET = "asymtalker_live";
 const MIN_HEIGHT = 300;
+/** Name of the widget that the front end's canvas shows previews in. */
+const PREVIEW_WIDGET = "$$canvas-image-preview";
 
 /** node -> {player, widget, record, hasResult: whether it shows the saved file} */
 const views = new Map();
@@ -54,6 +56,7 @@ function show(record) {
     if (shown.hasResult && shown.record.job.id === job.id) continue;
     [shown.record, shown.hasResult] = [record, false];
     shown.player.show(record);
+    dropPreview(node);
   }
   if (job.state === "finished") showResults();
 }
@@ -83,9 +86,20 @@ function removeView(node) {
   if (!view) return;
   views.delete(node);
   view.player.close();
-  const index = node.widgets?.indexOf(view.widget) ?? -1;
+  removeWidget(node, view.widget);
+}
+
+function removeWidget(node, widget) {
+  const index = node.widgets?.indexOf(widget) ?? -1;
   if (index >= 0) node.widgets.splice(index, 1);
-  view.widget.onRemove?.();
+  widget?.onRemove?.();
+}
+
+/** The player takes the place of the preview, which the server stops sending once its chunks are taken. */
+function dropPreview(node) {
+  if (!node.imgs?.length) return;
+  node.imgs = undefined;
+  removeWidget(node, node.widgets?.find((widget) => widget.name === PREVIEW_WIDGET));
 }
 
 function grow(node) {

@@ -78,6 +78,8 @@ class LiveJob:
         self._recent: deque[tuple[int, Frames]] = deque(maxlen=RECENT_CHUNKS)
         self._fragments: OrderedDict[int, Fragment] = OrderedDict()
         self._encoding = threading.Lock()
+        self.is_watched = False
+        """Whether somebody takes its chunks: they need no previews."""
 
     def begin(self, spool: SpoolWriter) -> None:
         """Tell viewers that the generation starts, with what ``spool`` has of it already."""
@@ -134,6 +136,7 @@ class LiveJob:
         May be called from any thread.
         """
         chunk = self._chunks[index]
+        self.is_watched = True
         with self._encoding:
             fragment = self._fragments.get(index)
             if fragment is None:

@@ -64,7 +64,8 @@ class RolloutProgress:
     def on_step(self, chunk_index: int, step: int, x0: Tensor) -> None:
         """After each denoising step. Raises ComfyUI's InterruptProcessingException when the user cancelled."""
         model_management.throw_exception_if_processing_interrupted()
-        preview = None if self._previewer is None else self._latent_preview(x0)
+        wanted = self._previewer is not None and not self._live.is_watched
+        preview = self._latent_preview(x0) if wanted else None
         self._bar.update_absolute(chunk_index * self._steps + step + 1, preview=preview)
 
     def on_chunk(self, chunk: Chunk) -> None:
@@ -72,8 +73,10 @@ class RolloutProgress:
         model_management.throw_exception_if_processing_interrupted()
         self._frames_done += chunk.frames.shape[0]
         done = chunk.index + 1
-        image = Image.fromarray(chunk.frames[-1].cpu().numpy())
-        self._bar.update_absolute(done * self._steps, preview=("JPEG", image, args.preview_size))
+        preview = None
+        if not self._live.is_watched:
+            preview = ("JPEG", Image.fromarray(chunk.frames[-1].cpu().numpy()), args.preview_size)
+        self._bar.update_absolute(done * self._steps, preview=preview)
         elapsed = max(time.monotonic() - self._started, 1e-6)
         left = elapsed / (done - self._first_chunk) * (self._num_chunks - done)
         fps = self._frames_done / elapsed

@@ -30,6 +30,9 @@ PLAYERS = """() => [...document.querySelectorAll('.asymtalker-live')].map((eleme
         status: element.querySelector('.asymtalker-live-bar span').textContent,
         curves: element.querySelectorAll('.asymtalker-drift path:not(.even)').length };
 })"""
+# In the page: whether the Sampler shows a preview of the front end's own.
+HAS_PREVIEW = """() => window.app.graph.nodes.some((node) => node.type === 'AsymTalkerSampler'
+    && (node.imgs?.length || node.widgets.some((widget) => widget.name.includes('preview'))))"""
 # Notes when the server tells of the first chunk, and when the player shows its first picture.
 CLOCK = """() => {
     window.firstChunk = window.firstPicture = null;
@@ -131,6 +134,7 @@ def test_it_can_be_paused_and_scrubbed_back(
     wait_for_chunks(front_end, 4)
     front_end.wait_until(lambda: len(players(front_end)) == 2, "Mux & Save shows it too")
     assert players(front_end)[1]["muted"]
+    front_end.wait_until(lambda: not front_end.page.evaluate(HAS_PREVIEW), "the player takes the place of the preview")
     video = front_end.page.locator(".asymtalker-live video").first
     video.evaluate("(video) => { video.pause(); video.currentTime = 0.5; }")
     front_end.page.wait_for_timeout(1000)

@@ -113,6 +113,30 @@ def test_a_chunk_can_be_had_while_the_next_is_made(client: ComfyClient, graph: G
         time.sleep(0.1)
 
 
+def test_previews_end_when_somebody_watches(client: ComfyClient, make_graph: MakeGraph) -> None:
+    graph = make_graph(12.0)
+    node(graph, "AsymTalkerReference").update(width=64, height=64)
+    node(graph, "AsymTalkerSampler").update(steps=4, seed=time.time_ns() % 2**32)
+    sampler = node_id(graph, "AsymTalkerSampler")
+    chunk, watched_from, previews = 0, 99, []
+
+    def on_event(kind: str, data: dict[str, Any]) -> None:
+        nonlocal chunk, watched_from
+        if kind == "preview":
+            previews.append(chunk)
+        elif kind == "progress_text" and data["node"] == sampler and data["text"].startswith("chunk "):
+            chunk = int(data["text"].split()[1])
+            if chunk == 2:
+                job = next(job for job in client.get(ROUTE) if job["state"] == "running")
+                assert get(client, f"{ROUTE}/{job['id']}/0").ok
+                watched_from = get(client, f"{ROUTE}/{job['id']}").json()["job"]["done"]
+
+    client.run(graph, on_event)
+    assert chunk == 11 and watched_from < 9
+    # A preview of the chunk that was being made may have been on its way.
+    assert previews and max(previews) <= watched_from + 1
+
+
 def test_a_cancelled_job_is_stopped(client: ComfyClient, graph: Graph) -> None:
     def cancel(kind: str, data: dict[str, Any]) -> None:
         if kind == "progress":
