@@ -7,7 +7,11 @@ import logging
 from pathlib import Path
 from typing import TypeAlias
 
+from models.checkpoint import CheckpointError
+from models.config import ConfigError
+
 from .bundle import NETWORK, READER, VAE, bundle
+from .config import TrainingError
 from .real import cli as real_cli
 from .synth import cli
 
@@ -224,7 +228,11 @@ def main() -> None:
     _add_measuring_commands(commands)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    args.run(args)
+    try:
+        args.run(args)
+    except (TrainingError, CheckpointError, ConfigError) as error:
+        # What a user gave is wrong, and the message says what: a traceback would bury it.
+        raise SystemExit(f"{parser.prog}: {error}") from None
 
 
 if __name__ == "__main__":
