@@ -22,7 +22,6 @@ from models.audio import FPS
 from . import akd, teacher
 from .akd import CONTINUITIES, AKDTraining
 from .config import read_config
-from .data import REFERENCES
 from .evaluate import Generator, figures, measure
 from .plots import save_drift
 from .reader import FaceReader
@@ -44,6 +43,7 @@ class Proof:
     the two is distilled by every method for ``student_steps``. ``seconds`` of video are generated for every method,
     reference and seed of ``seeds`` (``teacher_20_seconds`` by the teacher in 20 steps, which takes five times as long);
     figures are of the ten seconds that end at each of ``marks``. ``subject`` is the number of the held-out person.
+    Two machines (or processes) can share the work by taking one of the ``references`` each.
     """
 
     teacher_steps: int
@@ -53,6 +53,7 @@ class Proof:
     marks: list[int]
     seeds: list[int]
     subject: int
+    references: list[str]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def prove(
 def videos(config: Proof) -> Iterator[Video]:
     """All videos: the first seed of every method first, so that an early stop leaves the widest picture."""
     for seed in config.seeds:
-        for reference in REFERENCES:
+        for reference in config.references:
             for method in METHODS:
                 yield Video(method, reference, seed)
 

@@ -84,7 +84,7 @@ def test_proof_is_complete_and_not_done_twice(
     monkeypatch.setattr(module, "WINDOW_S", 1)
     # The rivals differ from these in one setting; all five take minutes.
     monkeypatch.setattr(module, "METHODS", METHODS)
-    config = Proof(1, 1, 2, 1, [1, 2], [0], 0)
+    config = Proof(1, 1, 2, 1, [1, 2], [0], 0, ["tre", "static"])
 
     def run(minutes: float) -> list[Path]:
         prove(config, files.teacher, files.vae, files.reader, files.data, tmp_path / "runs", tmp_path / "out", minutes)
