@@ -10,7 +10,7 @@ from typing import TypeAlias
 from models.checkpoint import CheckpointError
 from models.config import ConfigError
 
-from .bundle import NETWORK, READER, VAE, bundle
+from .bundle import NETWORK, READER, TEACHER, VAE, bundle
 from .config import TrainingError
 from .real import cli as real_cli
 from .synth import cli
@@ -107,7 +107,7 @@ def _prove(args: argparse.Namespace) -> None:
 
 
 def _bundle(args: argparse.Namespace) -> None:
-    for source, target in ((args.network, NETWORK), (args.vae, VAE), (args.reader, READER)):
+    for source, target in ((args.network, NETWORK), (args.vae, VAE), (args.reader, READER), (args.teacher, TEACHER)):
         if source is not None:
             bundle(source, target)
 
@@ -168,6 +168,7 @@ def _add_nano_commands(commands: Commands) -> None:
     ship.add_argument("--network", type=Path, help="student; into models/nano")
     ship.add_argument("--vae", type=Path, help="nano VAE; into models/nano")
     ship.add_argument("--reader", type=Path, help="reader; into training/weights")
+    ship.add_argument("--teacher", type=Path, help="teacher; into training/weights")
     ship.set_defaults(run=_bundle)
 
 
@@ -206,7 +207,9 @@ def _add_measuring_commands(commands: Commands) -> None:
     proof = commands.add_parser("prove", help="train the rivals of AKD and TRE and measure all of them")
     proof.add_argument("--config", type=Path, default=CONFIGS / "proof.toml", help="TOML file (default: %(default)s)")
     proof.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of it")
-    proof.add_argument("--teacher", type=Path, required=True, help="teacher that all of them start from")
+    proof.add_argument(
+        "--teacher", type=Path, default=TEACHER, help="teacher that all of them start from (default: the kept one)"
+    )
     proof.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
     proof.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
     proof.add_argument("--data", type=Path, required=True, help="folder of prepared clips")

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 # What the pack ships.
 NETWORK = ROOT / "models" / "nano" / "asymtalker_nano.safetensors"
 VAE = ROOT / "models" / "nano" / "asymtalker_nano_vae.safetensors"
-# What measures; not part of the pack.
+# What measures, and what rivals of the student start from; not part of the pack.
 READER = ROOT / "training" / "weights" / "reader.safetensors"
+TEACHER = ROOT / "training" / "weights" / "nano_teacher.safetensors"
 
 
 def bundle(source: Path, target: Path) -> None:

@@ -15,6 +15,8 @@ from .reader import TRACKS, FaceReader
 HEAD = tuple(TRACKS.index(name) for name in ("yaw", "pitch", "roll"))
 OPENING, BLINK = TRACKS.index("opening"), TRACKS.index("blink")
 MAX_LAG = 3
+# Of a track that stands still: it follows nothing.
+NO_CORRELATION = -1.0
 
 
 @dataclass
@@ -52,14 +54,26 @@ def frame_steps(frames: Tensor) -> np.ndarray:
     return frames[:, ::2, ::2].float().diff(dim=0).abs().mean((1, 2, 3)).numpy() / 255
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
-    """Highest Pearson correlation of two tracks over shifts of up to ``MAX_LAG`` frames, and that lag of ``a``."""
-    best = (-1.0, 0)
-    for lag in range(-MAX_LAG, MAX_LAG + 1):
-        x, y = a[max(0, lag) : len(a) + min(0, lag)], b[max(0, -lag) : len(b) + min(0, -lag)]
-        if x.std() > 0 and y.std() > 0:
-            best = max(best, (float(np.corrcoef(x, y)[0, 1]), lag))
-    return best
+def correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Highest Pearson correlation of two tracks over shifts of up to ``MAX_LAG`` frames, and that lag of ``a``.
+
+    The lag is told to a fraction of a frame, by the parabola through the best shift and its neighbours.
+    """
+    lags = range(-MAX_LAG, MAX_LAG + 1)
+    values = [_shifted_correlation(a, b, lag) for lag in lags]
+    best = int(np.argmax(values))
+    if values[best] == NO_CORRELATION:
+        return NO_CORRELATION, 0.0
+    if not 0 < best < len(values) - 1:
+        return values[best], float(lags[best])
+    before, peak, after = values[best - 1 : best + 2]
+    bend = before - 2 * peak + after
+    return peak, lags[best] + (0.5 * (before - after) / bend if bend < 0 else 0.0)
+
+
+def _shifted_correlation(a: np.ndarray, b: np.ndarray, lag: int) -> float:
+    x, y = a[max(0, lag) : len(a) + min(0, lag)], b[max(0, -lag) : len(b) + min(0, -lag)]
+    return float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else NO_CORRELATION
 
 
 def window_figures(
@@ -77,7 +91,7 @@ def window_figures(
     sync, lag = correlation(seen[:, OPENING], goal)
     figures = {
         "sync": sync,
-        "lag": float(lag),
+        "lag": lag,
         "sync_proxy": correlation(seen[:, OPENING], proxy[window])[0],
         "identity": float(np.concatenate(reading.identity)[window].mean()),
         "sharpness": float(np.mean(_chunks_within(reading, window))),

@@ -19,7 +19,7 @@ from training.subjects import opening_proxy, read_speech, synthetic_subject
 def test_correlation_finds_the_lag() -> None:
     track = np.random.default_rng(0).standard_normal(200)
     value, lag = correlation(np.roll(track, 2), track)
-    assert lag == 2
+    assert lag == pytest.approx(2, abs=0.1)
     assert value == pytest.approx(1.0, abs=1e-6)
     assert correlation(np.zeros(50), track[:50]) == (-1.0, 0)
 
@@ -49,7 +49,7 @@ def test_window_figures_of_a_half_sized_copy() -> None:
     reading = reading_of(0.5 * truth, np.linspace(0, 1, 100), steps, [33, 61])
     figures = window_figures(reading, truth, truth[:, 0], 0.0, 4.0)
     assert figures["sync"] == pytest.approx(1.0, abs=1e-5)
-    assert figures["lag"] == 0
+    assert figures["lag"] == pytest.approx(0, abs=0.1)
     assert figures["head_motion"] == pytest.approx(0.5, abs=1e-5)
     assert figures["mouth_motion"] == pytest.approx(0.5, abs=1e-5)
     assert figures["identity"] == pytest.approx(0.5, abs=1e-6)
@@ -97,7 +97,7 @@ def test_proxy_is_in_time_with_the_drawn_mouth() -> None:
     subject = synthetic_subject(1, 1, 10.0)
     assert subject.truth is not None
     likeness, lag = correlation(subject.truth[:, 0], opening_proxy(subject.audio.numpy(), subject.num_frames))
-    assert lag == 0 and likeness > 0.5
+    assert abs(lag) < 0.6 and likeness > 0.6
 
 
 def test_what_is_no_audio_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:
