@@ -94,7 +94,7 @@ def opening_proxy(audio: np.ndarray, num_frames: int) -> np.ndarray:
 
     Open vowels have their first formant between 500 and 1200 Hz; close ones, nasals, closures and hisses have little
     there. The loudness of that band (energy to the power of 0.25, after Stevens), smoothed over 80 ms: of a dozen bands
-    and powers the ones that agree best with the true openings of drawn mouths (mean correlation 0.68, 0.3 frames early).
+    and powers those that agree best with the true openings of drawn mouths (mean correlation 0.68, 0.3 frames early).
     """
     hop = SAMPLE_RATE // FPS
     # Each window of two hops lies about the middle of its frame, the moment that the frame shows.
