@@ -138,6 +138,15 @@ def write_moving_picture(frames: dict[str, list[list[Image.Image]]]) -> None:
     raise SystemExit(f"{path} has {path.stat().st_size} bytes; {MOVING_LIMIT_BYTES} are allowed")
 
 
+def write_model_card_picture(frames: dict[str, list[list[Image.Image]]]) -> None:
+    """docs/nano.jpg: two people who say the same, a quarter of a second from frame to frame."""
+    rows = [drawing.strip(film[20:62:6], 192) for film in frames["asymtalker_portrait_batch"][:2]]
+    sheet = Image.new("RGB", (rows[0].width, 2 * rows[0].height))
+    for number, row in enumerate(rows):
+        sheet.paste(row, (0, number * row.height))
+    sheet.save(DOCS / "nano.jpg", quality=85)
+
+
 def write_help_pictures(frames: dict[str, list[list[Image.Image]]], levels: drawing.Levels) -> None:
     """web/docs/images: small pictures of what each node gives."""
     HELP.mkdir(parents=True, exist_ok=True)
@@ -212,6 +221,7 @@ def main() -> int:
     levels = drawing.loudness(SPEECH)
     write_thumbnails(frames, levels)
     write_moving_picture(frames)
+    write_model_card_picture(frames)
     write_help_pictures(frames, levels)
     write_icon_and_banner(levels)
     return 0
