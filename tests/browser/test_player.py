@@ -32,7 +32,7 @@ PLAYERS = """() => [...document.querySelectorAll('.asymtalker-live')].map((eleme
 })"""
 # In the page: whether the Sampler shows a preview of the front end's own.
 HAS_PREVIEW = """() => window.app.graph.nodes.some((node) => node.type === 'AsymTalkerSampler'
-    && (node.imgs?.length || node.widgets.some((widget) => widget.name.includes('preview'))))"""
+    && (node.imgs?.length || node.widgets.some((widget) => widget.name.includes('image-preview'))))"""
 # Notes when the server tells of the first chunk, and when the player shows its first picture.
 CLOCK = """() => {
     window.firstChunk = window.firstPicture = null;

@@ -111,7 +111,7 @@ def test_spread_is_over_the_seeds(tmp_path: Path) -> None:
         video = {"method": "asymmetric", "reference": "tre", "seed": seed, "identity_per_second": [0.1] * 10}
         figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": sync}
         (tmp_path / f"asymmetric_tre_seed{seed}.json").write_text(json.dumps({**video, "marks": {"10": figures}}))
-    summarise(Proof(1, 1, 10, 10, [10], [0, 1], 0), tmp_path)
+    summarise(Proof(1, 1, 10, 10, [10], [0, 1], 0, ["tre"]), tmp_path)
     assert "| asymmetric | tre | 10 s | 2 | 0.500 ± 0.100 | 1.000 ± 0.000 |" in (tmp_path / "table.md").read_text()
 
 
