@@ -18,6 +18,7 @@ from typing import Any, cast
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from .carrier import AudioTrack
 from .errors import MediaError
@@ -97,9 +98,14 @@ def _audio_stream(container: Any, sound: AudioTrack) -> av.AudioStream:
 def _video_packets(
     stream: av.VideoStream, first: Frames, others: Iterable[Frames], fps: Fraction
 ) -> Iterator[av.Packet]:
+    # One for all frames: setting it up takes as long as a frame.
+    reformatter = VideoReformatter()
     for number, image in enumerate(itertools.chain([first], others)):
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+        frame = reformatter.reformat(
+            av.VideoFrame.from_ndarray(image, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
         )
         frame.pts, frame.time_base = number, 1 / fps
         yield from stream.encode(frame)
