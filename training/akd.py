@@ -289,7 +289,7 @@ def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, o
 
     run = TrainingRun("akd", out, config, state, publish)
     distillation = Distillation(student, teacher, critic, vae, optimizers, config)
-    for batch in load_batches(clips, [config.batch] * config.steps, state.step, workers):
+    for batch in load_batches(clips, config.batch, state.step, workers):
         run.set_learning_rate()
         run.finish_step(distillation.step(batch, state.step >= config.critic_warmup, run.generator()))
     run.close()

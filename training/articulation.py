@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .synth.motion import POSE_FIELDS, Pose
+from models.config import DiTConfig
+
+from .synth.motion import Pose
 from .synth.mouth import opening
 from .synth.viseme import CHANNELS
 
@@ -23,8 +25,8 @@ _WIDTH = ARTICULATION.index("width")
 def articulation_of(poses: np.ndarray) -> np.ndarray:
     """``ARTICULATION`` [F, 8] of ``poses`` [F, len(POSE_FIELDS)], or of mouth channels alone."""
     channels = poses[:, : len(CHANNELS)]
-    names = POSE_FIELDS[: len(CHANNELS)]
-    gaps = [opening(Pose(**dict(zip(names, map(float, row), strict=True)))) for row in channels]
+    # A pose's first fields are the mouth's channels.
+    gaps = [opening(Pose(*map(float, row))) for row in channels]
     return np.column_stack([gaps, channels]).astype(np.float32)
 
 
@@ -36,10 +38,10 @@ def per_latent(articulation: Tensor, stride_t: int) -> Tensor:
     return values.unflatten(1, (-1, stride_t)).flatten(2)
 
 
-def hidden_units(articulation: Tensor, stride_t: int, intermediate_dim: int) -> Tensor:
+def hidden_units(articulation: Tensor, config: DiTConfig) -> Tensor:
     """``AudioProjection``'s hidden units [B, 1 + k, intermediate_dim] for a true articulation, the others silent."""
-    units = per_latent(articulation, stride_t)
-    return torch.nn.functional.pad(units, (0, intermediate_dim - units.shape[-1]))
+    units = per_latent(articulation, config.vae_stride[0])
+    return torch.nn.functional.pad(units, (0, config.audio.intermediate_dim - units.shape[-1]))
 
 
 def hearing_loss(hidden: Tensor, articulation: Tensor, stride_t: int, opening_weight: float = 1.0) -> Tensor:

@@ -148,10 +148,9 @@ def score(config: AudioTraining, ema: Ema, spoken: SpokenUtterances) -> dict[str
         windows, mouth = spoken[number]
         truth = per_latent(mouth[None], stride_t)
         heard = projection.hidden(windows[None])[..., : truth.shape[-1]]
-        both = torch.stack((heard, truth))[:, 0, 1:].unflatten(-1, (stride_t, VALUES)).flatten(1, 2)
-        both = both - both.mean(1, keepdim=True)
-        norms = both.square().sum(1).sqrt().prod(0)
-        scores.append((both.prod(0).sum(0) / norms.clamp_min(1e-6)).numpy())
+        frames = [units[0, 1:].unflatten(-1, (stride_t, VALUES)).flatten(0, 1) for units in (heard, truth)]
+        # Pearson's correlation is the cosine between tracks about their means.
+        scores.append(nn.functional.cosine_similarity(*(track - track.mean(0) for track in frames), dim=0).numpy())
     return dict(zip(ARTICULATION, np.mean(scores, axis=0).tolist(), strict=True))
 
 
@@ -164,12 +163,16 @@ def give_hearing(network: TalkingHeadDiT, path: Path) -> None:
     Raises:
         TrainingError: the file has no audio projection, or one of another shape.
     """
-    own = {name: value for name, value in network.state_dict().items() if name.startswith(HEARING)}
-    given = {name: value for name, value in read_checkpoint(path)[0].items() if name.startswith(HEARING)}
-    if shapes(given) != shapes(own):
+    given = part(read_checkpoint(path)[0], HEARING)
+    if shapes(given) != shapes(part(network.state_dict(), HEARING)):
         raise TrainingError(f"{path} holds no audio projection of this network's shape")
     network.load_state_dict(given, strict=False)
     network.audio_proj.proj3.weight[:, VALUES * network.config.vae_stride[0] :] = 0
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str | tuple[str, ...]) -> dict[str, Tensor]:
+    """Those of ``tensors`` whose names begin so."""
+    return {name: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

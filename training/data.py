@@ -99,10 +99,9 @@ def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
     return mask
 
 
-def load_batches(clips: PreparedClips, sizes: Sequence[int], step: int, workers: int) -> Iterator[Batch]:
-    """Batches of ``sizes`` samples, from number ``step`` on."""
-    ends = np.cumsum(sizes)
-    order = [list(range(end - size, end)) for size, end in zip(sizes, ends.tolist(), strict=True)][step:]
+def load_batches(clips: PreparedClips, size: int, step: int, workers: int) -> Iterator[Batch]:
+    """All batches of ``size`` samples, from number ``step`` on."""
+    order = [list(range(start, start + size)) for start in range(step * size, len(clips), size)]
     return load_samples(clips, order, workers)
 
 

@@ -59,8 +59,7 @@ def sample_batch(network: TalkingHeadDiT, batch: Batch, sampling: SamplingConfig
     """The first chunk of one sample, from its true continuity frames: latents [1, C, T, h, w]."""
     sampler, schedule = SAMPLERS[sampling.sampler]
     if hears == "articulation":
-        config = network.config
-        hidden = hidden_units(batch.mouth[:, 0], config.vae_stride[0], config.audio.intermediate_dim)
+        hidden = hidden_units(batch.mouth[:, 0], network.config)
         denoise = condition_on_tokens(network, network.audio_proj.tokens(hidden), batch.reference)
     else:
         denoise = condition(network, batch.windows[:, 0], batch.reference, sampling.guidance)

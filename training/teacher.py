@@ -16,7 +16,7 @@ from models.config import SamplingConfig
 from models.dit import TalkingHeadDiT
 
 from .articulation import hearing_loss, hidden_units
-from .audio import HEARING, PREFIX, give_hearing, shapes
+from .audio import HEARING, PREFIX, give_hearing, part, shapes
 from .config import RunConfig, TrainingError
 from .data import Batch, PreparedClips, load_batches
 from .loop import TrainingRun
@@ -145,8 +145,7 @@ def train(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)
     state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
-    sizes = [config.batch] * config.steps
-    clips = PreparedClips(data, config.seed, sum(sizes), reference=config.reference)
+    clips = PreparedClips(data, config.seed, config.batch * config.steps, reference=config.reference)
     strip = SampleStrip(clips, vae, out, config.hears)
 
     def publish() -> None:
@@ -155,7 +154,7 @@ def train(
 
     run = TrainingRun("teacher", out, config, state, publish)
     forward = torch.compile(network, dynamic=False) if compile_network else network
-    for batch in load_batches(clips, sizes, state.step, workers):
+    for batch in load_batches(clips, config.batch, state.step, workers):
         generator = run.generator()
         run.set_learning_rate()
         terms, loss = step_losses(network, forward, batch, config, generator, state.step)
@@ -169,12 +168,10 @@ def train(
 
 def start_from(network: TalkingHeadDiT, tensors: Mapping[str, Tensor]) -> None:
     """Load ``tensors``; an audio projection that does not fit is left as it was initialised."""
-    own = {name: value for name, value in network.state_dict().items() if name.startswith(PREFIX)}
-    given = {name: value for name, value in tensors.items() if name.startswith(PREFIX)}
-    if shapes(own) != shapes(given):
-        given = own
-    rest = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
-    network.load_state_dict(rest | given)
+    own = part(network.state_dict(), PREFIX)
+    if shapes(part(tensors, PREFIX)) != shapes(own):
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)} | own
+    network.load_state_dict(tensors)
 
 
 def step_losses(
@@ -188,17 +185,16 @@ def step_losses(
     """The terms to report and the loss of one step."""
     if step < config.crop_until * config.steps:
         batch = cropped(batch, config.crop, generator)
-    projection, stride_t = network.audio_proj, network.config.vae_stride[0]
-    mouth = batch.mouth[:, 0]
+    projection, mouth = network.audio_proj, batch.mouth[:, 0]
     if config.hears == "articulation":
         if not mouth.isfinite().all():
             raise TrainingError('nobody knows what these mouths did (real videos?): set hears = "audio"')
-        hidden = hidden_units(mouth, stride_t, network.config.audio.intermediate_dim)
+        hidden = hidden_units(mouth, network.config)
         loss = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
         return {"flow": loss.item()}, loss
     hidden = projection.hidden(drop_audio(batch.windows[:, 0], config.audio_dropout, generator))
     flow = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
-    heard = hearing_loss(hidden, mouth, stride_t)
+    heard = hearing_loss(hidden, mouth, network.config.vae_stride[0])
     return {"flow": flow.item(), "hearing": heard.item()}, flow + config.audio_weight * heard
 
 

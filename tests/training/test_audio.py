@@ -76,7 +76,7 @@ def test_hidden_units_are_what_hearing_is_taught() -> None:
     articulation = torch.rand(2, 33, len(ARTICULATION)) * torch.tensor([1.0, 1, 2, 1, 1, 1, 1, 1]) - torch.tensor(
         [0.0, 0, 1, 0, 0, 0, 0, 0]
     )
-    units = hidden_units(articulation, 4, 48)
+    units = hidden_units(articulation, tiny().network())
     assert units.shape == (2, 9, 48) and units.min() >= 0 and units[..., 32:].abs().max() == 0
     assert hearing_loss(units, articulation, 4) == 0
     # Frame 1 + 4 k + j of latent frame 1 + k is unit 8 j.
