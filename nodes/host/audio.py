@@ -21,6 +21,7 @@ from ...models.audio import (
     RecordingFeatures,
     Speech,
     hear_wav2vec2,
+    is_finite,
     log_mel_features,
     num_video_frames,
     to_mono_16k,
@@ -125,7 +126,7 @@ def checked_audio(audio: dict[str, Any]) -> tuple[Tensor, int]:
         raise ValueError(f"audio: {channels} channels; mono to {MAX_CHANNELS} channels can be used")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise ValueError(f"audio: {sample_rate} Hz; {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used")
-    if not bool(torch.isfinite(waveform).all()):
+    if not is_finite(waveform):
         raise ValueError("audio: the clip contains NaN or infinite samples; re-export or repair it")
     return waveform[0].float(), sample_rate
 
