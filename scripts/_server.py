@@ -66,6 +66,7 @@ class ComfyServer:
         only_this_pack: load no other custom nodes.
         api_nodes: load ComfyUI's API nodes. Without them it starts sooner, and its content policy forbids browsers what
             the live player uses where it may (media from blob: addresses).
+        front_end: folder of a front end (`static` of a comfyui-frontend-package) in place of the installed one.
         port: TCP port on 127.0.0.1, None for a free one.
     """
 
@@ -77,6 +78,7 @@ class ComfyServer:
         cpu: bool,
         only_this_pack: bool = True,
         api_nodes: bool = False,
+        front_end: Path | None = None,
         port: int | None = None,
     ) -> None:
         self.comfyui = comfyui
@@ -87,6 +89,7 @@ class ComfyServer:
         self.cpu = cpu
         self.only_this_pack = only_this_pack
         self.api_nodes = api_nodes
+        self.front_end = front_end
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = workdir / "comfyui.log"
@@ -99,6 +102,7 @@ class ComfyServer:
         command = [sys.executable, str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port)]
         command += ["--disable-auto-launch", "--max-upload-size", "10000"]
         command += [] if self.api_nodes else ["--disable-api-nodes"]
+        command += ["--front-end-root", str(self.front_end)] if self.front_end else []
         for name in ("input", "output", "user"):
             command += [f"--{name}-directory", str(self.workdir / name)]
         command += ["--temp-directory", str(self.workdir)]

@@ -21,7 +21,7 @@ from models.audio import FPS
 
 from . import akd, teacher
 from .akd import CONTINUITIES, AKDTraining
-from .config import read_config
+from .config import TrainingError, read_config
 from .evaluate import Generator, figures, measure
 from .plots import save_drift
 from .reader import FaceReader
@@ -31,7 +31,7 @@ from .teacher import TeacherTraining
 log = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parent / "configs"
-METHODS = (*CONTINUITIES[::-1], "teacher-4", "teacher-20")
+METHODS = (*CONTINUITIES, "teacher-4", "teacher-20")
 WINDOW_S = 10
 
 
@@ -39,11 +39,12 @@ WINDOW_S = 10
 class Proof:
     """What is trained and measured.
 
-    The given teacher goes on for ``teacher_steps`` with each kind of reference, so that both have had the same; each of
-    the two is distilled by every method for ``student_steps``. ``seconds`` of video are generated for every method,
-    reference and seed of ``seeds`` (``teacher_20_seconds`` by the teacher in 20 steps, which takes five times as long);
-    figures are of the ten seconds that end at each of ``marks``. ``subject`` is the number of the held-out person.
-    Two machines (or processes) can share the work by taking one of the ``references`` each.
+    The given teacher goes on for ``teacher_steps`` on whole frames with each kind of reference, so that both have had
+    the same; each of the two is distilled by every method for ``student_steps``. ``seconds`` of video are generated for
+    every one of ``methods`` (of ``METHODS``), ``references`` ("tre", "static") and ``seeds``; the teacher in 20 steps,
+    which takes five times as long, makes ``teacher_20_seconds``. Figures are of the ten seconds that end at each of
+    ``marks``. ``subject`` is the number of the held-out person.
+    Machines (or processes) can share the work by taking some of the methods, references or seeds each.
     """
 
     teacher_steps: int
@@ -54,6 +55,11 @@ class Proof:
     seeds: list[int]
     subject: int
     references: list[str]
+    methods: list[str]
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.methods) - set(METHODS):
+            raise TrainingError(f"methods: {', '.join(sorted(unknown))} unknown; known: {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def videos(config: Proof) -> Iterator[Video]:
     """All videos: the first seed of every method first, so that an early stop leaves the widest picture."""
     for seed in config.seeds:
         for reference in config.references:
-            for method in METHODS:
+            for method in config.methods:
                 yield Video(method, reference, seed)
 
 
@@ -109,7 +115,7 @@ def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, dat
     teacher_run = runs / f"teacher_{video.reference}"
     base = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
     settings = dataclasses.replace(
-        base, steps=config.teacher_steps, decay=1.0, reference=video.reference, seed=base.seed + 1
+        base, steps=config.teacher_steps, crop_until=0.0, reference=video.reference, seed=base.seed + 1
     )
     trained = teacher_run / "teacher.safetensors"
     teacher.train(settings, data, teacher_run, 0, False, first_teacher, vae)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from scripts._client import ComfyClient
 from scripts._environment import ROOT
@@ -19,6 +22,8 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from tests.browser.frontend import CHROMIUM_FLAGS, FrontEnd, chromium_or_skip
 
+# The one that ComfyUI requires, and the newest that the pack was tried with.
+FRONT_ENDS = (None, "comfyui-frontend-package==1.58.1")
 OpenFrontEnd = Callable[[], FrontEnd]
 
 
@@ -41,6 +46,31 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=program, headless=True, args=CHROMIUM_FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session", params=FRONT_ENDS, ids=lambda package: (package or "required").split("==")[-1])
+def server(
+    request: pytest.FixtureRequest, comfyui: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyServer]:
+    """A running ComfyUI as in the other tests, with one front end after the other."""
+    static = None if request.param is None else fetch_front_end(request.param, tmp_path_factory.mktemp("front_end"))
+    workdir = tmp_path_factory.mktemp("comfyui")
+    cpu = not torch.cuda.is_available()
+    with ComfyServer(comfyui, workdir, cpu=cpu, api_nodes=True, front_end=static) as running:
+        yield running
+
+
+def fetch_front_end(package: str, folder: Path) -> Path:
+    """Install a front end's package into a folder of its own; where its files are."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--target", str(folder), package], check=True)
+    return folder / "comfyui_frontend_package" / "static"
+
+
+@pytest.fixture(scope="session")
+def client(server: ComfyServer) -> ComfyClient:
+    """A client of the server."""
+    return ComfyClient(server.url)
 
 
 @pytest.fixture(scope="session")

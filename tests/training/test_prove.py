@@ -16,7 +16,7 @@ pytest.importorskip(
 from models.checkpoint import write_checkpoint
 from models.nano_vae import NanoVAE, NanoVAEConfig
 from training import prove as module
-from training.config import read_config
+from training.config import TrainingError, read_config
 from training.evaluate import evaluate
 from training.prove import Proof, prove, summarise
 from training.reader import FaceReader
@@ -83,8 +83,7 @@ def test_proof_is_complete_and_not_done_twice(
     monkeypatch.setattr(module, "CONFIGS", small_configs)
     monkeypatch.setattr(module, "WINDOW_S", 1)
     # The rivals differ from these in one setting; all five take minutes.
-    monkeypatch.setattr(module, "METHODS", METHODS)
-    config = Proof(1, 1, 2, 1, [1, 2], [0], 0, ["tre", "static"])
+    config = Proof(1, 1, 2, 1, [1, 2], [0], 0, ["tre", "static"], list(METHODS))
 
     def run(minutes: float) -> list[Path]:
         prove(config, files.teacher, files.vae, files.reader, files.data, tmp_path / "runs", tmp_path / "out", minutes)
@@ -106,12 +105,17 @@ def test_proof_is_complete_and_not_done_twice(
     assert (tmp_path / "out/table.md").read_text().count("\n") == 2 + len(table)
 
 
+def test_unknown_method_is_named() -> None:
+    with pytest.raises(TrainingError, match="symmetric-both"):
+        Proof(1, 1, 2, 1, [1], [0], 0, ["tre"], ["asymmetric", "symmetric-both"])
+
+
 def test_spread_is_over_the_seeds(tmp_path: Path) -> None:
     for seed, sync in ((0, 0.4), (1, 0.6)):
         video = {"method": "asymmetric", "reference": "tre", "seed": seed, "identity_per_second": [0.1] * 10}
         figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": sync}
         (tmp_path / f"asymmetric_tre_seed{seed}.json").write_text(json.dumps({**video, "marks": {"10": figures}}))
-    summarise(Proof(1, 1, 10, 10, [10], [0, 1], 0, ["tre"]), tmp_path)
+    summarise(Proof(1, 1, 10, 10, [10], [0, 1], 0, ["tre"], ["asymmetric"]), tmp_path)
     assert "| asymmetric | tre | 10 s | 2 | 0.500 ± 0.100 | 1.000 ± 0.000 |" in (tmp_path / "table.md").read_text()
 
 
