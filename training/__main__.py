@@ -95,6 +95,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         steps=args.steps,
         sampler=args.sampler,
         recordings=args.recordings,
+        transcripts=args.transcripts,
     )
 
 
@@ -201,6 +202,9 @@ def _add_measuring_commands(commands: Commands) -> None:
     measure.add_argument("--seconds", type=float, default=10.0, help="of speech for each (default: %(default)s)")
     measure.add_argument("--sampler", default="", help="few_step or euler instead of the checkpoint's own")
     measure.add_argument("--recordings", type=Path, help="folder of recorded speech to measure on too")
+    measure.add_argument(
+        "--transcripts", type=Path, help='what they say, lines "name: text", to align them with (.gz too)'
+    )
     measure.add_argument("--seed", type=int, default=0)
     measure.add_argument("--steps", type=int, default=0, help="denoising steps; 0 takes the checkpoint's own")
     measure.set_defaults(run=_evaluate)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,19 @@ from models.nano_vae import NanoVAE
 from models.reference import Reference, fit_portrait, static_reference, temporal_reference
 from models.rollout import ContinuityOptions, rollout
 
+from .alignment import align, read_transcripts
+from .config import TrainingError
 from .inference import condition, load_for_sampling
 from .measure import Reading, psnr, window_figures
 from .plots import save_frames, save_opening, save_tracks
 from .reader import FaceReader
-from .subjects import Subject, opening_proxy, recorded_subject, synthetic_subject
+from .subjects import Recording, Subject, opening_proxy, read_speech, recorded_subject, synthetic_subject
 
 log = logging.getLogger(__name__)
 
 WINDOW_S = 10.0
 STRIP_FRAMES = 12
-# Recordings are joined until a subject speaks at least this long.
-RECORDED_S = 20.0
+RECORDINGS_EACH = 6
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,20 @@ def evaluate(
     steps: int = 0,
     sampler: str = "",
     recordings: Path | None = None,
+    transcripts: Path | None = None,
 ) -> None:
     """Generate ``count`` held-out people; write strips, plots, ``metrics.json`` and ``metrics.md``.
 
     Args:
-        recordings: folder of recorded speech; held-out people then say it too, ``RECORDED_S`` each.
+        recordings: folder of recorded speech; held-out people then say it too, ``RECORDINGS_EACH``.
+        transcripts: what the recordings say (``alignment.read_transcripts``), by their paths in the folder without the
+            ending: sync is then measured against aligned phonemes. Those without a usable transcript are left out.
     """
     generator, reader = Generator.load(network, vae, steps, sampler), FaceReader.load(reader_path)
     subjects = [synthetic_subject(seed, number, seconds) for number in range(count)]
     if recordings is not None:
-        subjects += [recorded_subject(seed, number, files) for number, files in enumerate(_groups(recordings, count))]
+        groups = _groups(recordings, count, transcripts)
+        subjects += [recorded_subject(seed, number, group) for number, group in enumerate(groups)]
     out.mkdir(parents=True, exist_ok=True)
     rows = [_evaluate_one(generator, reader, subject, seed, out) for subject in subjects]
     summary = {"synthetic": _mean(rows, "person"), "recorded": _mean(rows, "recording")}
@@ -161,11 +167,29 @@ def identity_ratio(result: Result, total_s: float) -> float:
     return float(distances[-last:].mean() / max(float(distances[: 2 * FPS].mean()), 1e-9))
 
 
-def _groups(folder: Path, count: int) -> list[list[Path]]:
+def _groups(folder: Path, count: int, transcripts: Path | None) -> list[list[Recording]]:
     """Recordings, in order of name, split evenly among ``count`` speakers; each long enough to be measured."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 30_000)
     share = max(1, len(files) // count)
-    return [files[n * share : n * share + 6] for n in range(count) if files[n * share : n * share + 6]]
+    said = None if transcripts is None else read_transcripts(transcripts)
+    groups = (_read(folder, files[n * share : (n + 1) * share], said) for n in range(count))
+    return [group for recordings in groups if (group := list(islice(recordings, RECORDINGS_EACH)))]
+
+
+def _read(folder: Path, files: Sequence[Path], transcripts: dict[str, str] | None) -> Iterator[Recording]:
+    """The recordings in ``files``; with ``transcripts`` only those whose phonemes can be told, with them."""
+    for path in files:
+        audio = read_speech(path)
+        if transcripts is None:
+            yield Recording(audio)
+            continue
+        try:
+            text = transcripts[path.relative_to(folder).with_suffix("").as_posix()]
+            yield Recording(audio, align(audio.numpy(), text))
+        except KeyError:
+            log.info("%s is left out: no transcript", path.name)
+        except TrainingError as error:
+            log.info("%s is left out: %s", path.name, error)
 
 
 def _mean(rows: Sequence[dict[str, Any]], kind: str) -> dict[str, float]:

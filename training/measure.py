@@ -81,18 +81,20 @@ def window_figures(
 ) -> dict[str, float]:
     """Figures of the seconds [start_s, stop_s).
 
-    ``sync`` and ``lag``: of the opening read in the frames with the true one, or with the sound's ``proxy`` for
-    recordings; ``head_motion`` and ``mouth_motion``: deviation over the true one's; ``identity``: mean distance (1 is a
-    stranger); ``seam``: step into the first frames of chunks over the usual step.
+    ``sync`` and ``lag``: of the opening read in the frames with the true one, and with the sound's ``proxy``, which is
+    all that tells where nobody knows the truth; ``head_motion`` and ``mouth_motion``: deviation over the true one's;
+    ``identity``: mean distance (1 is a stranger); ``seam``: step into the first frames of chunks over the usual step.
     """
     window = slice(round(start_s * FPS), round(stop_s * FPS))
     seen = np.concatenate(reading.tracks)[window]
     goal = proxy[window] if truth is None else truth[window, OPENING]
     sync, lag = correlation(seen[:, OPENING], goal)
+    sync_proxy, lag_proxy = correlation(seen[:, OPENING], proxy[window])
     figures = {
         "sync": sync,
         "lag": lag,
-        "sync_proxy": correlation(seen[:, OPENING], proxy[window])[0],
+        "sync_proxy": sync_proxy,
+        "lag_proxy": lag_proxy,
         "identity": float(np.concatenate(reading.identity)[window].mean()),
         "sharpness": float(np.mean(_chunks_within(reading, window))),
     }

@@ -19,9 +19,11 @@ from .synth.clip import identity_of, make_poses, make_speech, portrait_of
 from .synth.identity import Identity
 from .synth.motion import Pose
 from .synth.render import render
+from .synth.speech import Phoneme, Utterance
 
 # Indices of people that no corpus draws (see the README's recipe).
 FIRST_HELD_OUT = 1_000_000
+PAUSE_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Subject:
     """Who speaks and what is said.
 
     ``portrait`` uint8 [H, W, 3]; ``audio`` [N] at 16 kHz; ``truth`` float32 [F, 9] (``reader.TRACKS``) and ``poses``
-    where the speech was drawn, None for recordings.
+    where the phonemes are known, None for other recordings.
     """
 
     name: str
@@ -57,18 +59,42 @@ def synthetic_subject(seed: int, number: int, seconds: float) -> Subject:
     speech = make_speech(seed, index, seconds, held_out=True)
     num_frames = len(speech.audio) * FPS // SAMPLE_RATE
     poses = make_poses(seed, index, speech, num_frames)
-    truth = np.stack([tracks(identity, Pose.from_row(row)) for row in poses])
     portrait, audio = torch.from_numpy(portrait_of(seed, index)), torch.from_numpy(speech.audio)
-    return Subject(f"person {number}", identity, portrait, audio, truth, poses)
+    return Subject(f"person {number}", identity, portrait, audio, _truth(identity, poses), poses)
 
 
-def recorded_subject(seed: int, number: int, recordings: Sequence[Path]) -> Subject:
-    """A held-out person who says what was recorded, one file after the other with short pauses."""
+@dataclass(frozen=True)
+class Recording:
+    """Recorded speech, mono [N] at 16 kHz, and its phonemes where they are known."""
+
+    audio: Tensor
+    phonemes: tuple[Phoneme, ...] | None = None
+
+
+def recorded_subject(seed: int, number: int, recordings: Sequence[Recording]) -> Subject:
+    """A held-out person who says what was recorded, one recording after the other with short pauses.
+
+    Where all phonemes are known, the truth is the motion of a drawn person who says them.
+    """
     index = FIRST_HELD_OUT + number
-    pause = torch.zeros(SAMPLE_RATE // 4)
-    audio = torch.cat([part for path in recordings for part in (read_speech(path), pause)])
-    portrait = torch.from_numpy(portrait_of(seed, index))
-    return Subject(f"recording {number}", identity_of(seed, index), portrait, audio, None, None)
+    parts, phonemes, start_s = [], [], 0.0
+    for recording in recordings:
+        parts += [recording.audio, torch.zeros(round(PAUSE_S * SAMPLE_RATE))]
+        end_s = start_s + len(recording.audio) / SAMPLE_RATE
+        phonemes += [Phoneme(p.symbol, start_s + p.start, start_s + p.end) for p in recording.phonemes or ()]
+        phonemes.append(Phoneme("", end_s, end_s + PAUSE_S))
+        start_s = end_s + PAUSE_S
+    audio = torch.cat(parts)
+    identity, portrait = identity_of(seed, index), torch.from_numpy(portrait_of(seed, index))
+    poses = truth = None
+    if all(recording.phonemes is not None for recording in recordings):
+        poses = make_poses(seed, index, Utterance(audio.numpy(), tuple(phonemes)), len(audio) * FPS // SAMPLE_RATE)
+        truth = _truth(identity, poses)
+    return Subject(f"recording {number}", identity, portrait, audio, truth, poses)
+
+
+def _truth(identity: Identity, poses: np.ndarray) -> np.ndarray:
+    return np.stack([tracks(identity, Pose.from_row(row)) for row in poses])
 
 
 def read_speech(path: Path) -> Tensor:
