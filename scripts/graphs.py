@@ -38,6 +38,8 @@ SIDES = (("A", "pixels", PURPLE), ("B", "latents", TEAL))
 SECOND_ROW = 1120
 # With the player and the preview that appear on it.
 SAMPLER_TALL = 900
+# The saved video stands below the inputs, as wide as the node.
+MUX_TALL = 560
 
 Define = Callable[[GraphBuilder], None]
 
@@ -77,7 +79,7 @@ def talking_head(graph: GraphBuilder, model: str, size: int, prefix: str) -> Non
     graph.column("4. Generate", PURPLE)
     sampler = graph.add("AsymTalkerSampler", SAMPLER_TALL, seed=7, **given)
     graph.column("5. Save", GOLD, 400)
-    graph.add("AsymTalkerMux", 480, video=sampler.out("video"), audio=audio.out("AUDIO"), filename_prefix=prefix)
+    graph.add("AsymTalkerMux", MUX_TALL, video=sampler.out("video"), audio=audio.out("AUDIO"), filename_prefix=prefix)
 
 
 def nano(graph: GraphBuilder) -> None:
@@ -169,7 +171,7 @@ def comparison(graph: GraphBuilder) -> None:
     for node, (side, carry) in zip(samplers, two_rows(graph, "6. Save"), strict=True):
         graph.add(
             "AsymTalkerMux",
-            480,
+            MUX_TALL,
             title=f"Save {side}",
             video=node.out("video"),
             audio=audio.out("AUDIO"),
@@ -214,7 +216,7 @@ def batch(graph: GraphBuilder) -> None:
     graph.column("9. Save", GOLD, 400)
     graph.add(
         "AsymTalkerMux",
-        480,
+        MUX_TALL,
         video=sampler.out("video"),
         audio=audio.out("AUDIO"),
         filename_prefix="video/AsymTalker_batch",
