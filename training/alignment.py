@@ -57,7 +57,7 @@ def align(audio: np.ndarray, text: str) -> tuple[Phoneme, ...]:
         TrainingError: a word is not in the dictionary, or the recording does not say the text.
     """
     decoder, words = _decoder(), re.findall(r"[a-z']+", text.lower())
-    if unknown := [word for word in words if decoder.lookup_word(word) is None]:
+    if unknown := [word for word in dict.fromkeys(words) if decoder.lookup_word(word) is None]:
         raise TrainingError(f"the pronunciation of {', '.join(unknown)} is not known")
     pcm = (np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes()
     decoder.set_align_text(" ".join(words))
