@@ -1,7 +1,7 @@
 """What the live player costs: nano's graph in a real ComfyUI, with and without somebody who watches.
 
-The watcher takes every chunk over HTTP as soon as it is finished, as the player in the browser does. Runs with and
-without take turns; the sampling time is from the Sampler's first message to the start of Mux & Save. Needs
+The watcher takes every chunk over HTTP as soon as the server tells of it, as the player in the browser does. Runs with
+and without take turns; the sampling time is from the Sampler's first message to the start of Mux & Save. Needs
 COMFYUI_PATH.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import queue
 import statistics
 import tempfile
 import threading
@@ -18,11 +19,9 @@ from typing import Any
 
 import requests
 
-from scripts._client import ComfyClient, Graph
+from scripts._client import ComfyClient, Graph, OnEvent
 
 from .served import nano_graph, start_server
-
-POLL_S = 0.2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +52,7 @@ def measure(seconds: float, repeats: int, workdir: Path) -> dict[str, Any]:
         for number in range(repeats):
             alone.append(sampling_seconds(client, graph, seed=2 * number + 1))
             with Watcher(client) as watcher:
-                watched.append(sampling_seconds(client, graph, seed=2 * number + 2))
+                watched.append(sampling_seconds(client, graph, 2 * number + 2, watcher.on_event))
             chunks.append(watcher.chunks)
     return {
         "seconds_of_video": seconds,
@@ -64,7 +63,7 @@ def measure(seconds: float, repeats: int, workdir: Path) -> dict[str, Any]:
     }
 
 
-def sampling_seconds(client: ComfyClient, graph: Graph, seed: int) -> float:
+def sampling_seconds(client: ComfyClient, graph: Graph, seed: int, also: OnEvent | None = None) -> float:
     """Run the graph with that seed; seconds from the Sampler's first message to the start of Mux & Save."""
     sampler, mux = (
         next(key for key, entry in graph.items() if entry["class_type"] == kind)
@@ -78,6 +77,8 @@ def sampling_seconds(client: ComfyClient, graph: Graph, seed: int) -> float:
             times.setdefault("start", time.monotonic())
         elif kind == "executing" and data.get("node") == mux:
             times["end"] = time.monotonic()
+        if also is not None:
+            also(kind, data)
 
     client.run(graph, on_event)
     return times["end"] - times["start"]
@@ -88,7 +89,8 @@ class Watcher:
 
     def __init__(self, client: ComfyClient) -> None:
         self.client, self.chunks = client, 0
-        self._over = threading.Event()
+        self._session = requests.Session()
+        self._told: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch)
 
     def __enter__(self) -> Watcher:
@@ -96,19 +98,28 @@ class Watcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._told.put(False)
         self._thread.join()
 
+    def on_event(self, kind: str, data: dict[str, Any]) -> None:
+        """The Sampler's line of progress comes with every finished chunk."""
+        if kind == "progress_text":
+            self._told.put(True)
+
     def _watch(self) -> None:
-        known = {job["id"] for job in self.client.get("/asymtalker/live")}
-        while not self._over.wait(POLL_S):
-            for job in self.client.get("/asymtalker/live"):
+        known = {job["id"] for job in self._get("").json()}
+        while self._told.get():
+            for job in self._get("").json():
                 if job["id"] not in known:
                     self._take(job)
+
+    def _get(self, path: str) -> requests.Response:
+        response = self._session.get(f"{self.client.url}/asymtalker/live{path}", timeout=30)
+        response.raise_for_status()
+        return response
 
     def _take(self, job: dict[str, Any]) -> None:
         while self.chunks < job["done"]:
             for part in ("init", self.chunks) if self.chunks == 0 else (self.chunks,):
-                url = f"{self.client.url}/asymtalker/live/{job['id']}/{part}"
-                requests.get(url, timeout=30).raise_for_status()
+                self._get(f"/{job['id']}/{part}")
             self.chunks += 1

@@ -7,14 +7,13 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import matplotlib
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from .config import RunConfig, learning_rate, set_learning_rate
+from .images import figure
 from .state import TrainingState
 
-matplotlib.use("Agg")
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
@@ -98,17 +97,13 @@ def _write_losses(path: Path, rows: Rows) -> None:
 
 def plot_losses(rows: Rows, path: Path) -> None:
     """Every term over the steps, a running mean on a logarithmic scale, one panel each."""
-    from matplotlib import pyplot
-
     names = sorted({name for _, terms in rows for name in terms})
-    figure, panels = pyplot.subplots(len(names), 1, figsize=(9, 2 * len(names)), sharex=True, squeeze=False)
-    for name, axes in zip(names, panels[:, 0], strict=True):
-        points = [(step, terms[name]) for step, terms in rows if name in terms]
-        window = max(1, len(points) // 100)
-        groups = [points[i : i + window] for i in range(0, len(points), window)]
-        axes.plot([g[-1][0] for g in groups], [sum(v for _, v in g) / len(g) for g in groups])
-        axes.set_yscale("log")
-        axes.set_ylabel(name)
-    panels[-1, 0].set_xlabel("step")
-    figure.savefig(path, dpi=80, bbox_inches="tight")
-    pyplot.close(figure)
+    with figure(path, (9, 2 * len(names)), len(names)) as panels:
+        for name, axes in zip(names, panels, strict=True):
+            points = [(step, terms[name]) for step, terms in rows if name in terms]
+            window = max(1, len(points) // 100)
+            groups = [points[i : i + window] for i in range(0, len(points), window)]
+            axes.plot([g[-1][0] for g in groups], [sum(v for _, v in g) / len(g) for g in groups])
+            axes.set_yscale("log")
+            axes.set_ylabel(name)
+        panels[-1].set_xlabel("step")

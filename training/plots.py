@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from einops import rearrange
@@ -12,11 +12,10 @@ from torch import Tensor
 
 from models.audio import FPS, SAMPLE_RATE
 
-from .images import save_strip
+from .images import figure, save_strip
 from .reader import TRACKS
 from .subjects import Subject
 
-matplotlib.use("Agg")
 SHOWN_S = 10.0
 
 
@@ -29,51 +28,43 @@ def save_frames(frames: Tensor, truth: Tensor | None, path: Path) -> None:
 
 def save_opening(seen: np.ndarray, subject: Subject, path: Path) -> None:
     """Opening read in the frames, and the true one where it is known, over the waveform of the first seconds."""
-    from matplotlib import pyplot
-
     frames = min(len(seen), round(SHOWN_S * FPS))
     audio = subject.audio[: frames * SAMPLE_RATE // FPS].numpy()
-    figure, axes = pyplot.subplots(figsize=(12, 3))
-    axes.plot(np.arange(len(audio)) / SAMPLE_RATE, audio, color="0.8", linewidth=0.3)
-    time = (np.arange(frames) + 0.5) / FPS
-    axes.plot(time, seen[:frames], label="read in the generated frames")
-    if subject.truth is not None:
-        axes.plot(time, subject.truth[:frames, 0], "--", label="true")
-    axes.legend()
-    axes.set_xlabel("seconds")
-    figure.savefig(path, dpi=80, bbox_inches="tight")
-    pyplot.close(figure)
+    with figure(path, (12, 3)) as (axes,):
+        axes.plot(np.arange(len(audio)) / SAMPLE_RATE, audio, color="0.8", linewidth=0.3)
+        time = (np.arange(frames) + 0.5) / FPS
+        axes.plot(time, seen[:frames], label="read in the generated frames")
+        if subject.truth is not None:
+            axes.plot(time, subject.truth[:frames, 0], "--", label="true")
+        axes.legend()
+        axes.set_xlabel("seconds")
 
 
 def save_tracks(seen: np.ndarray, truth: np.ndarray, path: Path) -> None:
     """Every track read in the frames and its truth, the first seconds."""
-    from matplotlib import pyplot
-
     frames = min(len(seen), round(SHOWN_S * FPS))
-    figure, panels = pyplot.subplots(len(TRACKS), 1, figsize=(12, 1.4 * len(TRACKS)), sharex=True)
-    for index, (name, axes) in enumerate(zip(TRACKS, panels, strict=True)):
-        axes.plot(np.arange(frames) / FPS, seen[:frames, index])
-        axes.plot(np.arange(frames) / FPS, truth[:frames, index], "--")
-        axes.set_ylabel(name)
-    figure.savefig(path, dpi=70, bbox_inches="tight")
-    pyplot.close(figure)
+    with figure(path, (12, 1.4 * len(TRACKS)), len(TRACKS)) as panels:
+        for index, (name, axes) in enumerate(zip(TRACKS, panels, strict=True)):
+            axes.plot(np.arange(frames) / FPS, seen[:frames, index])
+            axes.plot(np.arange(frames) / FPS, truth[:frames, index], "--")
+            axes.set_ylabel(name)
 
 
 def save_drift(curves: dict[str, list[list[float]]], folder: Path) -> None:
     """``drift.png``: identity distance over the seconds for every name, mean and range of its videos."""
-    from matplotlib import pyplot
+    with figure(folder / "drift.png", (10, 5)) as (axes,):
+        for name, videos in curves.items():
+            _plot_range(axes, name, videos)
+        axes.set_xlabel("seconds")
+        axes.set_ylabel("identity distance to the portrait (1: a stranger)")
+        axes.legend(fontsize="small")
 
-    figure, axes = pyplot.subplots(figsize=(10, 5))
-    for name, videos in curves.items():
-        length = min(len(video) for video in videos)
-        window = max(1, length // 60)
-        stack = np.array([video[: length // window * window] for video in videos])
-        stack = stack.reshape(len(videos), -1, window).mean(axis=2)
-        seconds = (np.arange(stack.shape[1]) + 0.5) * window
-        (line,) = axes.plot(seconds, stack.mean(axis=0), label=name)
-        axes.fill_between(seconds, stack.min(axis=0), stack.max(axis=0), color=line.get_color(), alpha=0.15)
-    axes.set_xlabel("seconds")
-    axes.set_ylabel("identity distance to the portrait (1: a stranger)")
-    axes.legend(fontsize="small")
-    figure.savefig(folder / "drift.png", dpi=80, bbox_inches="tight")
-    pyplot.close(figure)
+
+def _plot_range(axes: Any, name: str, videos: list[list[float]]) -> None:
+    length = min(len(video) for video in videos)
+    window = max(1, length // 60)
+    stack = np.array([video[: length // window * window] for video in videos])
+    stack = stack.reshape(len(videos), -1, window).mean(axis=2)
+    seconds = (np.arange(stack.shape[1]) + 0.5) * window
+    (line,) = axes.plot(seconds, stack.mean(axis=0), label=name)
+    axes.fill_between(seconds, stack.min(axis=0), stack.max(axis=0), color=line.get_color(), alpha=0.15)

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 
 from models.audio import FPS
 
+from ..images import figure
 from .syncnet import MAX_OFFSET
-
-matplotlib.use("Agg")
 
 # Name in the results -> (as tables print it, decimals).
 COLUMNS = {
@@ -68,14 +66,10 @@ def _row(name: str, values: Mapping[str, Any], columns: list[str]) -> str:
 
 
 def _plot(curves: Mapping[str, list[float]], x_label: str, y_label: str, places: Any, path: Path) -> None:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 3.5))
-    for name, values in curves.items():
-        axes.plot(places(values), values, linewidth=1, alpha=0.7, label=name)
-    if len(curves) <= 8:
-        axes.legend(fontsize="small")
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    figure.savefig(path, dpi=80, bbox_inches="tight")
-    pyplot.close(figure)
+    with figure(path, (9, 3.5)) as (axes,):
+        for name, values in curves.items():
+            axes.plot(places(values), values, linewidth=1, alpha=0.7, label=name)
+        if len(curves) <= 8:
+            axes.legend(fontsize="small")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
