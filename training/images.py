@@ -27,7 +27,7 @@ def save_strip(pixels: Tensor, columns: int, path: Path) -> None:
 
 @contextmanager
 def figure(path: Path, size: tuple[float, float], rows: int = 1) -> Iterator[list[Any]]:
-    """The panels (matplotlib's Axes), one below the other, of a figure of ``size`` inches, which is saved to ``path``."""
+    """The panels (matplotlib's Axes), one below the other, of a figure of ``size`` inches, saved to ``path``."""
     from matplotlib import pyplot
 
     drawn, panels = pyplot.subplots(rows, 1, figsize=size, sharex=True, squeeze=False)
