@@ -40,15 +40,16 @@ class Proof:
     """What is trained and measured.
 
     The given teacher goes on for ``teacher_steps`` on whole frames with each kind of reference, so that both have had
-    the same; each of the two is distilled by every method for ``student_steps``. ``seconds`` of video are generated for
-    every one of ``methods`` (of ``METHODS``), ``references`` ("tre", "static") and ``seeds``; the teacher in 20 steps,
-    which takes five times as long, makes ``teacher_20_seconds``. Figures are of the ten seconds that end at each of
-    ``marks``. ``subject`` is the number of the held-out person.
+    the same; each of the two is distilled by every method for ``student_steps`` at ``student_learning_rate``.
+    ``seconds`` of video are generated for every one of ``methods`` (of ``METHODS``), ``references`` ("tre", "static")
+    and ``seeds``; the teacher in 20 steps, which takes five times as long, makes ``teacher_20_seconds``. Figures are of
+    the ten seconds that end at each of ``marks``. ``subject`` is the number of the held-out person.
     Machines (or processes) can share the work by taking some of the methods, references or seeds each.
     """
 
     teacher_steps: int
     student_steps: int
+    student_learning_rate: float
     seconds: int
     teacher_20_seconds: int
     marks: list[int]
@@ -124,7 +125,11 @@ def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, dat
     student_run = runs / f"{video.method}_{video.reference}"
     student = read_config(AKDTraining, CONFIGS / "nano_akd.toml", [])
     student = dataclasses.replace(
-        student, steps=config.student_steps, continuity=video.method, reference=video.reference
+        student,
+        steps=config.student_steps,
+        learning_rate=config.student_learning_rate,
+        continuity=video.method,
+        reference=video.reference,
     )
     akd.train(student, trained, vae, data, student_run, 0)
     return student_run / "student.safetensors"

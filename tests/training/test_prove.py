@@ -83,7 +83,7 @@ def test_proof_is_complete_and_not_done_twice(
     monkeypatch.setattr(module, "CONFIGS", small_configs)
     monkeypatch.setattr(module, "WINDOW_S", 1)
     # The rivals differ from these in one setting; all five take minutes.
-    config = Proof(1, 1, 2, 1, [1, 2], [0], 0, ["tre", "static"], list(METHODS))
+    config = Proof(1, 1, 5e-5, 2, 1, [1, 2], [0], 0, ["tre", "static"], list(METHODS))
 
     def run(minutes: float) -> list[Path]:
         prove(config, files.teacher, files.vae, files.reader, files.data, tmp_path / "runs", tmp_path / "out", minutes)
@@ -107,7 +107,7 @@ def test_proof_is_complete_and_not_done_twice(
 
 def test_unknown_method_is_named() -> None:
     with pytest.raises(TrainingError, match="symmetric-both"):
-        Proof(1, 1, 2, 1, [1], [0], 0, ["tre"], ["asymmetric", "symmetric-both"])
+        Proof(1, 1, 5e-5, 2, 1, [1], [0], 0, ["tre"], ["asymmetric", "symmetric-both"])
 
 
 def test_spread_is_over_the_seeds(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_spread_is_over_the_seeds(tmp_path: Path) -> None:
         video = {"method": "asymmetric", "reference": "tre", "seed": seed, "identity_per_second": [0.1] * 10}
         figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": sync}
         (tmp_path / f"asymmetric_tre_seed{seed}.json").write_text(json.dumps({**video, "marks": {"10": figures}}))
-    summarise(Proof(1, 1, 10, 10, [10], [0, 1], 0, ["tre"], ["asymmetric"]), tmp_path)
+    summarise(Proof(1, 1, 5e-5, 10, 10, [10], [0, 1], 0, ["tre"], ["asymmetric"]), tmp_path)
     assert "| asymmetric | tre | 10 s | 2 | 0.500 ± 0.100 | 1.000 ± 0.000 |" in (tmp_path / "table.md").read_text()
 
 
