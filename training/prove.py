@@ -162,31 +162,55 @@ COLUMNS = ("sync", "identity", "identity_ratio", "sharpness", "seam", "head_moti
 
 
 def summarise(config: Proof, out: Path) -> None:
-    """Mean and spread (standard deviation) over the seeds of all videos that were measured."""
+    """Mean and spread (standard deviation) over the seeds of all videos that were measured.
+
+    A second table compares AKD with the other methods seed by seed, which start from the same noise.
+    """
     found = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    if not found:
+        return
+    table: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    for mark in config.marks:
+        measured = _by_method(found, mark)
+        for (method, reference), by_seed in sorted(measured.items()):
+            entry = {"method": method, "reference": reference, "at": mark}
+            table.append({**entry, "seeds": len(by_seed), **_spreads(list(by_seed.values()))})
+            ours = measured.get((CONTINUITIES[0], reference), {})
+            if ours is not by_seed and (seeds := sorted(ours.keys() & by_seed.keys())):
+                rows = [{key: ours[seed][key] - by_seed[seed][key] for key in COLUMNS} for seed in seeds]
+                differences.append({**entry, "seeds": len(rows), **_spreads(rows)})
+    text = f"{_markdown(table)}\n{CONTINUITIES[0]} minus each of the others, seed by seed:\n\n{_markdown(differences)}"
+    (out / "table.md").write_text(text)
+    results = {"config": dataclasses.asdict(config), "table": table, "differences": differences}
+    (out / "results.json").write_text(json.dumps(results, indent=1))
+    curves: dict[str, list[list[float]]] = {}
     for video in found:
-        groups.setdefault((video["method"], video["reference"]), []).append(video)
+        curves.setdefault(f"{video['method']}, {video['reference']}", []).append(video["identity_per_second"])
+    save_drift(curves, out)
+
+
+def _by_method(videos: list[dict[str, Any]], mark: int) -> dict[tuple[str, str], dict[int, dict[str, float]]]:
+    """Figures at ``mark`` seconds by method and reference, then by seed."""
+    measured: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    for video in videos:
+        if str(mark) in video["marks"]:
+            by_seed = measured.setdefault((video["method"], video["reference"]), {})
+            by_seed[video["seed"]] = video["marks"][str(mark)]
+    return measured
+
+
+def _spreads(rows: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    columns = {key: [row[key] for row in rows] for key in COLUMNS}
+    return {key: (float(np.mean(values)), float(np.std(values))) for key, values in columns.items()}
+
+
+def _markdown(table: list[dict[str, Any]]) -> str:
     lines = [
         "| method | reference | at | seeds | " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * (4 + len(COLUMNS)),
     ]
-    table: list[dict[str, Any]] = []
-    for mark in (str(mark) for mark in config.marks):
-        for (method, reference), group in sorted(groups.items()):
-            rows = [video["marks"][mark] for video in group if mark in video["marks"]]
-            if not rows:
-                continue
-            values = {key: _spread([row[key] for row in rows if key in row]) for key in COLUMNS}
-            table.append({"method": method, "reference": reference, "at": int(mark), "seeds": len(rows), **values})
-            cells = [f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in values.values()]
-            lines.append(f"| {method} | {reference} | {mark} s | {len(rows)} | " + " | ".join(cells) + " |")
-    if not found:
-        return
-    (out / "table.md").write_text("\n".join(lines) + "\n")
-    (out / "results.json").write_text(json.dumps({"config": dataclasses.asdict(config), "table": table}, indent=1))
-    save_drift({f"{m}, {r}": [v["identity_per_second"] for v in g] for (m, r), g in sorted(groups.items())}, out)
-
-
-def _spread(values: list[float]) -> tuple[float, float]:
-    return (float(np.mean(values)), float(np.std(values))) if values else (float("nan"), float("nan"))
+    for row in table:
+        cells = [f"{mean:.4f} ± {deviation:.4f}" for mean, deviation in (row[key] for key in COLUMNS)]
+        lines.append(f"| {row['method']} | {row['reference']} | {row['at']} s | {row['seeds']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
