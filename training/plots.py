@@ -53,18 +53,20 @@ def save_tracks(seen: np.ndarray, truth: np.ndarray, path: Path) -> None:
 def save_drift(curves: dict[str, list[list[float]]], folder: Path) -> None:
     """``drift.png``: identity distance over the seconds for every name, mean and range of its videos."""
     with figure(folder / "drift.png", (10, 5)) as (axes,):
+        longest = max(len(video) for videos in curves.values() for video in videos)
         for name, videos in curves.items():
-            _plot_range(axes, name, videos)
+            _plot_range(axes, name, videos, window=max(1, longest // 60))
         axes.set_xlabel("seconds")
         axes.set_ylabel("identity distance to the portrait (1: a stranger)")
         axes.legend(fontsize="small")
 
 
-def _plot_range(axes: Any, name: str, videos: list[list[float]]) -> None:
-    length = min(len(video) for video in videos)
-    window = max(1, length // 60)
-    stack = np.array([video[: length // window * window] for video in videos])
-    stack = stack.reshape(len(videos), -1, window).mean(axis=2)
-    seconds = (np.arange(stack.shape[1]) + 0.5) * window
-    (line,) = axes.plot(seconds, stack.mean(axis=0), label=name)
-    axes.fill_between(seconds, stack.min(axis=0), stack.max(axis=0), color=line.get_color(), alpha=0.15)
+def _plot_range(axes: Any, name: str, videos: list[list[float]], window: int) -> None:
+    """Mean and range over ``videos``, some of which may be shorter, of means over ``window`` seconds."""
+    means = [np.mean(np.reshape(video[: len(video) // window * window], (-1, window)), axis=1) for video in videos]
+    places = range(max(map(len, means)))
+    there = [[mean[place] for mean in means if place < len(mean)] for place in places]
+    seconds = (np.array(places) + 0.5) * window
+    (line,) = axes.plot(seconds, [np.mean(values) for values in there], label=name)
+    low, high = ([extreme(values) for values in there] for extreme in (min, max))
+    axes.fill_between(seconds, low, high, color=line.get_color(), alpha=0.15)
