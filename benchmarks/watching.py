@@ -1,7 +1,7 @@
 """What the live player costs: nano's graph in a real ComfyUI, with and without somebody who watches.
 
 The watcher takes every chunk over HTTP as soon as the server tells of it, as the player in the browser does. Runs with
-and without take turns; the sampling time is from the Sampler's first message to the start of Mux & Save. Needs
+and without take turns. Processor seconds are the server's own; wall seconds suffer from whatever else runs. Needs
 COMFYUI_PATH.
 """
 
@@ -14,9 +14,11 @@ import statistics
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from scripts._client import ComfyClient, Graph, OnEvent
@@ -41,47 +43,71 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+@dataclass
+class Sampling:
+    """Wall seconds and the server's processor seconds from the Sampler's first message to the start of Mux & Save."""
+
+    wall_s: float
+    cpu_s: float
+
+
 def measure(seconds: float, repeats: int, workdir: Path) -> dict[str, Any]:
-    """Sampling seconds of every run, alone and watched, and the ratio of their medians."""
-    alone, watched, chunks = [], [], []
+    """What every run took, alone and watched, and the ratio of their medians."""
+    alone: list[Sampling] = []
+    watched: list[Sampling] = []
+    chunks: list[int] = []
     with start_server(workdir) as server:
+        assert server.process is not None
+        process = psutil.Process(server.process.pid)
         client = ComfyClient(server.url)
         graph = nano_graph(client, seconds, workdir)
         # The first run loads the model and warms up.
-        sampling_seconds(client, graph, seed=0)
+        sample(client, process, graph, seed=0)
         for number in range(repeats):
-            alone.append(sampling_seconds(client, graph, seed=2 * number + 1))
+            alone.append(sample(client, process, graph, seed=2 * number + 1))
             with Watcher(client) as watcher:
-                watched.append(sampling_seconds(client, graph, 2 * number + 2, watcher.on_event))
+                watched.append(sample(client, process, graph, 2 * number + 2, watcher.on_event))
             chunks.append(watcher.chunks)
     return {
         "seconds_of_video": seconds,
-        "alone_s": [round(value, 2) for value in alone],
-        "watched_s": [round(value, 2) for value in watched],
         "chunks_watched": chunks,
-        "cost": round(statistics.median(watched) / statistics.median(alone) - 1, 4),
+        "wall": compared([run.wall_s for run in alone], [run.wall_s for run in watched]),
+        "processor": compared([run.cpu_s for run in alone], [run.cpu_s for run in watched]),
     }
 
 
-def sampling_seconds(client: ComfyClient, graph: Graph, seed: int, also: OnEvent | None = None) -> float:
-    """Run the graph with that seed; seconds from the Sampler's first message to the start of Mux & Save."""
+def compared(alone: list[float], watched: list[float]) -> dict[str, Any]:
+    """Seconds of both kinds of run, and by how much the second's median is above the first's."""
+    cost = statistics.median(watched) / statistics.median(alone) - 1
+    return {"alone_s": alone, "watched_s": watched, "cost": round(cost, 4)}
+
+
+def sample(
+    client: ComfyClient, process: psutil.Process, graph: Graph, seed: int, also: OnEvent | None = None
+) -> Sampling:
+    """Run the graph with that seed; ``also`` hears of all that the server tells."""
     sampler, mux = (
         next(key for key, entry in graph.items() if entry["class_type"] == kind)
         for kind in ("AsymTalkerSampler", "AsymTalkerMux")
     )
     graph[sampler]["inputs"]["seed"] = seed
-    times: dict[str, float] = {}
+    times: dict[str, tuple[float, float]] = {}
+
+    def now() -> tuple[float, float]:
+        used = process.cpu_times()
+        return time.monotonic(), used.user + used.system
 
     def on_event(kind: str, data: dict[str, Any]) -> None:
         if kind == "progress_text" and data["node"] == sampler:
-            times.setdefault("start", time.monotonic())
+            times.setdefault("start", now())
         elif kind == "executing" and data.get("node") == mux:
-            times["end"] = time.monotonic()
+            times["end"] = now()
         if also is not None:
             also(kind, data)
 
     client.run(graph, on_event)
-    return times["end"] - times["start"]
+    (started, used_before), (ended, used) = times["start"], times["end"]
+    return Sampling(round(ended - started, 2), round(used - used_before, 2))
 
 
 class Watcher:
