@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -178,7 +179,8 @@ def summarise(config: Proof, out: Path) -> None:
             table.append({**entry, "seeds": len(by_seed), **_spreads(list(by_seed.values()))})
             ours = measured.get((CONTINUITIES[0], reference), {})
             if ours is not by_seed and (seeds := sorted(ours.keys() & by_seed.keys())):
-                rows = [{key: ours[seed][key] - by_seed[seed][key] for key in COLUMNS} for seed in seeds]
+                pairs = ((ours[seed], by_seed[seed]) for seed in seeds)
+                rows = [{key: a[key] - b[key] for key in a.keys() & b.keys()} for a, b in pairs]
                 differences.append({**entry, "seeds": len(rows), **_spreads(rows)})
     text = f"{_markdown(table)}\n{CONTINUITIES[0]} minus each of the others, seed by seed:\n\n{_markdown(differences)}"
     (out / "table.md").write_text(text)
@@ -201,7 +203,8 @@ def _by_method(videos: list[dict[str, Any]], mark: int) -> dict[tuple[str, str],
 
 
 def _spreads(rows: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
-    columns = {key: [row[key] for row in rows] for key in COLUMNS}
+    # Short stretches may have no seam.
+    columns = {key: [row.get(key, math.nan) for row in rows] for key in COLUMNS}
     return {key: (float(np.mean(values)), float(np.std(values))) for key, values in columns.items()}
 
 
