@@ -35,19 +35,27 @@ CONFIGS = Path(__file__).parent / "configs"
 METHODS = (*CONTINUITIES, "teacher-4", "teacher-20")
 WINDOW_S = 10
 
+Row = dict[str, Any]
+"""A line of a table."""
+BySeed = dict[int, dict[str, float]]
+"""Figures of one method's videos."""
+
 
 @dataclass(frozen=True)
 class Proof:
     """What is trained and measured.
 
-    The given teacher goes on for ``teacher_steps`` on whole frames with each kind of reference, so that both have had
-    the same; each of the two is distilled by every method for ``student_steps`` at ``student_learning_rate``.
+    The given teacher goes on for ``teacher_steps`` on whole frames and is distilled by every method for
+    ``student_steps`` at ``student_learning_rate``. That teacher knows one kind of reference and would need thousands of
+    steps to learn another: to compare ``references``, ``drawing_steps`` above 0 trains a network for each from nothing,
+    for that long on windows about the mouth, and only its hearing is the given teacher's; then it goes on the same way.
     ``seconds`` of video are generated for every one of ``methods`` (of ``METHODS``), ``references`` ("tre", "static")
     and ``seeds``; the teacher in 20 steps, which takes five times as long, makes ``teacher_20_seconds``. Figures are of
     the ten seconds that end at each of ``marks``. ``subject`` is the number of the held-out person.
     Machines (or processes) can share the work by taking some of the methods, references or seeds each.
     """
 
+    drawing_steps: int
     teacher_steps: int
     student_steps: int
     student_learning_rate: float
@@ -114,13 +122,7 @@ def videos(config: Proof) -> Iterator[Video]:
 
 def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path) -> Path:
     """The network of a video, trained where it is not there yet."""
-    teacher_run = runs / f"teacher_{video.reference}"
-    base = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
-    settings = dataclasses.replace(
-        base, steps=config.teacher_steps, crop_until=0.0, reference=video.reference, seed=base.seed + 1
-    )
-    trained = teacher_run / "teacher.safetensors"
-    teacher.train(settings, data, teacher_run, 0, False, first_teacher, vae)
+    trained = _teacher(video.reference, config, first_teacher, vae, data, runs)
     if video.method.startswith("teacher"):
         return trained
     student_run = runs / f"{video.method}_{video.reference}"
@@ -134,6 +136,24 @@ def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, dat
     )
     akd.train(student, trained, vae, data, student_run, 0)
     return student_run / "student.safetensors"
+
+
+def _teacher(reference: str, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path) -> Path:
+    """The teacher with that kind of reference, trained where it is not there yet."""
+    start, hearing = first_teacher, None
+    if config.drawing_steps:
+        drawing = read_config(TeacherTraining, CONFIGS / "nano_teacher_articulation.toml", [])
+        drawing = dataclasses.replace(drawing, steps=config.drawing_steps, crop_until=1.0, reference=reference)
+        drawing_run = runs / f"drawing_{reference}"
+        teacher.train(drawing, data, drawing_run, 0, False, None, vae)
+        start, hearing = drawing_run / "teacher.safetensors", first_teacher
+    settings = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
+    settings = dataclasses.replace(
+        settings, steps=config.teacher_steps, crop_until=0.0, reference=reference, seed=settings.seed + 1
+    )
+    teacher_run = runs / f"teacher_{reference}"
+    teacher.train(settings, data, teacher_run, 0, False, start, vae, hearing)
+    return teacher_run / "teacher.safetensors"
 
 
 def _measure(video: Video, config: Proof, checkpoint: Path, vae: Path, reader: FaceReader) -> dict[str, Any]:
@@ -165,26 +185,32 @@ COLUMNS = ("sync", "identity", "identity_ratio", "sharpness", "seam", "head_moti
 def summarise(config: Proof, out: Path) -> None:
     """Mean and spread (standard deviation) over the seeds of all videos that were measured.
 
-    A second table compares AKD with the other methods seed by seed, which start from the same noise.
+    Two more tables compare AKD with the other methods and TRE with the static reference, seed by seed: these start
+    from the same noise.
     """
     found = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
     if not found:
         return
-    table: list[dict[str, Any]] = []
-    differences: list[dict[str, Any]] = []
+    table: list[Row] = []
+    methods: list[Row] = []
+    references: list[Row] = []
     for mark in config.marks:
         measured = _by_method(found, mark)
         for (method, reference), by_seed in sorted(measured.items()):
             entry = {"method": method, "reference": reference, "at": mark}
             table.append({**entry, "seeds": len(by_seed), **_spreads(list(by_seed.values()))})
-            ours = measured.get((CONTINUITIES[0], reference), {})
-            if ours is not by_seed and (seeds := sorted(ours.keys() & by_seed.keys())):
-                pairs = ((ours[seed], by_seed[seed]) for seed in seeds)
-                rows = [{key: a[key] - b[key] for key in a.keys() & b.keys()} for a, b in pairs]
-                differences.append({**entry, "seeds": len(rows), **_spreads(rows)})
-    text = f"{_markdown(table)}\n{CONTINUITIES[0]} minus each of the others, seed by seed:\n\n{_markdown(differences)}"
-    (out / "table.md").write_text(text)
-    results = {"config": dataclasses.asdict(config), "table": table, "differences": differences}
+            if method != CONTINUITIES[0]:
+                methods += _differences(entry, measured.get((CONTINUITIES[0], reference), {}), by_seed)
+            if reference == "static":
+                references += _differences(entry, measured.get((method, "tre"), {}), by_seed)
+    titles = (f"{CONTINUITIES[0]} minus each of the others", "TRE minus each static reference")
+    comparisons = [
+        f"\n{title}, seed by seed:\n\n{_markdown(rows)}"
+        for title, rows in zip(titles, (methods, references), strict=True)
+        if rows
+    ]
+    (out / "table.md").write_text(_markdown(table) + "".join(comparisons))
+    results = {"config": dataclasses.asdict(config), "table": table, "methods": methods, "references": references}
     (out / "results.json").write_text(json.dumps(results, indent=1))
     curves: dict[str, list[list[float]]] = {}
     for video in found:
@@ -192,9 +218,18 @@ def summarise(config: Proof, out: Path) -> None:
     save_drift(curves, out)
 
 
-def _by_method(videos: list[dict[str, Any]], mark: int) -> dict[tuple[str, str], dict[int, dict[str, float]]]:
-    """Figures at ``mark`` seconds by method and reference, then by seed."""
-    measured: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+def _differences(entry: Row, ours: BySeed, theirs: BySeed) -> list[Row]:
+    """A row of ``ours`` minus ``theirs`` over the seeds that both have, or none."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    rows = [
+        {key: ours[seed][key] - theirs[seed][key] for key in ours[seed].keys() & theirs[seed].keys()} for seed in seeds
+    ]
+    return [{**entry, "seeds": len(rows), **_spreads(rows)}] if rows else []
+
+
+def _by_method(videos: list[dict[str, Any]], mark: int) -> dict[tuple[str, str], BySeed]:
+    """Figures at ``mark`` seconds by method and reference."""
+    measured: dict[tuple[str, str], BySeed] = {}
     for video in videos:
         if str(mark) in video["marks"]:
             by_seed = measured.setdefault((video["method"], video["reference"]), {})
@@ -208,7 +243,7 @@ def _spreads(rows: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
     return {key: (float(np.mean(values)), float(np.std(values))) for key, values in columns.items()}
 
 
-def _markdown(table: list[dict[str, Any]]) -> str:
+def _markdown(table: list[Row]) -> str:
     lines = [
         "| method | reference | at | seeds | " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * (4 + len(COLUMNS)),

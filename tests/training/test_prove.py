@@ -39,11 +39,12 @@ class Files:
 def small_configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped configurations, narrow."""
     folder = tmp_path_factory.mktemp("configs")
-    teacher = (CONFIGS / "nano_teacher.toml").read_text()
-    for old, new in (("dim = 192", "dim = 32"), ("layers = 8", "layers = 1"), ("heads = 6", "heads = 1")):
-        assert old in teacher
-        teacher = teacher.replace(old, new)
-    (folder / "nano_teacher.toml").write_text(teacher.replace("batch = 8", "batch = 1"))
+    for name in ("nano_teacher.toml", "nano_teacher_articulation.toml"):
+        teacher = (CONFIGS / name).read_text()
+        for old, new in (("dim = 192", "dim = 32"), ("layers = 8", "layers = 1"), ("heads = 6", "heads = 1")):
+            assert old in teacher
+            teacher = teacher.replace(old, new)
+        (folder / name).write_text(teacher.replace("batch = 8", "batch = 1"))
     akd = (CONFIGS / "nano_akd.toml").read_text()
     for old, new in (("critic_warmup = 20", "critic_warmup = 0"), ("chunks = 3", "chunks = 2")):
         assert old in akd
@@ -83,7 +84,7 @@ def test_proof_is_complete_and_not_done_twice(
     monkeypatch.setattr(module, "CONFIGS", small_configs)
     monkeypatch.setattr(module, "WINDOW_S", 1)
     # The rivals differ from these in one setting; all five take minutes.
-    config = Proof(1, 1, 5e-5, 2, 1, [1, 2], [0], 0, ["tre", "static"], list(METHODS))
+    config = Proof(1, 1, 1, 5e-5, 2, 1, [1, 2], [0], 0, ["tre", "static"], list(METHODS))
 
     def run(minutes: float) -> list[Path]:
         prove(config, files.teacher, files.vae, files.reader, files.data, tmp_path / "runs", tmp_path / "out", minutes)
@@ -101,26 +102,34 @@ def test_proof_is_complete_and_not_done_twice(
         for reference in ("tre", "static")
         for at in ((1,) if method == "teacher-20" else (1, 2))
     }
+    assert (tmp_path / "runs/drawing_static/teacher.safetensors").exists()
     assert (tmp_path / "out/drift.png").stat().st_size > 1000
     assert (tmp_path / "out/table.md").read_text().count("| tre |") >= len(table) / 2
 
 
 def test_unknown_method_is_named() -> None:
     with pytest.raises(TrainingError, match="symmetric-both"):
-        Proof(1, 1, 5e-5, 2, 1, [1], [0], 0, ["tre"], ["asymmetric", "symmetric-both"])
+        Proof(0, 1, 1, 5e-5, 2, 1, [1], [0], 0, ["tre"], ["asymmetric", "symmetric-both"])
 
 
 def test_spread_is_over_the_seeds_and_differences_are_seed_by_seed(tmp_path: Path) -> None:
-    sync = {"asymmetric": {0: 0.4, 1: 0.6}, "symmetric-gt": {0: 0.3, 1: 0.5, 2: 0.9}}
-    for method, by_seed in sync.items():
+    sync = {
+        ("asymmetric", "tre"): {0: 0.4, 1: 0.6},
+        ("asymmetric", "static"): {1: 0.35},
+        ("symmetric-gt", "tre"): {0: 0.3, 1: 0.5, 2: 0.9},
+    }
+    for (method, reference), by_seed in sync.items():
         for seed, value in by_seed.items():
-            video = {"method": method, "reference": "tre", "seed": seed, "identity_per_second": [0.1] * 10}
+            video = {"method": method, "reference": reference, "seed": seed, "identity_per_second": [0.1] * 10}
             figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": value}
-            (tmp_path / f"{method}_tre_seed{seed}.json").write_text(json.dumps({**video, "marks": {"10": figures}}))
-    summarise(Proof(1, 1, 5e-5, 10, 10, [10], [0, 1], 0, ["tre"], ["asymmetric"]), tmp_path)
+            (tmp_path / f"{method}_{reference}_seed{seed}.json").write_text(
+                json.dumps({**video, "marks": {"10": figures}})
+            )
+    summarise(Proof(0, 1, 1, 5e-5, 10, 10, [10], [0, 1], 0, ["tre"], ["asymmetric"]), tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert "| asymmetric | tre | 10 s | 2 | 0.5000 ± 0.1000 | 1.0000 ± 0.0000 |" in text
     assert "| symmetric-gt | tre | 10 s | 2 | 0.1000 ± 0.0000 | 0.0000 ± 0.0000 |" in text
+    assert "| asymmetric | static | 10 s | 1 | 0.2500 ± 0.0000 | 0.0000 ± 0.0000 |" in text
 
 
 def test_evaluation_writes_figures_and_pictures(files: Files, tmp_path: Path) -> None:
