@@ -36,11 +36,16 @@ CHECKPOINT_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a loaded MODEL remembers of its file: ``weights_id`` changes with every change of the weights' content."""
+    """What a loaded MODEL remembers of its file.
+
+    ``reference`` is the kind that it was trained with ("tre", "static"), empty where the file does not say.
+    ``weights_id`` changes with every change of the weights' content.
+    """
 
     name: str
     config: DiTConfig
     sampling: SamplingConfig
+    reference: str
     weights_id: str
 
 
@@ -168,7 +173,13 @@ def load_model(
     """
     state_dict = _without_prefix(state_dict)
     config = DiTConfig.from_state_dict(state_dict, metadata)
-    checkpoint = Checkpoint(name, config, SamplingConfig.from_metadata(metadata), weights_fingerprint(state_dict))
+    checkpoint = Checkpoint(
+        name,
+        config,
+        SamplingConfig.from_metadata(metadata),
+        (metadata or {}).get("reference", ""),
+        weights_fingerprint(state_dict),
+    )
     load_device = model_management.get_torch_device()
     offload_device = model_management.unet_offload_device()
     model_config = TalkingHeadConfig(config)

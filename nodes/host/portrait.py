@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ...models.config import DiTConfig
 from ...models.reference import Reference, fit_portrait, static_reference, temporal_reference
-from .model import talking_head
+from .model import Checkpoint, talking_head
 from .progress import tell
 from .vae import StockVideoCodec
 
-MODES = ("temporal", "static")
+MODES = {"temporal": "tre", "static": "static"}
+"""The node's words for the kinds of reference, and what checkpoints call them."""
 SMALLEST_PORTRAIT = 16
 
 
@@ -30,7 +31,7 @@ def encode_reference(
     codec = StockVideoCodec(vae, network)
     rgb, notes = checked_portrait(image)
     width, height, rounded = rounded_size(width, height, config)
-    for note in (*notes, *rounded):
+    for note in (*notes, *rounded, *_unknown_mode(network.checkpoint, mode)):
         tell(node_id, note)
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
@@ -40,6 +41,14 @@ def encode_reference(
     else:
         latents = temporal_reference(codec.encode, portrait, frames_per_chunk)
     return Reference(latents, portrait, frames_per_chunk)
+
+
+def _unknown_mode(checkpoint: Checkpoint, mode: str) -> list[str]:
+    """A note if the MODEL was trained with the other kind of reference, of which it makes wrong pictures."""
+    trained = next((word for word, kind in MODES.items() if kind == checkpoint.reference), mode)
+    if trained == mode:
+        return []
+    return [f"{checkpoint.name} was trained with mode {trained}: with {mode} its pictures will be wrong"]
 
 
 def checked_portrait(image: Tensor) -> tuple[Tensor, list[str]]:

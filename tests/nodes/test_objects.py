@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .conftest import Import
+from .conftest import ROOT, Import
 
 
 @pytest.fixture
@@ -138,6 +138,17 @@ def test_sizes_are_rounded_to_what_the_model_makes(pack: Import, golden: Path) -
     width, height, notes = pack("nodes.host.portrait").rounded_size(10 * step_x + 1, 1, config)
     assert (width, height) == (10 * step_x, step_y) and str(width) in notes[0]
     assert pack("nodes.host.portrait").rounded_size(4 * step_x, 4 * step_y, config)[2] == []
+
+
+@pytest.mark.parametrize(("mode", "is_told"), [("temporal", False), ("static", True)])
+def test_nano_says_which_reference_it_knows(
+    pack: Import, nano_vae: Any, images: torch.Tensor, caplog: pytest.LogCaptureFixture, mode: str, is_told: bool
+) -> None:
+    tensors, metadata = pack("models.checkpoint").read_checkpoint(ROOT / "models/nano/asymtalker_nano.safetensors")
+    model = pack("nodes.host.model").load_model(tensors, metadata, name="nano")
+    with caplog.at_level("INFO"):
+        pack("nodes.host.portrait").encode_reference(model, nano_vae, images[:1], 64, 64, mode, None)
+    assert ("nano was trained with mode temporal: with static its pictures will be wrong" in caplog.text) == is_told
 
 
 def test_vae_of_another_model_is_refused(pack: Import, golden: Path, nano_vae: Any) -> None:
