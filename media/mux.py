@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ AAC_FRAME = 1024
 AAC_BITS_PER_CHANNEL = 128_000
 WORK_SUFFIX = ".part"
 _DISK_IS_FULL_BYTES = 1 << 20
+_REMOVAL_ATTEMPTS = 20
+_REMOVAL_PAUSE_S = 0.1
 
 AudioCodec = Literal["aac", "flac"]
 
@@ -280,6 +283,17 @@ def _sweep(folder: Path) -> None:
             continue
         try:
             FolderLock(work, patience_s=0).release()
-            shutil.rmtree(work)
         except (FolderBusyError, FileNotFoundError):
             continue
+        _remove_abandoned(work)
+
+
+def _remove_abandoned(work: Path) -> None:
+    """Remove a dead process's folder, into which its ffmpeg, which outlives it for a moment, may still write."""
+    for _ in range(_REMOVAL_ATTEMPTS):
+        shutil.rmtree(work, ignore_errors=True)
+        if not work.exists():
+            return
+        time.sleep(_REMOVAL_PAUSE_S)
+    # By this the next sweep knows it.
+    (work / LOCK_NAME).touch()

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from media import MediaError, encode_video
+from media.locks import LOCK_NAME
 from media.mux import AAC_FRAME
 
 from .conftest import Frames, moving_frames
@@ -251,6 +252,29 @@ def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "dead.mp4")], cwd=REPOSITORY, check=False)
     assert [name for name in names(tmp_path) if name.endswith(".part")]
     encode_video(moving_frames(1), tmp_path / "v.mp4", width=64, height=48)
+    assert names(tmp_path) == ["v.mp4"]
+
+
+def test_what_a_dead_processs_ffmpeg_still_writes_does_not_stop_the_next_file(tmp_path: Path) -> None:
+    dead = tmp_path / ".dead.0123456789ab.part"
+    dead.mkdir()
+    (dead / LOCK_NAME).touch()
+    # As an ffmpeg would that has not noticed yet that nobody feeds it: for half a second there are ever more files.
+    code = (
+        "import pathlib, sys, time\n"
+        "end, n = time.monotonic() + 0.5, 0\n"
+        "while time.monotonic() < end:\n"
+        "    try:\n"
+        "        pathlib.Path(sys.argv[1], str(n := n + 1)).touch()\n"
+        "    except FileNotFoundError:\n"
+        "        break\n"
+        "    if n == 200:\n"
+        "        print(flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(dead)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        encode_video(moving_frames(1), tmp_path / "v.mp4", width=64, height=48)
     assert names(tmp_path) == ["v.mp4"]
 
 
