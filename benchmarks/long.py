@@ -1,7 +1,8 @@
 """Long videos: what a second of video costs at any length, how much memory and disk, whether it drifts.
 
 Every length runs in a process of its own (`benchmarks.long_run`), so that its peak memory is its own. Figures are
-written after each one; a length that is there already is not measured again (--again does). A run that was stopped is
+written after each one; a length that is there already is not measured again (--again does). A length named several
+times is measured as often: short runs around a long one tell how steady the machine was. A run that was stopped is
 measured from its beginning.
 """
 
@@ -13,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     known = _read(options.json)
     for subject in options.subjects:
-        for seconds in options.seconds:
-            key = f"{subject} {seconds:g}"
+        for number, seconds in _numbered(options.seconds):
+            key = f"{subject} {seconds:g}" + (f" #{number}" if number > 1 else "")
             if key in known["runs"] and not options.again:
                 continue
             print(f"{key} s ...", file=sys.stderr, flush=True)
@@ -64,6 +67,14 @@ def main(arguments: list[str] | None = None) -> int:
             options.json.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     print(table(list(known["runs"].values())))
     return 0
+
+
+def _numbered(lengths: Iterable[float]) -> Iterator[tuple[int, float]]:
+    """Each length with how often it has come by now."""
+    times: Counter[float] = Counter()
+    for length in lengths:
+        times[length] += 1
+        yield times[length], length
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def measure(host: Host, subject: str, seconds: float, workdir: Path) -> dict[str
         "spool_mb": spool_bytes / 1e6,
         "mp4_mb": file.stat().st_size / 1e6,
         "stages_s_per_s": stages(report, seconds),
+        "pace_s_per_s": pace(report),
         "overhead": overhead(report, generation.wall),
         "drift": drift(report["chunks"]),
         "regenerated": report["chunks_regenerated"],
@@ -94,6 +95,13 @@ def stages(report: dict[str, Any], seconds: float) -> dict[str, float]:
     """Wall seconds of each stage for a second of video."""
     names = sorted({name for chunk in report["chunks"] for name in chunk["seconds"]})
     return {name: sum(chunk["seconds"].get(name, 0.0) for chunk in report["chunks"]) / seconds for name in names}
+
+
+def pace(report: dict[str, Any]) -> list[float]:
+    """Wall seconds for a second of video in each tenth of the chunks: growth shows, and a disturbed machine too."""
+    taken = [sum(chunk["seconds"].values()) for chunk in report["chunks"]]
+    chunk_s = report["frames"] / 25 / len(taken)
+    return [float(part.mean()) / chunk_s for part in np.array_split(taken, min(10, len(taken)))]
 
 
 def overhead(report: dict[str, Any], wall_s: float) -> dict[str, float]:
