@@ -36,7 +36,7 @@ def main() -> int:
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
         "types": types,
-        "pytest": ["pytest", "-q", *sys.argv[1:]],
+        "pytest": ["pytest", "-q", "-rs", *sys.argv[1:]],
     }
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
     failed = []
