@@ -58,7 +58,8 @@ def save_drift(curves: dict[str, list[list[float]]], folder: Path) -> None:
             _plot_range(axes, name, videos, window=max(1, longest // 60))
         axes.set_xlabel("seconds")
         axes.set_ylabel("identity distance to the portrait (1: a stranger)")
-        axes.legend(fontsize="small")
+        # Beside the curves: there may be ten, and they fill the plot.
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _plot_range(axes: Any, name: str, videos: list[list[float]], window: int) -> None:
