@@ -104,7 +104,8 @@ def _prove(args: argparse.Namespace) -> None:
     from .prove import Proof, prove
 
     config = read_config(Proof, args.config, args.set)
-    prove(config, args.teacher, args.vae, args.reader, args.data, args.runs, args.out, args.minutes)
+    out = args.out or args.runs / "results"
+    prove(config, args.teacher, args.vae, args.reader, args.data, args.runs, out, args.minutes)
 
 
 def _bundle(args: argparse.Namespace) -> None:
@@ -217,8 +218,8 @@ def _add_measuring_commands(commands: Commands) -> None:
     proof.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")
     proof.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
     proof.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
-    proof.add_argument("--runs", type=Path, required=True, help="folder for the training runs")
-    proof.add_argument("--out", type=Path, default=CONFIGS.parents[1] / "docs" / "proof", help="results")
+    proof.add_argument("--runs", type=Path, required=True, help="folder for the training runs and the measured videos")
+    proof.add_argument("--out", type=Path, help="folder for table, plot and figures (default: RUNS/results)")
     proof.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after that long")
     proof.set_defaults(run=_prove)
     metrics = commands.add_parser("metrics", help="FID, FVD, sync, identity and quality of videos against real ones")

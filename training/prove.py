@@ -6,6 +6,7 @@ the command can be stopped and called again at any moment.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import logging
@@ -85,17 +86,18 @@ class Video:
 def prove(
     config: Proof, first_teacher: Path, vae: Path, reader: Path, data: Path, runs: Path, out: Path, minutes: float
 ) -> None:
-    """Do what is missing, then write ``out``/results.json, table.md and drift.png from all that is there.
+    """Do what is missing, then write ``out``/results.csv, table.md and drift.png from all that is there.
 
     Args:
-        runs: folder of the training runs.
+        runs: folder of the training runs and of what was measured of each video.
         minutes: no new unit begins after that long.
     """
     end = time.monotonic() + 60 * minutes
-    out.mkdir(parents=True, exist_ok=True)
+    measurements = runs / "videos"
+    measurements.mkdir(parents=True, exist_ok=True)
     measured = FaceReader.load(reader)
     for video in videos(config):
-        result = out / f"{video.name}.json"
+        result = measurements / f"{video.name}.json"
         if result.exists():
             continue
         if time.monotonic() > end:
@@ -106,7 +108,7 @@ def prove(
         partial = result.with_suffix(".partial")
         partial.write_text(json.dumps(values, indent=1))
         partial.replace(result)
-    summarise(config, out)
+    summarise(config, measurements, out)
 
 
 def videos(config: Proof) -> Iterator[Video]:
@@ -179,15 +181,17 @@ def _measure(video: Video, config: Proof, checkpoint: Path, vae: Path, reader: F
 COLUMNS = ("sync", "identity", "identity_ratio", "sharpness", "seam", "head_motion", "mouth_motion")
 
 
-def summarise(config: Proof, out: Path) -> None:
+def summarise(config: Proof, measurements: Path, out: Path) -> None:
     """Mean and spread (standard deviation) over the seeds of all videos that were measured.
 
-    Two more tables compare AKD with the other methods and TRE with the static reference, seed by seed: these start
-    from the same noise.
+    ``results.csv`` has every figure of every video. Two more tables in ``table.md`` compare AKD with the other methods
+    and TRE with the static reference, seed by seed: these start from the same noise.
     """
-    found = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(measurements.glob("*_seed*.json"))]
     if not found:
         return
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(found, out / "results.csv")
     table: list[Row] = []
     methods: list[Row] = []
     references: list[Row] = []
@@ -207,12 +211,27 @@ def summarise(config: Proof, out: Path) -> None:
         if rows
     ]
     (out / "table.md").write_text(_markdown(table) + "".join(comparisons))
-    results = {"config": dataclasses.asdict(config), "table": table, "methods": methods, "references": references}
-    (out / "results.json").write_text(json.dumps(results, indent=1))
     curves: dict[str, list[list[float]]] = {}
     for video in found:
         curves.setdefault(f"{video['method']}, {video['reference']}", []).append(video["identity_per_second"])
     save_drift(curves, out)
+
+
+def _write_csv(videos: list[dict[str, Any]], path: Path) -> None:
+    """A line for each video and mark."""
+    rows = [
+        {key: video[key] for key in ("method", "reference", "seed")}
+        | {"at": mark}
+        | {name: f"{value:.6g}" for name, value in figures.items()}
+        for video in videos
+        for mark, figures in video["marks"].items()
+    ]
+    # Short stretches may have no seam.
+    columns = dict.fromkeys(name for row in rows for name in row)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _differences(entry: Row, ours: BySeed, theirs: BySeed) -> list[Row]:

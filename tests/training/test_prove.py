@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -88,15 +89,16 @@ def test_proof_is_complete_and_not_done_twice(
 
     def run(minutes: float) -> list[Path]:
         prove(config, files.teacher, files.vae, files.reader, files.data, tmp_path / "runs", tmp_path / "out", minutes)
-        return sorted((tmp_path / "out").glob("*_seed*.json"))
+        return sorted((tmp_path / "runs/videos").glob("*_seed*.json"))
 
     assert run(minutes=-1) == []
     results = run(minutes=1e9)
     assert len(results) == 2 * len(METHODS)
     times = [path.stat().st_mtime_ns for path in results]
     assert [path.stat().st_mtime_ns for path in run(minutes=1e9)] == times
-    table = json.loads((tmp_path / "out/results.json").read_text())["table"]
-    assert {(row["method"], row["reference"], row["at"]) for row in table} == {
+    with (tmp_path / "out/results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["method"], row["reference"], int(row["at"])) for row in rows} == {
         (method, reference, at)
         for method in METHODS
         for reference in ("tre", "static")
@@ -104,7 +106,7 @@ def test_proof_is_complete_and_not_done_twice(
     }
     assert (tmp_path / "runs/drawing_static/teacher.safetensors").exists()
     assert (tmp_path / "out/drift.png").stat().st_size > 1000
-    assert (tmp_path / "out/table.md").read_text().count("| tre |") >= len(table) / 2
+    assert (tmp_path / "out/table.md").read_text().count("| tre |") >= len(rows) / 2
 
 
 def test_unknown_method_is_named() -> None:
@@ -118,14 +120,16 @@ def test_spread_is_over_the_seeds_and_differences_are_seed_by_seed(tmp_path: Pat
         ("asymmetric", "static"): {1: 0.35},
         ("symmetric-gt", "tre"): {0: 0.3, 1: 0.5, 2: 0.9},
     }
+    videos = tmp_path / "videos"
+    videos.mkdir()
     for (method, reference), by_seed in sync.items():
         for seed, value in by_seed.items():
             video = {"method": method, "reference": reference, "seed": seed, "identity_per_second": [0.1] * 10}
             figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": value}
-            (tmp_path / f"{method}_{reference}_seed{seed}.json").write_text(
+            (videos / f"{method}_{reference}_seed{seed}.json").write_text(
                 json.dumps({**video, "marks": {"10": figures}})
             )
-    summarise(Proof(0, 1, 1, 5e-5, {"asymmetric": 10}, [10], [0, 1], 0, ["tre"]), tmp_path)
+    summarise(Proof(0, 1, 1, 5e-5, {"asymmetric": 10}, [10], [0, 1], 0, ["tre"]), videos, tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert "| asymmetric | tre | 10 s | 2 | 0.5000 ± 0.1000 | 1.0000 ± 0.0000 |" in text
     assert "| symmetric-gt | tre | 10 s | 2 | 0.1000 ± 0.0000 | 0.0000 ± 0.0000 |" in text
