@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.config import AudioConfig, DiTConfig
 from models.dit import TalkingHeadDiT
 from scripts._environment import find_comfyui
-from training.host import load_pack
+from training.core.host import load_pack
 
 from .speech import PORTRAIT, repeated_speech
 

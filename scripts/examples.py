@@ -12,8 +12,8 @@ import numpy as np
 import skia
 
 from scripts._environment import ROOT
-from training.synth.clip import identity_of, portrait_pose
-from training.synth.render import render
+from training.corpus.clip import identity_of, portrait_pose
+from training.corpus.render import render
 
 ASSETS = ROOT / "workflows" / "assets"
 SECOND_PERSON = (5, 22)

@@ -14,7 +14,7 @@ import torch
 from scripts._client import ComfyClient
 from scripts._environment import ROOT, find_comfyui
 from scripts._server import ComfyServer
-from training.host import load_pack
+from training.core.host import load_pack
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,119 @@
+"""The rollout that is distilled: what continues what, and where the gradient is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from models.color import match_color
+from models.config import AudioConfig, DiTConfig
+from models.dit import TalkingHeadDiT
+from models.flow import schedule
+from models.nano_vae import NanoVAE, NanoVAEConfig
+from training.core.config import TrainingError, read_config
+from training.core.data import Batch
+from training.core.paths import CONFIGS
+from training.recipes.akd import AKDTraining, Distillation, carry, roll_out
+
+CONFIG = CONFIGS / "nano_akd.toml"
+DIT = DiTConfig(
+    dim=32, ffn_dim=64, num_heads=1, num_layers=1, in_dim=96, out_dim=48, text_dim=8, vae_stride=(4, 16, 16),
+    prediction="reference_residual", audio=AudioConfig(blocks=1, channels=320, intermediate_dim=16, context_tokens=2),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vae() -> NanoVAE:
+    torch.manual_seed(0)
+    return NanoVAE(NanoVAEConfig(width=16, encoder_blocks=1, decoder_blocks=3)).requires_grad_(False)
+
+
+def network(seed: int) -> TalkingHeadDiT:
+    torch.manual_seed(seed)
+    made = TalkingHeadDiT(DIT)
+    made.initialise()
+    torch.nn.init.normal_(made.head.head.weight, std=0.02)
+    return made
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    torch.manual_seed(1)
+    latents = torch.randn(2, 3, 48, 9, 4, 4)
+    reference = torch.randn(2, 48, 9, 4, 4)
+    latents[:, 0, :, :1] = reference[:, :, :1]
+    windows, mask = torch.randn(2, 3, 33, 5, 1, 320), torch.zeros(2, 3, 1, 9, 4, 4)
+    return Batch(latents, reference, windows, mask, torch.zeros(2, 3, 33, 3), torch.ones(2))
+
+
+def config(**changes: object) -> AKDTraining:
+    return dataclasses.replace(read_config(AKDTraining, CONFIG, []), **changes)  # type: ignore[arg-type]
+
+
+def test_carry_is_the_tail_as_at_inference(vae: NanoVAE) -> None:
+    torch.manual_seed(2)
+    latents, portrait = torch.randn(2, 48, 9, 4, 4), torch.rand(2, 3, 1, 64, 64) * 2 - 1
+    whole = torch.cat([vae.decode(one[None]) for one in latents])
+    expected = vae.encode(match_color(whole, portrait, 1.0)[:, :, -5:])
+    torch.testing.assert_close(carry(vae, latents, portrait), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("continuity", ["asymmetric", "symmetric-self", "symmetric-gt"])
+def test_every_chunk_continues_what_it_should(vae: NanoVAE, batch: Batch, continuity: str) -> None:
+    settings = config(chunks=3, continuity=continuity)
+    chunks = list(roll_out(network(0), vae, batch, settings, None, torch.Generator().manual_seed(0)))
+    portrait = vae.decode(batch.reference[:, :, :1])
+    assert torch.equal(chunks[0].own, batch.reference[:, :, :1])
+    for before, chunk, truth in zip(chunks, chunks[1:], batch.latents.unbind(1)[1:], strict=False):
+        assert torch.equal(chunk.truth, truth[:, :, :2])
+        own = truth[:, :, :2] if continuity == "symmetric-gt" else carry(vae, before.sample, portrait)
+        assert torch.equal(chunk.own, own)
+        assert torch.equal(chunk.sample[:, :, :2], own)
+        assert not chunk.sample.requires_grad
+
+
+def test_gradient_belongs_to_one_step_and_changes_no_sample(vae: NanoVAE, batch: Batch) -> None:
+    student, settings = network(0), config(chunks=2)
+    with torch.no_grad():
+        quiet = list(roll_out(student, vae, batch, settings, None, torch.Generator().manual_seed(0)))
+    for step in range(settings.denoising_steps):
+        rolled = list(roll_out(student, vae, batch, settings, step, torch.Generator().manual_seed(0)))
+        for a, b in zip(rolled, quiet, strict=True):
+            torch.testing.assert_close(a.sample, b.sample)
+            assert a.xhat.requires_grad
+            assert not a.sample.requires_grad
+    # The last step's x0 is the sample itself.
+    assert schedule(settings.denoising_steps, settings.shift)[-1] == 0
+    torch.testing.assert_close(rolled[1].xhat.detach(), quiet[1].sample)
+
+
+def test_student_moves_towards_the_teacher(vae: NanoVAE, batch: Batch) -> None:
+    """With a critic that knows the student, following the gradient brings the student's x0 to the teacher's."""
+    student, teacher = network(0), network(1)
+    critic = network(0)
+    settings = config(chunks=1, critic_updates=2, critic_warmup=0, mouth_weight=0.0)
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "student": torch.optim.Adam(student.parameters(), 5e-4, betas=(0.0, 0.99)),
+        "critic": torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.0, 0.99)),
+    }
+    distillation = Distillation(student, teacher.requires_grad_(False), critic, vae, optimizers, settings)
+
+    def distance() -> float:
+        with torch.no_grad():
+            samples = [
+                next(roll_out(n, vae, batch, settings, None, torch.Generator().manual_seed(9))).sample
+                for n in (student, teacher)
+            ]
+        return (samples[0] - samples[1]).square().mean().item()
+
+    before = distance()
+    for step in range(25):
+        distillation.step(batch, True, torch.Generator().manual_seed(step))
+    assert distance() < 0.75 * before
+
+
+def test_unknown_continuity_is_named() -> None:
+    with pytest.raises(TrainingError, match="symmetric-gt"):
+        config(continuity="sideways")

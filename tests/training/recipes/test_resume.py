@@ -1,0 +1,199 @@
+"""A run that is stopped and taken up again equals one that was never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from models.config import DiTConfig, SamplingConfig
+from models.nano_vae import NanoVAE, NanoVAEConfig
+from training.core.config import TrainingError, learning_rate, read_config
+from training.core.loop import TrainingRun
+from training.core.paths import CONFIGS
+from training.recipes import akd, refine, teacher, vae
+from training.recipes.akd import AKDTraining
+from training.recipes.refine import RefineTraining
+from training.recipes.teacher import TeacherTraining
+from training.recipes.vae import VAETraining
+
+FRAMES = 89
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two encoded clips of three chunks at a quarter of the size, of random content."""
+    folder = tmp_path_factory.mktemp("clips")
+    generator = torch.Generator().manual_seed(0)
+    for index in range(2):
+        boxes = torch.tensor([0.4, 0.6, 0.6, 0.8]).expand(FRAMES, 4)
+        tensors = {
+            "latents": torch.randn(3, 48, 9, 4, 4, generator=generator).half(),
+            "reference": torch.randn(48, 9, 4, 4, generator=generator).half(),
+            "audio": torch.randint(-9000, 9000, (FRAMES * 640,), dtype=torch.int16, generator=generator),
+            "boxes": boxes.clone(),
+            "mouth": torch.rand(FRAMES, 8, generator=generator),
+        }
+        write_checkpoint(folder / f"clip_{index}.safetensors", tensors, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = NanoVAEConfig(width=16, encoder_blocks=1, decoder_blocks=1)
+    path = tmp_path_factory.mktemp("vae") / "vae.safetensors"
+    write_checkpoint(path, NanoVAE(config).state_dict(), config.to_metadata())
+    return path
+
+
+def tiny(name: str = "nano_teacher.toml") -> TeacherTraining:
+    config = read_config(TeacherTraining, CONFIGS / name, [])
+    return dataclasses.replace(config, steps=6, batch=2, dim=32, layers=2, heads=1, crop=2, save_every=1)
+
+
+def tiny_akd(**changes: object) -> AKDTraining:
+    config = read_config(AKDTraining, CONFIGS / "nano_akd.toml", [])
+    small = dataclasses.replace(config, steps=4, batch=1, critic_updates=2, critic_warmup=1, save_every=1)
+    return dataclasses.replace(small, **changes)  # type: ignore[arg-type]
+
+
+def run(config: TeacherTraining, clips: Path, out: Path) -> dict[str, torch.Tensor]:
+    teacher.train(config, clips, out, workers=0, compile_network=False)
+    return read_checkpoint(out / "teacher.safetensors")[0]
+
+
+@pytest.fixture(scope="module")
+def small_teacher(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("teacher")
+    run(tiny(), clips, out)
+    return out / "teacher.safetensors"
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, stop_at: int, go: Callable[[], object]) -> None:
+    """``go``, stopped within step ``stop_at``."""
+
+    class Stopped(Exception):
+        pass
+
+    real = TrainingRun.set_learning_rate
+
+    def stop(self: TrainingRun) -> None:
+        if self.state.step == stop_at:
+            raise Stopped
+        real(self)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(TrainingRun, "set_learning_rate", stop)
+        go()
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("name", "stop_at"), [("nano_teacher.toml", 4), ("nano_teacher_articulation.toml", 1)])
+def test_resumed_teacher_equals_uninterrupted(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stop_at: int
+) -> None:
+    config = tiny(name)
+    whole = run(config, clips, tmp_path / "whole")
+    interrupted(monkeypatch, stop_at, lambda: run(config, clips, tmp_path / "parts"))
+    assert_equal(whole, run(config, clips, tmp_path / "parts"))
+    assert (tmp_path / "parts/losses.csv").read_text() == (tmp_path / "whole/losses.csv").read_text()
+    assert (tmp_path / "parts/losses.png").exists()
+
+
+def test_resumed_distillation_equals_uninterrupted(
+    clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distil(out: Path) -> dict[str, torch.Tensor]:
+        akd.train(tiny_akd(), small_teacher, small_vae, clips, out, workers=0)
+        return read_checkpoint(out / "student.safetensors")[0]
+
+    whole = distil(tmp_path / "whole")
+    interrupted(monkeypatch, 2, lambda: distil(tmp_path / "parts"))
+    assert_equal(whole, distil(tmp_path / "parts"))
+    assert not torch.equal(whole["head.head.weight"], read_checkpoint(small_teacher)[0]["head.head.weight"])
+
+
+def test_resumed_vae_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("skia", reason="no Skia, or none of its libraries", exc_type=ImportError)
+    config = dataclasses.replace(
+        read_config(VAETraining, CONFIGS / "nano_vae.toml", []), steps=3, batch=1, width=16, crop=32, save_every=1
+    )
+
+    def fit(out: Path) -> dict[str, torch.Tensor]:
+        vae.train(config, out, workers=0)
+        return read_checkpoint(out / "vae.safetensors")[0]
+
+    whole = fit(tmp_path / "whole")
+    interrupted(monkeypatch, 2, lambda: fit(tmp_path / "parts"))
+    assert_equal(whole, fit(tmp_path / "parts"))
+
+
+def test_resumed_refinement_equals_uninterrupted_and_leaves_the_encoder(
+    clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    for path in clips.glob("clip_*.safetensors"):
+        frames = torch.randint(0, 256, (FRAMES, 64, 64, 3), dtype=torch.uint8)
+        boxes = torch.tensor([24, 36, 40, 52], dtype=torch.int32).repeat(FRAMES, 1)
+        write_checkpoint(drawn / path.name, {"frames": frames, "mouth_boxes": boxes}, {})
+    config = read_config(RefineTraining, CONFIGS / "nano_refine.toml", [])
+    config = dataclasses.replace(config, steps=3, crop=32, save_every=1)
+
+    def fit(out: Path) -> dict[str, torch.Tensor]:
+        refine.train(config, small_teacher, small_vae, drawn, clips, out, workers=0, count=2)
+        return read_checkpoint(out / "vae.safetensors")[0]
+
+    whole = fit(tmp_path / "whole")
+    interrupted(monkeypatch, 2, lambda: fit(tmp_path / "parts"))
+    assert_equal(whole, fit(tmp_path / "parts"))
+    before = read_checkpoint(small_vae)[0]
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], whole[name])}
+    assert changed == {"decoder"}
+
+
+def test_exports_are_read_by_the_loader(clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path) -> None:
+    tensors, metadata = read_checkpoint(small_teacher)
+    assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
+    akd.train(tiny_akd(steps=2), small_teacher, small_vae, clips, tmp_path, workers=0)
+    tensors, metadata = read_checkpoint(tmp_path / "student.safetensors")
+    assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
+    assert SamplingConfig.from_metadata(metadata) == SamplingConfig("few_step", 4, 5.0)
+    assert list(tmp_path.glob("samples_*.png"))
+
+
+def test_teacher_of_the_other_reference_is_refused(
+    clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="static"):
+        akd.train(tiny_akd(reference="static"), small_teacher, small_vae, clips, tmp_path, workers=0)
+
+
+def test_another_configuration_is_refused(clips: Path, tmp_path: Path) -> None:
+    run(tiny(), clips, tmp_path)
+    with pytest.raises(CheckpointError, match="mouth_weight"):
+        run(dataclasses.replace(tiny(), mouth_weight=1.0), clips, tmp_path)
+
+
+def test_unknown_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="learning_rat"):
+        read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", ["learning_rat = 1.0"])
+
+
+def test_no_clips_is_said(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no encoded clips"):
+        run(tiny(), tmp_path, tmp_path / "out")
+
+
+def test_learning_rate_ends_small() -> None:
+    assert learning_rate(0, 100, 1.0, 10, 0.25) == pytest.approx(0.1)
+    assert learning_rate(75, 100, 1.0, 10, 0.25) == pytest.approx(1.0)
+    assert learning_rate(100, 100, 1.0, 10, 0.25) == pytest.approx(0.05)

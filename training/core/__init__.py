@@ -1,0 +1,1 @@
+"""What every recipe shares: configuration, resumable state, the loop, data, objectives."""

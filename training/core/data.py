@@ -1,0 +1,111 @@
+"""Prepared clips as training samples; which ones a step sees follows from (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from models.audio import audio_windows, log_mel_features
+
+from ..corpus.augment import augment
+from .chunks import FRAMES_PER_CHUNK, new_frames, stride_of
+from .config import TrainingError
+from .latents import clip_frames, num_chunks, read_chunks
+
+REFERENCES = ("tre", "static")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of K consecutive chunks each.
+
+    ``latents`` [B, K, C, T, h, w]; ``reference`` [B, C, T, h, w]; ``windows`` [B, K, F, 5, blocks, channels]; ``mask``
+    [B, K, 1, T, h, w] of the mouth; ``mouth`` [B, K, F, 8] true articulation (NaN where unknown);
+    ``continuity`` [B] latent frames that are given to the first of the chunks (1 at the beginning of a video, else 2).
+    """
+
+    latents: Tensor
+    reference: Tensor
+    windows: Tensor
+    mask: Tensor
+    mouth: Tensor
+    continuity: Tensor
+
+
+class PreparedClips(Dataset[tuple[Tensor, ...]]):
+    """Random runs of ``chunks`` consecutive chunks of the clips in ``folder``, with speech augmented afresh each time.
+
+    Clips that bring features of their speech (those of the published models) are taken as they are.
+
+    Several chunks always begin with their clip, as generation does. ``reference`` "static" is the baseline without TRE:
+    the latent of the portrait as one image for every latent frame.
+
+    Raises:
+        TrainingError: no clips there, or clips shorter than ``chunks``.
+    """
+
+    def __init__(self, folder: Path, seed: int, length: int, *, chunks: int = 1, reference: str = "tre") -> None:
+        if reference not in REFERENCES:
+            raise TrainingError(f"reference must be one of {REFERENCES}, got {reference!r}")
+        self.paths = sorted(folder.glob("clip_*.safetensors"))
+        if not self.paths:
+            raise TrainingError(
+                f"{folder} holds no encoded clips (clip_*.safetensors): run `python -m training latents` or `prepare`"
+            )
+        self.available = num_chunks(self.paths[0])
+        if chunks > self.available:
+            raise TrainingError(f"{folder}: its clips have {self.available} chunks, {chunks} are asked for")
+        self.seed, self.length = seed, length
+        self.chunks, self.static = chunks, reference == "static"
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng([self.seed, index])
+        first = int(rng.integers(self.available)) if self.chunks == 1 else 0
+        clip = read_chunks(self.paths[int(rng.integers(len(self.paths)))], first, self.chunks)
+        latents, reference, features = clip.latents, clip.reference, clip.features
+        if features is None:
+            audio = torch.from_numpy(augment(clip.audio.numpy(), rng))
+            features = log_mel_features(audio, clip_frames(audio))
+        stride_t = stride_of(latents.shape[2])
+        starts = [n * new_frames(stride_t) for n in range(first, first + self.chunks)]
+        windows = torch.cat([audio_windows(features, start, FRAMES_PER_CHUNK) for start in starts])
+        if self.static:
+            reference = reference[:, :1].expand_as(reference).contiguous()
+        if first == 0:
+            # The first chunk of a video continues the portrait itself.
+            latents = latents.clone()
+            latents[0, :, :1] = reference[:, :1]
+        mask = torch.stack([mouth_mask(boxes, latents.shape[1:], stride_t) for boxes in clip.boxes])
+        return latents, reference, windows, mask, clip.mouth, torch.tensor(1 if first == 0 else 2)
+
+
+def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
+    """Latent sites [1, T, h, w] that any of a latent frame's mouth ``boxes`` [F, 4] (fractions) touches."""
+    _, num_latents, height, width = shape
+    mask = torch.zeros(1, num_latents, height, width)
+    for frame, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        latent = (frame + stride_t - 1) // stride_t
+        rows = slice(max(0, int(y0 * height)), int(y1 * height) + 1)
+        mask[:, latent, rows, max(0, int(x0 * width)) : int(x1 * width) + 1] = 1
+    return mask
+
+
+def load_batches(clips: PreparedClips, size: int, step: int, workers: int) -> Iterator[Batch]:
+    """All batches of ``size`` samples, from number ``step`` on."""
+    order = [list(range(start, start + size)) for start in range(step * size, len(clips), size)]
+    return load_samples(clips, order, workers)
+
+
+def load_samples(clips: PreparedClips, order: Sequence[list[int]], workers: int) -> Iterator[Batch]:
+    """A batch of the samples with the indices in each item of ``order``."""
+    for tensors in DataLoader(clips, batch_sampler=order, num_workers=workers, prefetch_factor=4 if workers else None):
+        yield Batch(*tensors)

@@ -1,0 +1,35 @@
+"""Where configurations and weights of the repository lie."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "training" / "configs"
+# What the pack ships.
+NETWORK = ROOT / "models" / "nano" / "asymtalker_nano.safetensors"
+VAE = ROOT / "models" / "nano" / "asymtalker_nano_vae.safetensors"
+# What measures, and what the baselines of the student start from; not part of the pack.
+READER = ROOT / "training" / "weights" / "reader.safetensors"
+TEACHER = ROOT / "training" / "weights" / "nano_teacher.safetensors"
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, config: str) -> None:
+    """Arguments of every training run; ``config`` is the name of its default configuration."""
+    add_config_arguments(parser, config)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is continued")
+    parser.add_argument("--workers", type=int, default=1, help="data processes (default: %(default)s)")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, config: str) -> None:
+    """``--config`` and ``--set``."""
+    parser.add_argument("--config", type=Path, default=CONFIGS / config, help="TOML file (default: %(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration"
+    )
+
+
+def add_vae_argument(parser: argparse.ArgumentParser) -> None:
+    """``--vae``, by default the bundled one."""
+    parser.add_argument("--vae", type=Path, default=VAE, help="nano VAE checkpoint (default: the bundled one)")

@@ -1,0 +1,70 @@
+"""Clips as files: ``python -m training synth``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from .clip import HEADS, make_clip
+
+ARRAYS = ("frames", "audio", "poses", "opening", "width", "rounding", "mouth_boxes", "portrait")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `synth`."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
+    parser.add_argument("--seed", type=int, default=0, help="corpus: clips are a function of (seed, index)")
+    parser.add_argument("--start", type=int, default=0, help="first index")
+    parser.add_argument("--count", type=int, required=True, help="number of clips")
+    parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 a second")
+    parser.add_argument(
+        "--head", choices=HEADS, default="spoken", help="moves as speech tells, or freely (default: %(default)s)"
+    )
+    parser.add_argument("--head-motion", type=float, default=1.0, help="0..1: head and gaze (default: %(default)s)")
+    parser.add_argument("--face-motion", type=float, default=1.0, help="0..1: brows and lids (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the clips that are not there yet."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    motion = {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion}
+    write = partial(write_clip, args.out, args.seed, num_frames=args.frames, motion=motion)
+    indices = range(args.start, args.start + args.count)
+    if args.workers <= 1:
+        for index in indices:
+            write(index)
+        return 0
+    # Fresh processes: eSpeak's state is per process, and threads of a forked parent would be lost.
+    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+        for _ in pool.imap_unordered(write, indices):
+            pass
+    return 0
+
+
+def clip_path(folder: Path, seed: int, index: int, num_frames: int) -> Path:
+    """Where a clip is kept."""
+    return folder / f"clip_s{seed}_f{num_frames}_{index:07d}.safetensors"
+
+
+def write_clip(folder: Path, seed: int, index: int, num_frames: int, motion: Mapping[str, Any]) -> Path:
+    """Makes one clip (`motion` as in `make_clip`) and writes it whole, unless its file exists."""
+    path = clip_path(folder, seed, index, num_frames)
+    if path.exists():
+        return path
+    clip = make_clip(seed, index, num_frames, **motion)
+    metadata = {"seed": str(seed), "index": str(index), "identity": json.dumps(asdict(clip.identity))}
+    partial_path = path.with_suffix(f".{os.getpid()}.partial")
+    save_file({name: np.ascontiguousarray(getattr(clip, name)) for name in ARRAYS}, partial_path, metadata)
+    partial_path.replace(path)
+    return path

@@ -1,0 +1,246 @@
+"""Measure a checkpoint on held-out people and voices: ``python -m training evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.audio import FPS, AudioFeatures, log_mel_features
+from models.checkpoint import read_checkpoint
+from models.config import SamplingConfig
+from models.dit import TalkingHeadDiT
+from models.nano_vae import NanoVAE
+from models.reference import Reference, fit_portrait, static_reference, temporal_reference
+from models.rollout import ContinuityOptions, rollout
+
+from ..core.config import TrainingError
+from ..core.inference import condition, load_for_sampling
+from ..core.paths import NETWORK, READER, add_vae_argument
+from .alignment import align, read_transcripts
+from .measure import Reading, psnr, window_figures
+from .plots import save_frames, save_opening, save_tracks
+from .reader import FaceReader
+from .subjects import Recording, Subject, opening_proxy, read_speech, recorded_subject, synthetic_subject
+
+log = logging.getLogger(__name__)
+
+WINDOW_S = 10.0
+STRIP_FRAMES = 12
+RECORDINGS_EACH = 6
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A checkpoint ready to be measured; ``reference`` is "tre" or "static"."""
+
+    network: TalkingHeadDiT
+    sampling: SamplingConfig
+    reference: str
+    vae: NanoVAE
+
+    @classmethod
+    def load(cls, network: Path, vae: Path, steps: int = 0, sampler: str = "") -> Generator:
+        """``steps`` and ``sampler`` other than the checkpoint's own, where they are given."""
+        loaded, own, reference = load_for_sampling(network)
+        sampling = SamplingConfig(
+            sampler or own.sampler, steps or own.steps, own.shift, own.guidance, own.frames_per_chunk
+        )
+        return cls(loaded, sampling, reference, NanoVAE.from_checkpoint(*read_checkpoint(vae)))
+
+    def condition_on(self, portrait: Tensor) -> Reference:
+        """``portrait`` uint8 [H, W, 3]."""
+        pixels = fit_portrait(portrait[None].float() / 255, portrait.shape[1], portrait.shape[0])
+        frames = self.sampling.frames_per_chunk
+        if self.reference == "static":
+            num_latents = self.network.config.latent_frames(frames)
+            return Reference(static_reference(self.vae.encode, pixels, num_latents).contiguous(), pixels, frames)
+        return Reference(temporal_reference(self.vae.encode, pixels, frames), pixels, frames)
+
+
+@dataclass
+class Result:
+    """What was read off one video, and a few of its frames: the first seconds, and a strip over all of it."""
+
+    subject: Subject
+    reading: Reading
+    first: Tensor
+    strip: Tensor
+
+
+@torch.no_grad()
+def measure(generator: Generator, reader: FaceReader, subject: Subject, seed: int, max_first_s: float = 4.0) -> Result:
+    """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
+    reference = generator.condition_on(subject.portrait)
+    features = log_mel_features(subject.audio, subject.num_frames)
+    audio = AudioFeatures(features, subject.num_frames / FPS, "log-mel")
+    _, who = reader.read(subject.portrait[None])
+    reading, first, strip = Reading(), [], []
+    wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
+    network = partial(condition, generator.network)
+    chunks = rollout(network, generator.vae, reference, audio, generator.sampling, ContinuityOptions(), seed)
+    for chunk, _ in chunks:
+        reading.add(reader, who[0], chunk.frames, chunk.stats["sharpness"])
+        if chunk.first_frame < max_first_s * FPS:
+            first.append(chunk.frames)
+        stop = chunk.first_frame + len(chunk.frames)
+        strip += [chunk.frames[i - chunk.first_frame] for i in wanted if chunk.first_frame <= i < stop]
+    return Result(subject, reading, torch.cat(first)[: round(max_first_s * FPS)], torch.stack(strip))
+
+
+def figures(result: Result, start_s: float, stop_s: float) -> dict[str, float]:
+    """``measure.window_figures`` of a result, with the likeness to the drawn truth at the beginning."""
+    subject = result.subject
+    proxy = opening_proxy(subject.audio.numpy(), subject.num_frames)
+    values = window_figures(result.reading, subject.truth, proxy, start_s, stop_s)
+    if subject.poses is not None and start_s == 0:
+        values["psnr"] = psnr(result.first, subject.true_frames(0, len(result.first)))
+    return values
+
+
+def evaluate(
+    network: Path,
+    vae: Path,
+    reader_path: Path,
+    out: Path,
+    *,
+    count: int = 8,
+    seconds: float = 10.0,
+    seed: int = 0,
+    steps: int = 0,
+    sampler: str = "",
+    recordings: Path | None = None,
+    transcripts: Path | None = None,
+) -> None:
+    """Generate ``count`` held-out people; write strips, plots, ``metrics.json`` and ``metrics.md``.
+
+    Args:
+        recordings: folder of recorded speech; held-out people then say it too, ``RECORDINGS_EACH``.
+        transcripts: what the recordings say (``alignment.read_transcripts``), by their paths in the folder without the
+            ending: sync is then measured against aligned phonemes. Those without a usable transcript are left out.
+    """
+    generator, reader = Generator.load(network, vae, steps, sampler), FaceReader.load(reader_path)
+    subjects = [synthetic_subject(seed, number, seconds) for number in range(count)]
+    if recordings is not None:
+        groups = _groups(recordings, count, transcripts)
+        subjects += [recorded_subject(seed, number, group) for number, group in enumerate(groups)]
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [_evaluate_one(generator, reader, subject, seed, out) for subject in subjects]
+    summary = {"synthetic": _mean(rows, "person"), "recorded": _mean(rows, "recording")}
+    (out / "metrics.json").write_text(json.dumps({"mean": summary, "videos": rows}, indent=1))
+    (out / "metrics.md").write_text(table(summary))
+    log.info("\n%s", table(summary))
+
+
+def _evaluate_one(generator: Generator, reader: FaceReader, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
+    result = measure(generator, reader, subject, seed)
+    name = subject.name.replace(" ", "_")
+    total_s = subject.num_frames / FPS
+    row: dict[str, Any] = {"name": subject.name, "seconds": total_s}
+    row |= figures(result, 0.0, total_s)
+    row["identity_ratio"] = identity_ratio(result, total_s)
+    truth = None
+    if subject.poses is not None:
+        indices = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
+        truth = torch.cat([subject.true_frames(i, i + 1) for i in indices])
+    save_frames(result.strip, truth, out / f"{name}.png")
+    seen = np.concatenate(result.reading.tracks)
+    save_opening(seen[:, 0], subject, out / f"{name}_opening.png")
+    if subject.truth is not None:
+        save_tracks(seen, subject.truth, out / f"{name}_tracks.png")
+    log.info("%s", ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{v}" for k, v in row.items()))
+    return row
+
+
+def identity_ratio(result: Result, total_s: float) -> float:
+    """Identity distance of the last ``WINDOW_S`` (half the video where it is short) over that of the first 2 s."""
+    distances = np.concatenate(result.reading.identity)
+    last = round(min(WINDOW_S, total_s / 2) * FPS)
+    return float(distances[-last:].mean() / max(float(distances[: 2 * FPS].mean()), 1e-9))
+
+
+def _groups(folder: Path, count: int, transcripts: Path | None) -> list[list[Recording]]:
+    """Recordings, in order of name, split evenly among ``count`` speakers; each long enough to be measured."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 30_000)
+    share = max(1, len(files) // count)
+    said = None if transcripts is None else read_transcripts(transcripts)
+    groups = (_read(folder, files[n * share : (n + 1) * share], said) for n in range(count))
+    return [group for recordings in groups if (group := list(islice(recordings, RECORDINGS_EACH)))]
+
+
+def _read(folder: Path, files: Sequence[Path], transcripts: dict[str, str] | None) -> Iterator[Recording]:
+    """The recordings in ``files``; with ``transcripts`` only those whose phonemes can be told, with them."""
+    for path in files:
+        audio = read_speech(path)
+        if transcripts is None:
+            yield Recording(audio)
+            continue
+        try:
+            text = transcripts[path.relative_to(folder).with_suffix("").as_posix()]
+            yield Recording(audio, align(audio.numpy(), text))
+        except KeyError:
+            log.info("%s is left out: no transcript", path.name)
+        except TrainingError as error:
+            log.info("%s is left out: %s", path.name, error)
+
+
+def _mean(rows: Sequence[dict[str, Any]], kind: str) -> dict[str, float]:
+    chosen = [row for row in rows if row["name"].startswith(kind)]
+    if not chosen:
+        return {}
+    return {key: float(np.mean([row[key] for row in chosen])) for key in chosen[0] if key != "name"}
+
+
+def table(summary: dict[str, dict[str, float]]) -> str:
+    """A Markdown table, one column for each kind of speech."""
+    columns = [name for name, values in summary.items() if values]
+    keys = list(dict.fromkeys(key for name in columns for key in summary[name]))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for key in keys:
+        cells = [f"{summary[name][key]:.3f}" if key in summary[name] else "" for name in columns]
+        lines.append(f"| {key} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--network", type=Path, default=NETWORK, help="DiT checkpoint (default: the bundled one)")
+    add_vae_argument(parser)
+    parser.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for figures, strips and plots")
+    parser.add_argument("--count", type=int, default=8, help="held-out people (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of speech for each (default: %(default)s)")
+    parser.add_argument("--sampler", default="", help="few_step or euler instead of the checkpoint's own")
+    parser.add_argument("--recordings", type=Path, help="folder of recorded speech to measure on too")
+    parser.add_argument(
+        "--transcripts", type=Path, help='what they say, lines "name: text", to align them with (.gz too)'
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=0, help="denoising steps; 0 takes the checkpoint's own")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    evaluate(
+        args.network,
+        args.vae,
+        args.reader,
+        args.out,
+        count=args.count,
+        seconds=args.seconds,
+        seed=args.seed,
+        steps=args.steps,
+        sampler=args.sampler,
+        recordings=args.recordings,
+        transcripts=args.transcripts,
+    )

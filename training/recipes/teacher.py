@@ -1,0 +1,226 @@
+"""Train the teacher: flow matching with TRE, audio and ground-truth continuity. ``python -m training teacher``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import read_checkpoint, write_checkpoint
+from models.config import SamplingConfig
+from models.dit import TalkingHeadDiT
+
+from ..core.articulation import hearing_loss, hidden_units
+from ..core.config import RunConfig, TrainingError, read_config
+from ..core.data import Batch, PreparedClips, load_batches
+from ..core.loop import TrainingRun
+from ..core.nano import NanoNetwork
+from ..core.objectives import Denoise, draw_levels, flow_matching_loss
+from ..core.paths import add_run_arguments
+from ..core.samples import SampleStrip
+from ..core.state import Ema, TrainingState
+from .audio import HEARING, PREFIX, give_hearing, part, shapes
+
+HEARS = ("audio", "articulation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherTraining(NanoNetwork, RunConfig):
+    """Configuration of a teacher run.
+
+    ``hears`` "articulation" gives the network the true articulation in place of what its audio projection hears (see
+    ``training.articulation``), "audio" the speech itself; ``audio_weight`` then keeps the projection hearing it, which
+    learns at ``hearing_lr_ratio`` of the rate: few voices are in the clips, and it has heard many.
+    ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps the network sees
+    windows of ``crop`` x ``crop`` latent sites about the mouth: attention over fewer tokens makes a step several times
+    as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
+    """
+
+    hears: str
+    audio_weight: float
+    hearing_lr_ratio: float
+    audio_dropout: float
+    mouth_weight: float
+    crop: int
+    crop_until: float
+    shift: float
+    reference: str
+    sampling: dict[str, float | int | str]
+
+    def __post_init__(self) -> None:
+        if self.hears not in HEARS:
+            raise TrainingError(f"hears must be one of {HEARS}, got {self.hears!r}")
+
+
+class LossConfig(Protocol):
+    """What ``teacher_loss`` reads of a trainer's configuration."""
+
+    @property
+    def shift(self) -> float: ...
+    @property
+    def mouth_weight(self) -> float: ...
+
+
+def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
+    """A random window of ``size`` x ``size`` latent sites that shows the mouths, its corner on even sites."""
+    spans = [batch.mask.amax(dim=dims).nonzero()[:, 0] for dims in ((0, 1, 2, 3, 5), (0, 1, 2, 3, 4))]
+    corner = []
+    for sites, length in zip(spans, batch.latents.shape[-2:], strict=True):
+        low, high = max(0, int(sites.max()) + 1 - size), min(int(sites.min()), length - size)
+        # Mouths that are further apart than a window is wide: their middle.
+        choices = [even for even in range(0, length - size + 1, 2) if low <= even <= high] or [2 * ((low + high) // 4)]
+        corner.append(choices[int(torch.randint(len(choices), (1,), generator=generator))])
+    window = (..., *(slice(start, start + size) for start in corner))
+    parts = {name: getattr(batch, name)[window] for name in ("latents", "reference", "mask")}
+    return dataclasses.replace(batch, **parts)
+
+
+def given_frames(continuity: Tensor, num_latents: int) -> Tensor:
+    """1 on latent frames that continuity gives, 0 on those to be made: [B, 1, T, 1, 1]."""
+    return (torch.arange(num_latents) < continuity[:, None])[:, None, :, None, None].float()
+
+
+def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Zero the audio of some samples, so that the network can be guided against silence."""
+    keep = torch.rand(windows.shape[0], generator=generator) >= probability
+    return windows * keep[:, None, None, None, None]
+
+
+def denoiser(network: Callable[..., Tensor], tokens: Tensor, reference: Tensor) -> Denoise:
+    """x0 from a ``network`` (``TalkingHeadDiT`` or a wrapper of one) that predicts the flow."""
+
+    def denoise(x: Tensor, u: Tensor) -> Tensor:
+        return x - u[:, None, None, None, None] * network(x, 1000 * u, tokens, reference)
+
+    return denoise
+
+
+def teacher_loss(
+    network: Callable[..., Tensor],
+    tokens: Tensor,
+    batch: Batch,
+    config: LossConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """Flow matching on one chunk of each sample, its continuity frames given from the ground truth."""
+    x0 = batch.latents[:, 0]
+    eps = torch.randn(x0.shape, generator=generator)
+    u = draw_levels(x0.shape[0], config.shift, generator)
+    given = given_frames(batch.continuity, x0.shape[2])
+    weight = 1 + config.mouth_weight * batch.mask[:, 0]
+    return flow_matching_loss(denoiser(network, tokens, batch.reference), x0, given, u, eps, weight)
+
+
+def train(
+    config: TeacherTraining,
+    data: Path,
+    out: Path,
+    workers: int,
+    compile_network: bool,
+    start: Path | None = None,
+    vae: Path | None = None,
+    audio: Path | None = None,
+) -> None:
+    """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
+
+    Args:
+        start: checkpoint whose weights a new run starts from; its audio projection may have another shape.
+        audio: checkpoint (of ``training.audio``) whose hearing a new run starts with.
+        vae: checkpoint to decode sample strips with; None makes none.
+    """
+    torch.manual_seed(config.seed)
+    network = TalkingHeadDiT(config.network())
+    network.initialise()
+    if start is not None:
+        start_from(network, read_checkpoint(start)[0])
+    if audio is not None:
+        give_hearing(network, audio)
+    hearing = [value for name, value in network.named_parameters() if name.startswith(HEARING)]
+    rest = [value for name, value in network.named_parameters() if not name.startswith(HEARING)]
+    groups = [{"params": rest}, {"params": hearing, "lr_ratio": config.hearing_lr_ratio}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
+    ema = Ema(network, config.ema_decay)
+    state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
+    clips = PreparedClips(data, config.seed, config.batch * config.steps, reference=config.reference)
+    strip = SampleStrip(clips, vae, out, config.hears)
+
+    def publish() -> None:
+        metadata = export(config, ema, out / "teacher.safetensors")
+        strip.save(ema.shadow, metadata, state.step)
+
+    run = TrainingRun("teacher", out, config, state, publish)
+    forward = torch.compile(network, dynamic=False) if compile_network else network
+    for batch in load_batches(clips, config.batch, state.step, workers):
+        generator = run.generator()
+        run.set_learning_rate()
+        terms, loss = step_losses(network, forward, batch, config, generator, state.step)
+        loss.backward()
+        terms["gradient"] = nn.utils.clip_grad_norm_(network.parameters(), 1.0).item()
+        optimizer.step()
+        optimizer.zero_grad()
+        run.finish_step(terms)
+    run.close()
+
+
+def start_from(network: TalkingHeadDiT, tensors: Mapping[str, Tensor]) -> None:
+    """Load ``tensors``; an audio projection that does not fit is left as it was initialised."""
+    own = part(network.state_dict(), PREFIX)
+    if shapes(part(tensors, PREFIX)) != shapes(own):
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)} | own
+    network.load_state_dict(tensors)
+
+
+def step_losses(
+    network: TalkingHeadDiT,
+    forward: Callable[..., Tensor],
+    batch: Batch,
+    config: TeacherTraining,
+    generator: torch.Generator,
+    step: int,
+) -> tuple[dict[str, float], Tensor]:
+    """The terms to report and the loss of one step."""
+    if step < config.crop_until * config.steps:
+        batch = cropped(batch, config.crop, generator)
+    projection, mouth = network.audio_proj, batch.mouth[:, 0]
+    if config.hears == "articulation":
+        if not mouth.isfinite().all():
+            raise TrainingError('nobody knows what these mouths did (real videos?): set hears = "audio"')
+        hidden = hidden_units(mouth, network.config)
+        loss = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
+        return {"flow": loss.item()}, loss
+    hidden = projection.hidden(drop_audio(batch.windows[:, 0], config.audio_dropout, generator))
+    flow = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
+    heard = hearing_loss(hidden, mouth, network.config.vae_stride[0])
+    return {"flow": flow.item(), "hearing": heard.item()}, flow + config.audio_weight * heard
+
+
+def export(config: TeacherTraining, ema: Ema, path: Path) -> dict[str, str]:
+    """Write the averaged teacher as a checkpoint that the loader reads; returns its metadata."""
+    sampling = SamplingConfig(**config.sampling)  # type: ignore[arg-type]
+    metadata = config.network().to_metadata() | sampling.to_metadata() | {"reference": config.reference}
+    write_checkpoint(path, ema.shadow, metadata)
+    return metadata
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_run_arguments(parser, "nano_teacher.toml")
+    parser.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
+    parser.add_argument("--start", type=Path, help="checkpoint to start from")
+    parser.add_argument("--audio", type=Path, help="checkpoint of `audio` whose projection replaces the network's")
+    parser.add_argument("--vae", type=Path, help="nano VAE checkpoint; with it sample strips are written")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    config = read_config(TeacherTraining, args.config, args.set)
+    train(config, args.data, args.out, args.workers, args.compile, args.start, args.vae, args.audio)
