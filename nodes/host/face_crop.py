@@ -125,6 +125,7 @@ class PastedVideo(StreamedVideo):
     """A video inside a picture; frames are composed as they are read."""
 
     def __init__(self, source: Input.Video, picture: Frame, crop: Crop, feather: float) -> None:
+        super().__init__()
         self._source = source
         self._picture = picture
         self._crop = crop

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import tempfile
+import threading
+import uuid
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +17,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import av
+import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import Input, InputImpl, Types
+from typing_extensions import override
 
 from ...media import (
     HELD_NAME,
@@ -92,8 +96,28 @@ def _let_go(hold: FolderLock, fate: _Fate) -> None:
         logging.warning("AsymTalker: finished frames stay in %s: %s", hold.folder, error)
 
 
-class StreamedVideo(Input.Video, ABC):
-    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless asked for."""
+class StreamedVideo(InputImpl.VideoFromFile, ABC):
+    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless asked for.
+
+    It is a video file of the host that is written only when something needs the file itself: a method that a later host
+    adds is answered by the host's own code over that file. (The host's abstract class is no base: its next abstract
+    method would make this class one that cannot be made.)
+    """
+
+    def __init__(self) -> None:
+        # What the host's class keeps of its file is set when one of its methods first needs it: see __getattr__.
+        self._has_file = False
+        self._file: Path | None = None
+        self._writing = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        """The host's own attributes, private ones alone: public names are probed by anyone who meets the object."""
+        if not name.startswith("_") or name.startswith("__") or self.__dict__.get("_has_file", True):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        source = self.get_stream_source()
+        self._has_file = True
+        super().__init__(source)
+        return getattr(self, name)
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -114,6 +138,20 @@ class StreamedVideo(Input.Video, ABC):
     def note_saved(self) -> None:
         """Tell that all frames have reached a file or the graph: they need not be kept for another attempt."""
 
+    @override
+    def get_stream_source(self) -> str:
+        """Path of an mp4 with these frames, written when it is first asked for.
+
+        It stays in ComfyUI's temporary folder, which the server empties: what was made of it may outlive this object.
+        """
+        with self._writing:
+            if self._file is None or not self._file.is_file():
+                file = Path(folder_paths.get_temp_directory()) / f"asymtalker_{uuid.uuid4().hex}.mp4"
+                write_mp4(self, file, None, crf=SAVED_CRF, metadata=GENERATED_MARK)
+                self._file = file
+            return str(self._file)
+
+    @override
     def get_components(self) -> Types.VideoComponents:
         """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface wants)."""
         width, height = self.get_dimensions()
@@ -155,6 +193,7 @@ class SpooledVideo(StreamedVideo):
     """The Sampler's VIDEO over a finished spool."""
 
     def __init__(self, handle: SpoolHandle) -> None:
+        super().__init__()
         self._handle = handle
         self._reader = SpoolReader(handle.folder)
 

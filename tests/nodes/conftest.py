@@ -19,7 +19,8 @@ PACK = "asymtalker_under_test"
 Import = Callable[[str], ModuleType]
 
 
-def _module_from_file(name: str, file: Path, **options: Any) -> ModuleType:
+def module_from_file(name: str, file: Path, **options: Any) -> ModuleType:
+    """Import ``file`` as the module ``name``."""
     spec = importlib.util.spec_from_file_location(name, file, **options)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -47,7 +48,7 @@ def comfy() -> Import:
     # Both ComfyUI and the pack have a top-level `nodes`; core's own code means core's.
     core_nodes = Path(path) / "nodes.py"
     if getattr(sys.modules.get("nodes"), "__file__", None) != str(core_nodes):
-        _module_from_file("nodes", core_nodes)
+        module_from_file("nodes", core_nodes)
     return importlib.import_module
 
 
@@ -55,16 +56,17 @@ def comfy() -> Import:
 def pack(comfy: Import) -> Import:
     """Import a module of the pack by its path from the repository's root, as in ``pack("nodes.host.model")``."""
     if PACK not in sys.modules:
-        _module_from_file(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        module_from_file(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     return lambda name: importlib.import_module(f"{PACK}.{name}")
 
 
 @pytest.fixture
 def folders(comfy: Import, pack: Import, tmp_path: Path) -> Iterator[Path]:
-    """ComfyUI's folders in a temporary directory: models/..., output, user."""
+    """ComfyUI's folders in a temporary directory: models/..., output, temp, user."""
     paths: Any = comfy("folder_paths")
     kept = dict(paths.folder_names_and_paths), paths.models_dir
     kept_output, kept_user = paths.get_output_directory(), paths.get_user_directory()
+    kept_temp = paths.get_temp_directory()
     paths.models_dir = str(tmp_path / "models")
     for kind in ("diffusion_models", "vae", "vae_approx", "audio_encoders", "loras"):
         folder = tmp_path / "models" / kind
@@ -74,6 +76,7 @@ def folders(comfy: Import, pack: Import, tmp_path: Path) -> Iterator[Path]:
     pack("nodes.host.folders").register()
     paths.set_output_directory(str(tmp_path / "output"))
     paths.set_user_directory(str(tmp_path / "user"))
+    paths.set_temp_directory(str(tmp_path / "temp"))
     paths.filename_list_cache.clear()
     yield tmp_path
     paths.folder_names_and_paths.clear()
@@ -81,6 +84,7 @@ def folders(comfy: Import, pack: Import, tmp_path: Path) -> Iterator[Path]:
     paths.models_dir = kept[1]
     paths.set_output_directory(kept_output)
     paths.set_user_directory(kept_user)
+    paths.set_temp_directory(kept_temp)
     paths.filename_list_cache.clear()
 
 
