@@ -13,7 +13,7 @@ from comfy_api.latest import Input, InputImpl, io, ui
 
 from ...media.errors import existing_parent, format_bytes, free_bytes
 from .audio import checked_audio
-from .video import GENERATED_MARK, write_mp4
+from .video import marked, write_mp4
 
 MIN_FREE_BYTES = 20_000_000
 """With less, no mp4 of a few seconds can be saved; what a long one takes depends on its content."""
@@ -47,7 +47,7 @@ def save_with_audio(
     names = (Path(folder) / f"{name}_{number:05}_.mp4" for number in itertools.count(counter))
     metadata = workflow_metadata(prompt, extra_pnginfo)
     if mark_generated:
-        metadata = {**GENERATED_MARK, **metadata}
+        metadata = marked(metadata)
     track = waveform.cpu().numpy(), sample_rate
     # Another server may save under the same prefix: the number is settled when the file is whole.
     path = write_mp4(video, next(names), track, crf=crf, metadata=metadata, if_taken=lambda: next(names))

@@ -47,6 +47,12 @@ GENERATED_MARK = {
 """Tags that say in the file what it is."""
 
 
+def marked(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``metadata`` with the tags of a generated video, which replace its own of the same names in any case."""
+    others = {key: value for key, value in (metadata or {}).items() if key.lower() not in GENERATED_MARK}
+    return {**others, **GENERATED_MARK}
+
+
 @dataclass
 class _Fate:
     """What becomes of a finished spool: ``keep`` is one of ``jobs.KEEP``."""
@@ -178,7 +184,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
             raise ValueError(f"only the mp4 container can be written, got {format}")
         if codec not in (Types.VideoCodec.AUTO, Types.VideoCodec.H264):
             raise ValueError(f"only the H.264 codec can be written, got {codec}")
-        write_mp4(self, path, None, crf=SAVED_CRF, metadata={**GENERATED_MARK, **(metadata or {})})
+        write_mp4(self, path, None, crf=SAVED_CRF, metadata=marked(metadata))
 
     def get_duration(self) -> float:
         """Length in seconds."""
