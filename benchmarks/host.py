@@ -95,7 +95,7 @@ class Host:
         """Mux it, as AsymTalker Mux & Save does."""
         samples = made.audio["waveform"][0].numpy()
         track = (samples, made.audio["sample_rate"])
-        self.module("nodes.host.video").write_mp4(made.video, file, track, crf=18, metadata=None)
+        self.module("nodes.host.video_file").write_mp4(made.video, file, track, crf=18, metadata=None)
 
     def spool_bytes(self) -> int:
         """What all jobs have on disk."""

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from comfy_api.latest import Input
 from torch import Tensor
+from typing_extensions import override
 
 from ...media.crop import Crop, paste, square_around
 from ...media.faces import Face, find_faces
+from .incoming import frames_of
 from .portrait import SMALLEST_PORTRAIT, checked_portrait
 from .progress import tell
-from .video import Frame, StreamedVideo, frame_rate, video_frames
+from .streamed import StreamedVideo
+from .video_file import Frame, FrameSource
 
 ON_MISSING = ("error", "centre")
 
@@ -107,13 +110,14 @@ def paste_face(video: Input.Video, image: Tensor, crop: Crop, feather: float, no
             f"image: it has {width}x{height} pixels, the crop was taken from {crop.width}x{crop.height}; connect the "
             "same picture as to AsymTalker Face Crop"
         )
-    video_width, video_height = video.get_dimensions()
+    source = frames_of(video)
+    video_width, video_height = source.get_dimensions()
     if video_width != video_height:
         raise ValueError(
             f"video: it has {video_width}x{video_height} pixels, but the crop is a square; set width and height of "
             "AsymTalker Temporal Reference Encode to the same value"
         )
-    pasted = PastedVideo(video, to_picture(rgb), crop, feather)
+    pasted = PastedVideo(source, to_picture(rgb), crop, feather)
     if pasted.get_dimensions() != (width, height):
         notes = [*notes, f"H.264 needs even sizes: {width}x{height} loses its last column or row"]
     for note in notes:
@@ -124,32 +128,36 @@ def paste_face(video: Input.Video, image: Tensor, crop: Crop, feather: float, no
 class PastedVideo(StreamedVideo):
     """A video inside a picture; frames are composed as they are read."""
 
-    def __init__(self, source: Input.Video, picture: Frame, crop: Crop, feather: float) -> None:
+    def __init__(self, source: FrameSource, picture: Frame, crop: Crop, feather: float) -> None:
         super().__init__()
         self._source = source
         self._picture = picture
         self._crop = crop
         self._feather = feather
 
-    def frames(self) -> Iterator[Frame]:
-        """Frames uint8 [H, W, 3] of the picture's size (even), in order, in bounded memory."""
+    @override
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames [start, stop) as uint8 [H, W, 3] of the picture's size (even), in bounded memory."""
         width, height = self.get_dimensions()
-        for frame in paste(video_frames(self._source), self._picture, self._crop, self._feather):
+        for frame in paste(self._source.frames(start, stop), self._picture, self._crop, self._feather):
             yield np.ascontiguousarray(frame[:height, :width])
 
+    @override
     def note_saved(self) -> None:
         """The frames of the face have reached a file with it."""
-        if isinstance(self._source, StreamedVideo):
-            self._source.note_saved()
+        self._source.note_saved()
 
+    @override
     def get_dimensions(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self._crop.width // 2 * 2, self._crop.height // 2 * 2
 
+    @override
     def get_frame_count(self) -> int:
         """Number of frames."""
         return self._source.get_frame_count()
 
+    @override
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
-        return frame_rate(self._source)
+        return self._source.get_frame_rate()

@@ -13,7 +13,8 @@ from comfy_api.latest import Input, InputImpl, io, ui
 
 from ...media.errors import existing_parent, format_bytes, free_bytes
 from .audio import checked_audio
-from .video import marked, write_mp4
+from .incoming import frames_of
+from .video_file import marked, write_mp4
 
 MIN_FREE_BYTES = 20_000_000
 """With less, no mp4 of a few seconds can be saved; what a long one takes depends on its content."""
@@ -40,7 +41,8 @@ def save_with_audio(
         MediaError: encoding failed (disk full, folder not writable); no file is left.
     """
     waveform, sample_rate = checked_audio(audio)
-    width, height = video.get_dimensions()
+    source = frames_of(video)
+    width, height = source.get_dimensions()
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
         filename_prefix, folder_paths.get_output_directory(), width, height
     )
@@ -50,7 +52,7 @@ def save_with_audio(
         metadata = marked(metadata)
     track = waveform.cpu().numpy(), sample_rate
     # Another server may save under the same prefix: the number is settled when the file is whole.
-    path = write_mp4(video, next(names), track, crf=crf, metadata=metadata, if_taken=lambda: next(names))
+    path = write_mp4(source, next(names), track, crf=crf, metadata=metadata, if_taken=lambda: next(names))
     assert path is not None
     return InputImpl.VideoFromFile(str(path)), ui.SavedResult(path.name, subfolder, io.FolderType.output)
 

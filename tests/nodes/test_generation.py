@@ -78,8 +78,8 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
     with av.open(str(tmp_path / "core.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == NUM_FRAMES
         assert json.loads(container.metadata["prompt"]) == {"1": "x"}
-    with pytest.raises(ValueError, match="mp4"):
-        video.save_to(str(tmp_path / "core.webm"), format="webm")
+    with pytest.raises(ValueError, match=r"format: this ComfyUI writes auto, mp4.*, not gif"):
+        video.save_to(str(tmp_path / "core.gif"), format="gif")
 
 
 def test_saving_with_audio_keeps_it(pack: Import, scene: SimpleNamespace, folders: Path) -> None:
