@@ -39,7 +39,8 @@ def pictures(num_frames: int = NUM_FRAMES, size: tuple[int, int] = SIZE) -> Fram
 
 def numbers(frames: Any) -> list[int]:
     """Which of the pictures these are, by the pixel in the lower right corner."""
-    return [round((float(frame[-1, -1, 1]) - 20) / 4) for frame in frames]
+    # Decoders round 10-bit greys down by up to two steps.
+    return [round((float(frame[-1, -1, 1]) - grey(0) + 1) / 4) for frame in frames]
 
 
 def is_red(frame: Frames, x: int, y: int) -> bool:
@@ -208,7 +209,7 @@ def test_crf_reaches_the_encoder(video: Video, tmp_path: Path, options: dict[str
         ("mkv", "auto", {}, ("matroska,webm", "h264", 8)),
         ("mkv", "h264", {"crf": 30.0}, ("matroska,webm", "h264", 8)),
         ("mp4", "av1", {}, ("mov,mp4,m4a,3gp,3g2,mj2", "av1", 8)),
-        ("mp4", "h264", {"bit_depth": 10, "crf": 4.0}, ("mov,mp4,m4a,3gp,3g2,mj2", "h264", 10)),
+        ("mp4", "h264", {"bit_depth": 10}, ("mov,mp4,m4a,3gp,3g2,mj2", "h264", 10)),
         ("auto", "h264", {"crf": 30.0, "color_space": "sRGB"}, ("mov,mp4,m4a,3gp,3g2,mj2", "h264", 8)),
     ],
 )
