@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
+from comfy_execution.utils import get_executing_context
 from typing_extensions import override
 
 from ...media import (
@@ -56,6 +58,10 @@ class SpoolHandle:
         handle._fate.keep = keep
         return handle
 
+    def disown(self) -> None:
+        """The frames are gone: a video of the same job that is made anew gets a handle of its own."""
+        self._owned.pop(self.folder, None)
+
     def saved(self) -> None:
         """Note that all frames were saved, or given to the graph."""
         self._fate.saved = True
@@ -75,12 +81,30 @@ def _let_go(hold: FolderLock, fate: _Fate) -> None:
 
 
 class SpooledVideo(StreamedVideo):
-    """The Sampler's VIDEO over a finished spool."""
+    """The Sampler's VIDEO over a finished spool.
 
-    def __init__(self, handle: SpoolHandle) -> None:
+    Args:
+        handle: keeps the spool.
+        node_id: the node that made it, which is to run again where the frames turn out to be gone.
+    """
+
+    _losses: ClassVar[Counter[str]] = Counter()
+    """How often frames of a node's videos were missing or damaged, by node id."""
+
+    def __init__(self, handle: SpoolHandle, node_id: str | None = None) -> None:
         super().__init__()
         self._handle = handle
+        self._node_id = node_id
         self._reader = SpoolReader(handle.folder)
+
+    @classmethod
+    def losses_of_this_node(cls) -> int:
+        """A number that changes when frames of a video of the node that ComfyUI asks now were found to be gone.
+
+        As a node's fingerprint it makes ComfyUI drop the cached video, so that the node makes the frames again.
+        """
+        context = get_executing_context()
+        return 0 if context is None else cls._losses[context.node_id]
 
     @override
     def note_saved(self) -> None:
@@ -90,7 +114,15 @@ class SpooledVideo(StreamedVideo):
     @override
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames [start, stop) as uint8 [H, W, 3], in bounded memory."""
-        return self._reader.frames(start, stop)
+        try:
+            yield from self._reader.frames(start, stop)
+        except FolderBusyError:
+            raise
+        except MediaError:
+            self._handle.disown()
+            if self._node_id is not None:
+                self._losses[self._node_id] += 1
+            raise
 
     @override
     def get_dimensions(self) -> tuple[int, int]:
