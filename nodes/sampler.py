@@ -13,6 +13,7 @@ from ..models.rollout import ContinuityOptions
 from .host.jobs import KEEP
 from .host.live import workflow_id
 from .host.sampling import SAMPLER_CHOICES, Settings, generate
+from .host.video import SpooledVideo
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
 
 
@@ -101,6 +102,11 @@ class AsymTalkerSampler(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
+
+    @classmethod
+    @override
+    def fingerprint_inputs(cls, **inputs: Any) -> int:
+        return SpooledVideo.losses_of_this_node()
 
     @classmethod
     @override

@@ -149,7 +149,7 @@ def generate(
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     usual.note([sum(record.seconds.values()) for record in records[resumed_at:]])
     report = _report(network, header, sampling, settings, records[resumed_at:], records, time.monotonic() - started)
-    return SpooledVideo(SpoolHandle.of(folder, settings.keep)), report
+    return SpooledVideo(SpoolHandle.of(folder, settings.keep), node_id), report
 
 
 @contextmanager
