@@ -147,6 +147,14 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         """(width, height) in pixels: no frame is stored turned."""
         return self.get_dimensions()
 
+    def has_pending_frame_edits(self) -> bool:
+        """Never: the stream source shows every edit."""
+        return False
+
+    def get_active_trim_window(self) -> tuple[float, float]:
+        """(start, duration) in seconds of a trim that the stream source does not show: none."""
+        return 0.0, 0.0
+
     def as_trimmed(
         self, start_time: float | None = None, duration: float | None = None, strict_duration: bool = False
     ) -> StreamedVideo | None:

@@ -116,13 +116,12 @@ class SpooledVideo(StreamedVideo):
         """Frames [start, stop) as uint8 [H, W, 3], in bounded memory."""
         try:
             yield from self._reader.frames(start, stop)
-        except FolderBusyError:
-            raise
-        except MediaError:
-            self._handle.disown()
-            if self._node_id is not None:
-                self._losses[self._node_id] += 1
-            raise
+        except MediaError as error:
+            if not isinstance(error, FolderBusyError):
+                self._handle.disown()
+                if self._node_id is not None:
+                    self._losses[self._node_id] += 1
+            raise type(error)(f"video: {error}") from error
 
     @override
     def get_dimensions(self) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import itertools
 import json
 import shutil
 import tempfile
@@ -67,6 +66,15 @@ class FrameSource(Protocol):
     def note_saved(self) -> None:
         """Tell that all frames have reached a file or the graph."""
         ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an encoder asks about frames: pixels, and frames per second."""
+
+    width: int
+    height: int
+    fps: Fraction
 
 
 @dataclass(frozen=True)
@@ -144,15 +152,11 @@ def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata:
     if encoding.is_own:
         write_mp4(source, path, None, crf=SAVED_CRF if encoding.crf is None else round(encoding.crf), metadata=metadata)
         return
-    options = encoding.host_options()
+    look = Look(*source.get_dimensions(), source.get_frame_rate())
+    check_encoding(encoding, look)
+    options = {**encoding.host_options(), "metadata": dict(metadata)}
     try:
-        # Two frames first: a missing encoder is found now, not after all frames were handed over.
-        _save_by_host(itertools.islice(source.frames(), 2), source, io.BytesIO(), options)
-    except (ValueError, LookupError, av.FFmpegError) as error:
-        asked = f"{encoding.container} with codec {encoding.codec}"
-        raise ValueError(f"format, codec: this ComfyUI cannot write {asked}: {error}") from error
-    try:
-        _save_by_host(source.frames(), source, path, {**options, "metadata": dict(metadata)})
+        _save_by_host(source.frames(), look, path, options)
     except OSError as error:  # av.FFmpegError is one where the disk or folder is the cause
         folder = Path(folder_paths.get_temp_directory() if isinstance(path, io.BytesIO) else path).parent
         raise storage_error(folder, "saving the video", error) from error
@@ -161,13 +165,28 @@ def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata:
     source.note_saved()
 
 
-def _save_by_host(frames: Iterator[Frame], source: FrameSource, path: Target, options: Mapping[str, Any]) -> None:
+def check_encoding(encoding: Encoding, look: Look) -> None:
+    """Raise ValueError, which names the widget, if neither the pack nor the host writes such a file.
+
+    The host is asked by two black frames: what its encoders take, only they know.
+    """
+    if encoding.is_own:
+        return
+    options = encoding.host_options()
+    black = np.zeros((look.height, look.width, 3), np.uint8)
+    try:
+        _save_by_host(iter((black, black)), look, io.BytesIO(), options)
+    except (ValueError, LookupError, av.FFmpegError) as error:
+        asked = f"{encoding.container} with codec {encoding.codec}"
+        raise ValueError(f"format, codec: this ComfyUI cannot write {asked}: {error}") from error
+
+
+def _save_by_host(frames: Iterator[Frame], look: Look, path: Target, options: Mapping[str, Any]) -> None:
     """Through a lossless file, which the host encodes anew as a stream."""
-    width, height = source.get_dimensions()
     with temporary_folder() as folder:
         file = Path(folder) / "lossless.mp4"
-        fps = source.get_frame_rate()
-        encode_video(frames, file, width=width, height=height, fps=fps, crf=LOSSLESS_CRF, preset="ultrafast")
+        size = {"width": look.width, "height": look.height, "fps": look.fps}
+        encode_video(frames, file, **size, crf=LOSSLESS_CRF, preset="ultrafast")
         target = str(path) if isinstance(path, Path) else path
         InputImpl.VideoFromFile(str(file)).save_to(target, **options)
 

@@ -64,6 +64,28 @@ def test_core_saves_it_in_every_form_that_it_offers(
     assert len(saved.frames) == 13 and saved.fps == FPS
 
 
+def test_what_core_cannot_save_is_refused_before_the_video_is_made(
+    client: ComfyClient, object_info: dict[str, Any], make_graph: MakeGraph
+) -> None:
+    if "HDR" not in str(object_info["SaveVideo"]["input"]):
+        pytest.skip("this ComfyUI has no choice of colours")
+    encoding = {
+        "format.codec.encoding": "re-encode",
+        "format.codec.encoding.crf": 23.0,
+        "format.codec.encoding.color_space": "HDR",
+    }
+    graph = silent(make_graph, {"format": "mp4", "format.codec": "h264", **encoding})
+    node(graph, "AsymTalkerSampler")["seed"] = 17
+    video = node(graph, "SaveVideo")["video"]
+    trim = {"video": video, "start_time": 0.0, "duration": 0.2, "strict_duration": False}
+    graph["trim"] = {"class_type": "Video Slice", "inputs": trim}
+    node(graph, "SaveVideo")["video"] = ["trim", 0]
+    with pytest.raises(
+        PromptFailed, match=r"AsymTalkerSampler: Save Video \(node save\): color_space: "
+    ):
+        client.run(graph)
+
+
 def test_cores_trim_goes_into_mux(
     client: ComfyClient, object_info: dict[str, Any], make_graph: MakeGraph, tmp_path: Path
 ) -> None:
