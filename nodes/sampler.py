@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from comfy_api.latest import io
 from typing_extensions import override
 
-from ..models.audio import RecordingFeatures
+from ..models.audio import FPS, RecordingFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
 from .host.jobs import KEEP
 from .host.live import workflow_id
 from .host.sampling import SAMPLER_CHOICES, Settings, generate
+from .host.savers import check_savers
 from .host.video import SpooledVideo
+from .host.video_file import Look
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
 
 
@@ -100,7 +103,7 @@ class AsymTalkerSampler(io.ComfyNode):
                     display_name="report", tooltip="JSON: settings used, seconds and statistics per chunk."
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
         )
 
     @classmethod
@@ -124,6 +127,7 @@ class AsymTalkerSampler(io.ComfyNode):
         continuity: ContinuityOptions | None = None,
         keep: str = "until saved",
     ) -> io.NodeOutput:
+        check_savers(cls.hidden.prompt, cls.hidden.unique_id, Look(*reference.size, Fraction(FPS)))
         settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity or ContinuityOptions(), keep)
         return io.NodeOutput(
             *generate(model, vae, reference, audio_features, settings, cls.hidden.unique_id, workflow_id(cls.hidden))
