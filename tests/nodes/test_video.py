@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -333,6 +334,31 @@ def test_edits_that_only_the_host_can_make_are_made_by_it(
     assert np.abs(next(source.frames()).astype(int) - int(grey(0))).max() <= 2, "without loss"
     del source
     assert list((folders / "temp").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["edited", "pasted", "file"])
+def test_frames_are_in_memory_one_at_a_time(
+    comfy: Import, pack: Import, video: Video, write: Callable[..., Path], kind: str
+) -> None:
+    side = 512
+    if kind == "file":
+        source = pack("nodes.host.incoming").frames_of(comfy("comfy_api.latest").InputImpl.VideoFromFile(str(write())))
+        frame_bytes = SIZE[0] * SIZE[1] * 3
+    else:
+        source = video.as_trimmed(0.1).as_resized(side, side, "bicubic").as_cropped(0, 0, side, side - 2)
+        frame_bytes = side * side * 3
+    if kind == "pasted":
+        crop = pack("media.crop").Crop(0, 0, side, side, side)
+        square = video.as_resized(side, side, "bicubic")
+        source = pack("nodes.host.face_crop").paste_face(square, torch.zeros(1, side, side, 3), crop, 0.1, None)
+    list(source.frames(0, 2))
+    tracemalloc.start()
+    try:
+        num_frames = sum(1 for _ in source.frames())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert num_frames > 45 and peak < 12 * frame_bytes + 1_000_000, f"{peak / frame_bytes:.0f} frames at once"
 
 
 def test_what_is_no_video_is_refused_by_name(comfy: Import, pack: Import, tmp_path: Path) -> None:

@@ -80,9 +80,7 @@ def test_what_core_cannot_save_is_refused_before_the_video_is_made(
     trim = {"video": video, "start_time": 0.0, "duration": 0.2, "strict_duration": False}
     graph["trim"] = {"class_type": "Video Slice", "inputs": trim}
     node(graph, "SaveVideo")["video"] = ["trim", 0]
-    with pytest.raises(
-        PromptFailed, match=r"AsymTalkerSampler: Save Video \(node save\): color_space: "
-    ):
+    with pytest.raises(PromptFailed, match=r"AsymTalkerSampler: Save Video \(node save\): color_space: "):
         client.run(graph)
 
 
