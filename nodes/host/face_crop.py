@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from ...media.faces import Face, find_faces
 from .incoming import frames_of
 from .portrait import SMALLEST_PORTRAIT, checked_portrait
 from .progress import tell
-from .streamed import StreamedVideo
+from .streamed import DerivedVideo
 from .video_file import Frame, FrameSource
 
 ON_MISSING = ("error", "centre")
@@ -125,12 +124,11 @@ def paste_face(video: Input.Video, image: Tensor, crop: Crop, feather: float, no
     return pasted
 
 
-class PastedVideo(StreamedVideo):
+class PastedVideo(DerivedVideo):
     """A video inside a picture; frames are composed as they are read."""
 
     def __init__(self, source: FrameSource, picture: Frame, crop: Crop, feather: float) -> None:
-        super().__init__()
-        self._source = source
+        super().__init__(source)
         self._picture = picture
         self._crop = crop
         self._feather = feather
@@ -143,21 +141,6 @@ class PastedVideo(StreamedVideo):
             yield np.ascontiguousarray(frame[:height, :width])
 
     @override
-    def note_saved(self) -> None:
-        """The frames of the face have reached a file with it."""
-        self._source.note_saved()
-
-    @override
     def get_dimensions(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self._crop.width // 2 * 2, self._crop.height // 2 * 2
-
-    @override
-    def get_frame_count(self) -> int:
-        """Number of frames."""
-        return self._source.get_frame_count()
-
-    @override
-    def get_frame_rate(self) -> Fraction:
-        """Frames per second."""
-        return self._source.get_frame_rate()

@@ -20,7 +20,17 @@ from typing_extensions import override
 
 from ...media import MediaError
 from .guards import check_room
-from .video_file import GENERATED_MARK, SAVED_CRF, Frame, Target, encoding_for, marked, save_frames, write_mp4
+from .video_file import (
+    GENERATED_MARK,
+    SAVED_CRF,
+    Frame,
+    FrameSource,
+    Target,
+    encoding_for,
+    marked,
+    save_frames,
+    write_mp4,
+)
 
 TIME_TOLERANCE_FRAMES = 1e-3
 """Times come as floats: one this close to a frame's means that frame."""
@@ -219,57 +229,17 @@ def _clipped(start: int, length: int, size: int) -> tuple[int, int]:
     return begin, min(length, size - begin)
 
 
-class TrimmedVideo(StreamedVideo):
-    """A span of another video's frames: saving it saves not all of them."""
+class DerivedVideo(StreamedVideo):
+    """Made of another video's frames, one of each unless a subclass says otherwise."""
 
-    def __init__(self, source: StreamedVideo, first: int, stop: int) -> None:
+    def __init__(self, source: FrameSource) -> None:
         super().__init__()
-        self._source, self._first, self._stop = source, first, stop
-
-    @override
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames [start, stop) of the span as uint8 [H, W, 3], in bounded memory."""
-        end = self.get_frame_count() if stop is None else stop
-        return self._source.frames(self._first + start, self._first + end)
+        self._source = source
 
     @override
     def get_dimensions(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self._source.get_dimensions()
-
-    @override
-    def get_frame_count(self) -> int:
-        """Number of frames in the span."""
-        return self._stop - self._first
-
-    @override
-    def get_frame_rate(self) -> Fraction:
-        """Frames per second."""
-        return self._source.get_frame_rate()
-
-
-class ReshapedVideo(StreamedVideo):
-    """Another video with each frame cropped or scaled as it is read."""
-
-    def __init__(self, source: StreamedVideo, size: tuple[int, int], reshape: Callable[[Frame], Frame]) -> None:
-        super().__init__()
-        self._source, self._size, self._reshape = source, size, reshape
-
-    @override
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames [start, stop) as uint8 [H, W, 3], in bounded memory."""
-        for frame in self._source.frames(start, stop):
-            yield np.ascontiguousarray(self._reshape(frame))
-
-    @override
-    def note_saved(self) -> None:
-        """Every frame has reached a file, in this shape."""
-        self._source.note_saved()
-
-    @override
-    def get_dimensions(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        return self._size
 
     @override
     def get_frame_count(self) -> int:
@@ -280,3 +250,50 @@ class ReshapedVideo(StreamedVideo):
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
         return self._source.get_frame_rate()
+
+    @override
+    def note_saved(self) -> None:
+        """Every frame has reached a file or the graph in this form."""
+        self._source.note_saved()
+
+
+class TrimmedVideo(DerivedVideo):
+    """A span of another video's frames."""
+
+    def __init__(self, source: FrameSource, first: int, stop: int) -> None:
+        super().__init__(source)
+        self._first, self._stop = first, stop
+
+    @override
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames [start, stop) of the span as uint8 [H, W, 3], in bounded memory."""
+        end = self.get_frame_count() if stop is None else stop
+        return self._source.frames(self._first + start, self._first + end)
+
+    @override
+    def get_frame_count(self) -> int:
+        """Number of frames in the span."""
+        return self._stop - self._first
+
+    @override
+    def note_saved(self) -> None:
+        """The frames outside of the span have reached nobody: they are kept."""
+
+
+class ReshapedVideo(DerivedVideo):
+    """Another video with each frame cropped or scaled as it is read."""
+
+    def __init__(self, source: FrameSource, size: tuple[int, int], reshape: Callable[[Frame], Frame]) -> None:
+        super().__init__(source)
+        self._size, self._reshape = size, reshape
+
+    @override
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames [start, stop) as uint8 [H, W, 3], in bounded memory."""
+        for frame in self._source.frames(start, stop):
+            yield np.ascontiguousarray(self._reshape(frame))
+
+    @override
+    def get_dimensions(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self._size
