@@ -12,6 +12,6 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> ComfyExtension:
     """Called by ComfyUI once at start-up; nothing is imported before."""
-    from ..nodes import AsymTalkerExtension
+    from .nodes import AsymTalkerExtension
 
     return AsymTalkerExtension()
