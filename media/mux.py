@@ -30,8 +30,8 @@ AAC_MAX_CHANNELS = 5
 AAC_FRAME = 1024
 AAC_BITS_PER_CHANNEL = 128_000
 
-# The shortest block that FLAC has.
-FLAC_MIN_SAMPLES = 16
+# The shortest block that FLAC has is of 16; of less than this, resampling leaves nothing.
+FLAC_MIN_SAMPLES = 64
 # Above it, ffmpeg's older FLAC encoders hold multiples of 10 Hz alone.
 FLAC_MAX_ODD_RATE = 65_534
 
@@ -204,6 +204,6 @@ def _verify(result: Path, path: Path, num_frames: int, track: AudioTrack | None,
         raise encoding_failure(path, f"the file cannot be read back ({error})") from error
     if packets != num_frames:
         raise encoding_failure(path, f"{packets} of {num_frames} frames arrived in the file")
-    if track is not None and audio_end < track.duration_s - Fraction(AAC_FRAME, track.sample_rate):
+    if track is not None and (audio_end == 0 or audio_end < track.duration_s - Fraction(AAC_FRAME, track.sample_rate)):
         arrived, expected = float(audio_end), float(track.duration_s)
         raise encoding_failure(path, f"{arrived:.2f} of {expected:.2f} s of audio arrived in the file")
