@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import shutil
+import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any, Protocol, cast
 
@@ -114,6 +116,33 @@ def write_frames(
     return num_frames
 
 
+class _Worker:
+    """One thread for calls that may block. Unlike an executor's, it does not hold up the end of the process."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Future[None], Callable[..., None], tuple[Any, ...]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="ffmpeg", daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[..., None], *arguments: Any) -> Future[None]:
+        future: Future[None] = Future()
+        self._calls.put((future, function, arguments))
+        return future
+
+    def close(self) -> None:
+        """Wait for the calls that were submitted; further closing does nothing."""
+        self._calls.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            future, function, arguments = call
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:  # noqa: BLE001 (raised by whoever asks for the result)
+                future.set_exception(error)
+
+
 class _Encoder:
     """A running ffmpeg. Leaving it with an error kills ffmpeg, which ends one that is stopped (SIGSTOP) too."""
 
@@ -125,15 +154,15 @@ class _Encoder:
         except OSError as error:
             raise MediaError(f"{path} could not be written: ffmpeg could not be started ({error}).") from error
         self._process = cast("_Process | None", inspect.getgeneratorlocals(writer).get("p"))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ffmpeg")
+        self._worker = _Worker()
 
     def write(self, frame: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        self._wait_for(self._thread.submit(self._writer.send, frame))
+        self._wait_for(self._worker.submit(self._writer.send, frame))
         self._num_frames += 1
         self._watch(self._num_frames)
 
     def finish(self) -> None:
-        self._wait_for(self._thread.submit(self._writer.close))
+        self._wait_for(self._worker.submit(self._writer.close))
         if self._process is not None and (status := self._process.wait(_EXIT_S)) != 0:
             raise encoding_failure(self._path, f"ffmpeg ended with status {status}")
 
@@ -149,7 +178,7 @@ class _Encoder:
         if self._process is not None:
             self._process.kill()
         # What the thread writes fails now, and what it waits for is over.
-        self._thread.shutdown()
+        self._worker.close()
         with contextlib.suppress(_Abandoned, StopIteration, OSError):
             self._writer.throw(_Abandoned())
         if self._process is not None:
@@ -166,4 +195,4 @@ class _Encoder:
     ) -> None:
         if error is not None:
             self._kill()
-        self._thread.shutdown()
+        self._worker.close()

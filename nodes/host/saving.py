@@ -57,7 +57,8 @@ def save_with_audio(
         node_id=node_id,
     )
     saved = f"saved {encoded.path.name}: {encoded.num_frames} frames, {format_bytes(encoded.num_bytes)}."
-    tell(node_id, "\n".join((saved, *notes, *notes_on_metadata, *encoded.notes)))
+    # A node has room for about two lines, and the file itself is shown below.
+    tell(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
     return InputImpl.VideoFromFile(str(encoded.path)), ui.SavedResult(
         encoded.path.name, subfolder, io.FolderType.output
     )
