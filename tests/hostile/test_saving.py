@@ -257,7 +257,8 @@ def test_the_mark_wins(
         path = save(info={name: "mine"})
     else:
         path = tmp_path / "v.mp4"
-        pack("nodes.host.video").write_mp4(make_video(), path, None, crf=18, metadata={name: "mine"})
+        source = pack("nodes.host.incoming").frames_of(make_video())
+        pack("nodes.host.video_file").write_mp4(source, path, None, crf=18, metadata={name: "mine"})
     tags = tags_of(path)
     mark = pack("nodes.host.tags").GENERATED_MARK
     assert {key: tags.get(key) for key in mark} == mark and "mine" not in tags.values()
@@ -368,7 +369,9 @@ def test_cancelled_at_any_frame_nothing_is_left(
     with pytest.raises(management.InterruptProcessingException):
         if by_core:
             # As Save Video of core saves the pack's own videos.
-            pack("nodes.host.video").write_mp4(video, folders / "output" / "x.mp4", None, crf=18, metadata=None)
+            source = pack("nodes.host.incoming").frames_of(video)
+            path = folders / "output" / "x.mp4"
+            pack("nodes.host.video_file").write_mp4(source, path, None, crf=18, metadata=None)
         else:
             save(video=video)
     # The frame under way when it is cancelled, and no other.

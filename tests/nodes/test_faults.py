@@ -166,3 +166,22 @@ def test_a_save_that_fails_keeps_the_frames(
     del video
     gc.collect()
     assert not segments(scene)
+
+
+def test_a_file_is_saved_though_its_frames_cannot_be_noted_as_saved(
+    comfy: Import,
+    pack: Import,
+    scene: SimpleNamespace,
+    folders: Path,
+    make_tmpfs: MakeTmpfs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, texts = make_tmpfs("4m"), []
+    use_disk(comfy, scene, disk)
+    video, _ = generate(pack, scene)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    saving = pack("nodes.host.saving")
+    monkeypatch.setattr(saving, "tell", lambda node_id, text: texts.append(text))
+    _, result = saving.save_with_audio(video, scene.audio, "x", 18, True, None, None)
+    assert (folders / "output" / result.filename).is_file()
+    assert "noting that the video was saved failed (Read-only file system)" in texts[0]
