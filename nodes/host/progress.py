@@ -115,7 +115,11 @@ class SavingProgress:
 
     def __call__(self, written: int) -> None:
         """After each frame and while ffmpeg works. Raises InterruptProcessingException when the user cancelled."""
-        model_management.throw_exception_if_processing_interrupted()
+        try:
+            model_management.throw_exception_if_processing_interrupted()
+        except model_management.InterruptProcessingException:
+            show(self._node_id, "cancelled, no file is left")
+            raise
         now = time.monotonic()
         is_due = self._written < 0 or written == self._num_frames or now - self._reported >= SHORTEST_REPORT_S
         if written == self._written or not is_due:

@@ -93,10 +93,12 @@ def test_progress_and_a_silent_save(client: ComfyClient, noise: str, tmp_path: P
 def test_cancelled_while_saving_nothing_is_left(
     client: ComfyClient, server: ComfyServer, noise: str, stopped: bool
 ) -> None:
-    before, events_since = files(server), -1
+    before, events_since, texts = files(server), -1, []
 
     def on_event(kind: str, data: dict[str, Any]) -> None:
         nonlocal events_since
+        if kind == "progress_text":
+            texts.append(data["text"])
         if kind != "progress" or data["node"] != "mux" or data["value"] == 0:
             return
         events_since += 1
@@ -108,7 +110,7 @@ def test_cancelled_while_saving_nothing_is_left(
 
     with pytest.raises(PromptInterrupted, match="AsymTalkerMux"):
         client.run(saving(noise), on_event)
-    assert events_since <= 1
+    assert events_since <= 1 and texts[-1] == "cancelled, no file is left"
     assert files(server) == before and ffmpegs(server) == []
 
 
