@@ -17,10 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import MediaError, storage_error
+from .ffmpeg import Watch
 
 # The layouts that AAC has of its own: with any other, ffmpeg would mix channels to fit.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 MAX_CHANNELS = max(_LAYOUTS)
+# What FLAC holds, for what AAC does not.
+MAX_SAMPLE_RATE = 655_340
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ class AudioTrack:
             )
         if samples.shape[1] == 0:
             raise MediaError("The audio is empty (0 samples). Connect audio with sound in it, or leave it unconnected.")
-        if sample_rate < 1:
-            raise MediaError(f"The audio has a sample rate of {sample_rate} Hz; it must be positive.")
+        if not 1 <= sample_rate <= MAX_SAMPLE_RATE:
+            raise MediaError(
+                f"The audio has a sample rate of {sample_rate} Hz; 1 to {MAX_SAMPLE_RATE} Hz can be saved. Resample it."
+            )
         for start in range(0, samples.shape[1], sample_rate):
             if not np.isfinite(samples[:, start : start + sample_rate]).all():
                 raise MediaError(
@@ -71,8 +76,8 @@ SILENCE = AudioTrack(np.zeros((1, 1), np.float32), 48000)
 """What a carrier of tags alone holds, as a file without a stream cannot be written."""
 
 
-def write_carrier(path: Path, audio: AudioTrack, metadata: Mapping[str, str]) -> None:
-    """Write `audio` and `metadata` to `path`, a second at a time. Raises MediaError."""
+def write_carrier(path: Path, audio: AudioTrack, metadata: Mapping[str, str], watch: Watch) -> None:
+    """Write `audio` and `metadata` to `path`, a second at a time. Raises MediaError, or what `watch` raises then."""
     try:
         with av.open(str(path), mode="w", format="mov", options={"movflags": "use_metadata_tags"}) as container:
             container.metadata.update(metadata)
@@ -86,6 +91,7 @@ def write_carrier(path: Path, audio: AudioTrack, metadata: Mapping[str, str]) ->
                 frame.sample_rate = audio.sample_rate
                 frame.pts = start
                 container.mux(stream.encode(frame))
+                watch(0)
             container.mux(stream.encode(None))
     except OSError as error:  # av.FFmpegError is one where the disk or folder is the cause
         raise storage_error(path.parent, "writing the audio", error) from error

@@ -26,9 +26,17 @@ def format_bytes(num_bytes: float) -> str:
 def existing_parent(path: Path) -> Path:
     """The nearest folder at or above `path` that exists."""
     candidate = path.absolute()
-    while not candidate.is_dir() and candidate != candidate.parent:
+    while not _is_folder(candidate) and candidate != candidate.parent:
         candidate = candidate.parent
     return candidate
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError:
+        # A folder above it may not be entered.
+        return False
 
 
 def free_bytes(path: Path) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import Input, io, ui
 from typing_extensions import override
 
-from .host.saving import output_problem, save_with_audio
+from .host.destination import saving_problem
+from .host.saving import save_with_audio
 from .sockets import CATEGORY, search_words
 
 
@@ -28,7 +29,9 @@ class AsymTalkerMux(io.ComfyNode):
                 io.Video.Input("video", tooltip="The Sampler's video (any other VIDEO works too)."),
                 io.Audio.Input(
                     "audio",
-                    tooltip="The audio to hear: usually the speech itself, kept at its sample rate and channels.",
+                    optional=True,
+                    tooltip="The audio to hear: usually the speech itself, kept at its sample rate and channels. "
+                    "Without it, the video is saved silent.",
                 ),
                 io.String.Input(
                     "filename_prefix",
@@ -52,20 +55,26 @@ class AsymTalkerMux(io.ComfyNode):
                 ),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The saved file.")],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
     @override
-    def validate_inputs(cls, filename_prefix: str) -> bool | str:
-        return output_problem() or True
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        return saving_problem(filename_prefix) or True
 
     @classmethod
     @override
     def execute(
-        cls, video: Input.Video, audio: dict[str, Any], filename_prefix: str, crf: int, mark_generated: bool = True
+        cls,
+        video: Input.Video,
+        filename_prefix: str,
+        crf: int,
+        audio: dict[str, Any] | None = None,
+        mark_generated: bool = True,
     ) -> io.NodeOutput:
-        workflow = cls.hidden.prompt, cls.hidden.extra_pnginfo
-        saved, result = save_with_audio(video, audio, filename_prefix, crf, mark_generated, *workflow)
+        hidden = cls.hidden
+        workflow = hidden.prompt, hidden.extra_pnginfo
+        saved, result = save_with_audio(video, audio, filename_prefix, crf, mark_generated, *workflow, hidden.unique_id)
         return io.NodeOutput(saved, ui=ui.PreviewVideo([result]))

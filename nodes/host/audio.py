@@ -13,7 +13,7 @@ from comfy.audio_encoders.audio_encoders import load_audio_encoder_from_sd
 from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from torch import Tensor
 
-from ...media.carrier import AudioTrack
+from ...media.carrier import MAX_CHANNELS, AudioTrack
 from ...models.audio import (
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,
@@ -31,7 +31,6 @@ from ...models.listening import LOG_MEL, Listener, SpeechFeatures, listen
 from .model import weights_fingerprint
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
-MAX_CHANNELS = 6
 
 
 class LogMelAudioEncoder:
@@ -111,7 +110,7 @@ def checked_audio(audio: dict[str, Any]) -> tuple[Tensor, int]:
     """The waveform [channels, N] and sample rate of an AUDIO value.
 
     Raises:
-        ValueError: empty, NaN, batched, or outside 1..6 channels and 8..192 kHz.
+        ValueError: empty, NaN, batched, or outside 1..8 channels and 8..192 kHz.
     """
     waveform, sample_rate = audio["waveform"], int(audio["sample_rate"])
     if waveform.ndim != 3 or waveform.shape[0] != 1:

@@ -22,11 +22,18 @@ from .server import prompt_server
 
 PreviewImage = tuple[str, Image.Image, int]
 RIDGE = 1e-2
+SHORTEST_REPORT_S = 0.2
+"""Between two reports of frames that are encoded by the hundred in a second."""
 
 
 def tell(node_id: str | None, text: str) -> None:
     """Log ``text`` and show it on the node (where a server with that ability runs)."""
     logging.info("AsymTalker: %s", text)
+    show(node_id, text)
+
+
+def show(node_id: str | None, text: str) -> None:
+    """Show ``text`` on the node (where a server with that ability runs) in place of what was there."""
     if node_id is None:
         return
     server = prompt_server()
@@ -90,6 +97,42 @@ class RolloutProgress:
         # The last latent frame is new; the first ones repeat the previous chunk.
         # The method that core's previewers override has no types and returns nothing.
         return self._previewer.decode_latent_to_preview_image("JPEG", x0[:, :, -1:])  # pyright: ignore[reportReturnType]
+
+
+class SavingProgress:
+    """Reports the frames of a file that is being written; the ``watch`` of ``encode_video``.
+
+    Args:
+        num_frames: how many are expected.
+        node_id: shows text too; without it, only the bar of the node that runs.
+    """
+
+    def __init__(self, num_frames: int, node_id: str | None = None) -> None:
+        self._num_frames, self._node_id = max(num_frames, 1), node_id
+        self._bar = ProgressBar(self._num_frames, node_id)
+        self._started = self._reported = time.monotonic()
+        self._written = -1
+
+    def __call__(self, written: int) -> None:
+        """After each frame and while ffmpeg works. Raises InterruptProcessingException when the user cancelled."""
+        try:
+            model_management.throw_exception_if_processing_interrupted()
+        except model_management.InterruptProcessingException:
+            show(self._node_id, "cancelled, no file is left")
+            raise
+        now = time.monotonic()
+        is_due = self._written < 0 or written == self._num_frames or now - self._reported >= SHORTEST_REPORT_S
+        if written == self._written or not is_due:
+            return
+        self._written, self._reported = written, now
+        self._bar.update_absolute(written)
+        if written >= self._num_frames:
+            show(self._node_id, f"{written} frames are encoded, the file is being completed")
+        elif written == 0:
+            show(self._node_id, "the sound is being prepared")
+        else:
+            left = (now - self._started) / written * (self._num_frames - written)
+            show(self._node_id, f"saving: {written} of {self._num_frames} frames, {duration(left)} left")
 
 
 def _previewer(latent_format: LatentFormat, reference: Reference) -> latent_preview.LatentPreviewer | None:

@@ -2,78 +2,86 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import folder_paths
+import numpy as np
 from comfy.cli_args import args
 from comfy_api.latest import Input, InputImpl, io, ui
 
-from ...media.errors import existing_parent, format_bytes, free_bytes
+from ...media.errors import format_bytes
 from .audio import checked_audio
+from .destination import file_names
 from .incoming import frames_of
-from .video_file import marked, write_mp4
-
-MIN_FREE_BYTES = 20_000_000
-"""With less, no mp4 of a few seconds can be saved; what a long one takes depends on its content."""
+from .progress import tell
+from .video_file import write_mp4
 
 
 def save_with_audio(
     video: Input.Video,
-    audio: dict[str, Any],
+    audio: dict[str, Any] | None,
     filename_prefix: str,
     crf: int,
     mark_generated: bool,
     prompt: Any,
-    extra_pnginfo: dict[str, Any] | None,
+    extra_pnginfo: Any,
+    node_id: str | None = None,
 ) -> tuple[Input.Video, ui.SavedResult]:
     """Write the next free ``<filename_prefix>_00001_.mp4`` of the output folder.
 
+    audio: None saves a silent video.
     mark_generated: whether the file's tags say that the video is generated, also where the server keeps workflows out.
+    node_id: shows the progress and what of the input had to be changed.
 
     Returns:
         The saved file as a VIDEO, and the entry that shows it in the UI.
 
     Raises:
-        ValueError: the audio cannot be used.
+        ValueError: the audio or the prefix cannot be used.
         MediaError: encoding failed (disk full, folder not writable); no file is left.
+        InterruptProcessingException: the user cancelled; no file is left.
     """
-    waveform, sample_rate = checked_audio(audio)
+    track, notes = _sound(audio)
     source = frames_of(video)
-    width, height = source.get_dimensions()
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        filename_prefix, folder_paths.get_output_directory(), width, height
+    names, subfolder = file_names(filename_prefix, *source.get_dimensions())
+    metadata, notes_on_metadata = workflow_metadata(prompt, extra_pnginfo)
+    encoded = write_mp4(
+        source,
+        next(names),
+        track,
+        crf=crf,
+        metadata=metadata,
+        mark_generated=mark_generated,
+        # Another server may save under the same prefix: the number is settled when the file is whole.
+        if_taken=lambda: next(names),
+        node_id=node_id,
     )
-    names = (Path(folder) / f"{name}_{number:05}_.mp4" for number in itertools.count(counter))
-    metadata = workflow_metadata(prompt, extra_pnginfo)
-    if mark_generated:
-        metadata = marked(metadata)
-    track = waveform.cpu().numpy(), sample_rate
-    # Another server may save under the same prefix: the number is settled when the file is whole.
-    path = write_mp4(source, next(names), track, crf=crf, metadata=metadata, if_taken=lambda: next(names))
-    assert path is not None
-    return InputImpl.VideoFromFile(str(path)), ui.SavedResult(path.name, subfolder, io.FolderType.output)
+    saved = f"saved {encoded.path.name}: {encoded.num_frames} frames, {format_bytes(encoded.num_bytes)}."
+    # A node has room for about two lines, and the file itself is shown below.
+    tell(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
+    return InputImpl.VideoFromFile(str(encoded.path)), ui.SavedResult(
+        encoded.path.name, subfolder, io.FolderType.output
+    )
 
 
-def output_problem() -> str | None:
-    """Why nothing can be saved in the output folder, or None: known before hours of work, not after."""
-    folder = existing_parent(Path(folder_paths.get_output_directory()))
-    if not os.access(folder, os.W_OK):
-        return (
-            f"the output folder {folder} cannot be written: give ComfyUI's user permission, or set --output-directory"
-        )
-    if (free := free_bytes(folder)) < MIN_FREE_BYTES:
-        return f"the output folder {folder} has {format_bytes(free)} left: free at least {format_bytes(MIN_FREE_BYTES)}"
-    return None
+def _sound(audio: dict[str, Any] | None) -> tuple[tuple[np.ndarray[Any, Any], int] | None, list[str]]:
+    """The waveform float32 [channels, N] and sample rate of an AUDIO value, and a note where there is none."""
+    if audio is None:
+        return None, ["audio: there is no sound, the video is saved silent."]
+    waveform, sample_rate = checked_audio(audio)
+    return (waveform.detach().cpu().numpy(), sample_rate), []
 
 
-def workflow_metadata(prompt: Any, extra_pnginfo: dict[str, Any] | None) -> dict[str, Any]:
-    """What core's SaveVideo embeds: the workflow and the prompt, unless the server was told not to."""
+def workflow_metadata(prompt: Any, extra_pnginfo: Any) -> tuple[dict[str, Any], list[str]]:
+    """What core's SaveVideo embeds: the workflow and the prompt, unless the server was told not to; and notes."""
     if args.disable_metadata:
-        return {}
-    metadata = dict(extra_pnginfo or {})
+        return {}, []
+    metadata: dict[str, Any] = {}
+    notes = []
+    if isinstance(extra_pnginfo, Mapping):
+        metadata.update(extra_pnginfo)
+    elif extra_pnginfo is not None:
+        notes.append(f"The workflow is not in the file: extra_pnginfo is a {type(extra_pnginfo).__name__}.")
     if prompt is not None:
         metadata["prompt"] = prompt
-    return metadata
+    return metadata, notes

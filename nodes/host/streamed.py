@@ -20,17 +20,7 @@ from typing_extensions import override
 
 from ...media import MediaError
 from .guards import check_room
-from .video_file import (
-    GENERATED_MARK,
-    SAVED_CRF,
-    Frame,
-    FrameSource,
-    Target,
-    encoding_for,
-    marked,
-    save_frames,
-    write_mp4,
-)
+from .video_file import SAVED_CRF, Frame, FrameSource, Target, encoding_for, save_frames, write_mp4
 
 TIME_TOLERANCE_FRAMES = 1e-3
 """Times come as floats: one this close to a frame's means that frame."""
@@ -87,7 +77,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         with self._writing:
             if self._file is None or not self._file.is_file():
                 file = Path(folder_paths.get_temp_directory()) / f"asymtalker_{uuid.uuid4().hex}.mp4"
-                write_mp4(self, file, None, crf=SAVED_CRF, metadata=GENERATED_MARK)
+                write_mp4(self, file, None, crf=SAVED_CRF, metadata=None)
                 self._file = file
             return str(self._file)
 
@@ -133,7 +123,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
             MediaError: encoding failed; no file is left.
         """
         options = {"bit_depth": bit_depth, "crf": crf, "color_space": color_space, **newer_options}
-        save_frames(self, path, encoding_for(path, format, codec, options), marked(metadata))
+        save_frames(self, path, encoding_for(path, format, codec, options), metadata)
 
     @override
     def get_duration(self) -> float:

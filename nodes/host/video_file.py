@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
-import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +19,11 @@ import folder_paths
 import numpy as np
 from comfy_api.latest import InputImpl, Types
 
-from ...media import MediaError, encode_video
+from ...media import EncodedVideo, MediaError, encode_video
 from ...media.errors import storage_error
+from ...media.ffmpeg import Watch
+from .progress import SavingProgress
+from .tags import file_tags
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -28,20 +32,6 @@ Target = str | Path | io.BytesIO
 
 SAVED_CRF = 18
 LOSSLESS_CRF = 0
-
-GENERATED_MARK = {
-    "comment": "AI-generated video: made with ComfyUI-AsymTalker from a portrait and speech.",
-    "software": "ComfyUI-AsymTalker",
-    # The IPTC's term for media made by a trained model.
-    "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
-}
-"""Tags that say in the file what it is."""
-
-
-def marked(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``metadata`` with the tags of a generated video, which replace its own of the same names in any case."""
-    others = {key: value for key, value in (metadata or {}).items() if key.lower() not in GENERATED_MARK}
-    return {**others, **GENERATED_MARK}
 
 
 class FrameSource(Protocol):
@@ -142,7 +132,7 @@ def _host_choice(widget: str, name: str, choices: Any) -> Any:
     return choices(name)
 
 
-def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata: Mapping[str, Any]) -> None:
+def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata: Mapping[str, Any] | None) -> None:
     """Save all frames in bounded memory.
 
     Raises:
@@ -154,15 +144,15 @@ def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata:
         return
     look = Look(*source.get_dimensions(), source.get_frame_rate())
     check_encoding(encoding, look)
-    options = {**encoding.host_options(), "metadata": dict(metadata)}
+    options = {**encoding.host_options(), "metadata": file_tags(metadata, True)[0]}
     try:
-        _save_by_host(source.frames(), look, path, options)
+        _save_by_host(source.frames(), look, path, options, SavingProgress(source.get_frame_count()))
     except OSError as error:  # av.FFmpegError is one where the disk or folder is the cause
         folder = Path(folder_paths.get_temp_directory() if isinstance(path, io.BytesIO) else path).parent
         raise storage_error(folder, "saving the video", error) from error
     except av.FFmpegError as error:
         raise MediaError(f"The video could not be written as {encoding.container}: {error}.") from error
-    source.note_saved()
+    _note_saved(source)
 
 
 def check_encoding(encoding: Encoding, look: Look) -> None:
@@ -181,12 +171,18 @@ def check_encoding(encoding: Encoding, look: Look) -> None:
         raise ValueError(f"format, codec: this ComfyUI cannot write {asked}: {error}") from error
 
 
-def _save_by_host(frames: Iterator[Frame], look: Look, path: Target, options: Mapping[str, Any]) -> None:
-    """Through a lossless file, which the host encodes anew as a stream."""
+def _save_by_host(
+    frames: Iterator[Frame],
+    look: Look,
+    path: Target,
+    options: Mapping[str, Any],
+    watch: Watch = lambda num_frames: None,
+) -> None:
+    """Through a lossless file, which the host encodes anew as a stream; ``watch`` sees the first half."""
     with temporary_folder() as folder:
         file = Path(folder) / "lossless.mp4"
         size = {"width": look.width, "height": look.height, "fps": look.fps}
-        encode_video(frames, file, **size, crf=LOSSLESS_CRF, preset="ultrafast")
+        encode_video(frames, file, **size, crf=LOSSLESS_CRF, preset="ultrafast", watch=watch)
         target = str(path) if isinstance(path, Path) else path
         InputImpl.VideoFromFile(str(file)).save_to(target, **options)
 
@@ -198,25 +194,30 @@ def write_mp4(
     *,
     crf: int,
     metadata: Mapping[str, Any] | None,
+    mark_generated: bool = True,
     if_taken: Callable[[], Path] | None = None,
-) -> Path | None:
+    node_id: str | None = None,
+) -> EncodedVideo:
     """Encode frames, streaming, with ``audio`` (waveform float32 [channels, N], sample rate) to an mp4.
 
+    metadata, mark_generated: the file's tags, see ``file_tags``.
+    node_id: shows the progress as text too; the running node's bar shows it in any case.
+
     Returns:
-        The file: ``path``, or what ``if_taken`` called it because that was taken meanwhile (see ``encode_video``).
+        What was written: at ``path``, or where ``if_taken`` said because that was taken meanwhile (``encode_video``).
 
     Raises:
-        MediaError: nothing is left at ``path`` when encoding fails.
+        MediaError, or ComfyUI's InterruptProcessingException when the user cancelled: nothing is left at ``path``.
     """
     if isinstance(path, io.BytesIO):
         with temporary_folder() as folder:
             file = Path(folder) / "video.mp4"
-            write_mp4(source, file, audio, crf=crf, metadata=metadata)
+            encoded = write_mp4(source, file, audio, crf=crf, metadata=metadata, mark_generated=mark_generated)
             with file.open("rb") as written:
                 shutil.copyfileobj(written, path)
-        return None
+        return encoded
     width, height = source.get_dimensions()
-    tags = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (metadata or {}).items()}
+    tags, notes = file_tags(metadata, mark_generated)
     encoded = encode_video(
         source.frames(),
         path,
@@ -227,9 +228,19 @@ def write_mp4(
         crf=crf,
         metadata=tags,
         if_taken=if_taken,
+        watch=SavingProgress(source.get_frame_count(), node_id),
     )
-    source.note_saved()
-    return encoded.path
+    return dataclasses.replace(encoded, notes=(*notes, *_note_saved(source), *encoded.notes))
+
+
+def _note_saved(source: FrameSource) -> tuple[str, ...]:
+    """Tell that the frames were saved; what stands against it, which is no reason to call a saved file failed."""
+    try:
+        source.note_saved()
+    except MediaError as error:
+        logging.warning("AsymTalker: %s", error)
+        return (str(error),)
+    return ()
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:

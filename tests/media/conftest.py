@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,3 +22,19 @@ def moving_frames(count: int, height: int = 48, width: int = 64, *, seed: int = 
         image = np.stack([40 + x, 200 - y, 90 + 60 * disc], axis=-1) + rng.normal(0, noise, (height, width, 3))
         frames[index] = image.clip(0, 255)
     return frames
+
+
+def children() -> set[int]:
+    """Process ids of this process's ffmpegs, zombies included (Linux; empty elsewhere)."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, rest = stat.read_text().split(" (", 1)
+            name, fields = rest.rsplit(") ", 1)
+            if name.startswith("ffmpeg") and int(fields.split()[1]) == os.getpid():
+                found.add(int(pid))
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

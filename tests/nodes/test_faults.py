@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -136,3 +137,51 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_anything_runs
     assert "has 1.0 MB left: free at least 20.0 MB" in mux.validate_inputs("video/x")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert f"the output folder {disk} cannot be written" in mux.validate_inputs("video/x")
+
+
+def test_a_save_that_fails_keeps_the_frames(
+    comfy: Import, pack: Import, scene: SimpleNamespace, make_tmpfs: MakeTmpfs
+) -> None:
+    output = make_tmpfs("1m")
+    comfy("folder_paths").set_output_directory(str(output))
+    save, error = pack("nodes.host.saving").save_with_audio, pack("media").MediaError
+    video, _ = generate(pack, scene)
+    subprocess.run(["mount", "-o", "remount,ro", str(output)], check=True)
+    for prefix in ("x", "new/folder/x"):
+        with pytest.raises(error, match=f"The folder {output}.* cannot be written: saving .*Read-only"):
+            save(video, scene.audio, prefix, 18, True, None, None)
+    subprocess.run(["mount", "-o", "remount,rw", str(output)], check=True)
+    (output / "filler").write_bytes(bytes(900_000))
+    with pytest.raises(error, match="disk"):
+        save(video, scene.audio, "x", 0, True, None, None)
+    assert [path.name for path in output.iterdir()] == ["filler"]
+    del video
+    gc.collect()
+    assert segments(scene)
+    (output / "filler").unlink()
+    video, report = generate(pack, scene)
+    save(video, scene.audio, "x", 18, True, None, None)
+    assert report["chunks_resumed"] == 3
+    assert [path.name for path in output.iterdir()] == ["x_00001_.mp4"]
+    del video
+    gc.collect()
+    assert not segments(scene)
+
+
+def test_a_file_is_saved_though_its_frames_cannot_be_noted_as_saved(
+    comfy: Import,
+    pack: Import,
+    scene: SimpleNamespace,
+    folders: Path,
+    make_tmpfs: MakeTmpfs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, texts = make_tmpfs("4m"), []
+    use_disk(comfy, scene, disk)
+    video, _ = generate(pack, scene)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    saving = pack("nodes.host.saving")
+    monkeypatch.setattr(saving, "tell", lambda node_id, text: texts.append(text))
+    _, result = saving.save_with_audio(video, scene.audio, "x", 18, True, None, None)
+    assert (folders / "output" / result.filename).is_file()
+    assert "noting that the video was saved failed (Read-only file system)" in texts[0]

@@ -161,7 +161,9 @@ class TestLeftovers:
 
     def test_error(self, client: ComfyClient, server: ComfyServer, make_graph: MakeGraph) -> None:
         graph = make_graph(0.6, prefix="error")
-        node(graph, "AsymTalkerMux")["filename_prefix"] = "../outside"
+        # Through a link it is not known when the graph is queued.
+        graph["prefix"] = {"class_type": "PrimitiveString", "inputs": {"value": "../outside"}}
+        node(graph, "AsymTalkerMux")["filename_prefix"] = ["prefix", 0]
         files = outputs(server)
         with pytest.raises(PromptFailed):
             client.run(graph)
