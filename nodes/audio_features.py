@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from ..models.listening import LISTENING, SpeechFeatures
 from .host.audio import audio_features
+from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, search_words
 
 
@@ -57,6 +58,7 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(
         cls,
         audio_encoder: Any,

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .host.face_crop import ON_MISSING, CropOptions, crop_face
+from .inputs import checked
 from .sockets import CATEGORY, CropSocket, search_words
 
 
@@ -71,6 +72,7 @@ class AsymTalkerFaceCrop(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(
         cls,
         image: Tensor,

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from ..media.crop import Crop
 from .host.face_crop import paste_face
+from .inputs import checked
 from .sockets import CATEGORY, CropSocket, search_words
 
 
@@ -50,5 +51,6 @@ class AsymTalkerFacePaste(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(cls, video: Input.Video, image: Tensor, crop: Crop, feather: float) -> io.NodeOutput:
         return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id))

@@ -8,6 +8,7 @@ from typing_extensions import override
 from .host import folders
 from .host.loading import load_all
 from .host.model import WEIGHT_DTYPES
+from .inputs import checked
 from .sockets import CATEGORY, search_words
 
 
@@ -72,5 +73,6 @@ class AsymTalkerLoader(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(cls, model: str, weight_dtype: str, vae: str, audio_encoder: str) -> io.NodeOutput:
         return io.NodeOutput(*load_all(model, weight_dtype, vae, audio_encoder))

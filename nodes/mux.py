@@ -8,6 +8,7 @@ from comfy_api.latest import Input, io, ui
 from typing_extensions import override
 
 from .host.saving import output_problem, save_with_audio
+from .inputs import checked
 from .sockets import CATEGORY, search_words
 
 
@@ -63,6 +64,7 @@ class AsymTalkerMux(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(
         cls, video: Input.Video, audio: dict[str, Any], filename_prefix: str, crf: int, mark_generated: bool = True
     ) -> io.NodeOutput:

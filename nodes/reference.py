@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .host.portrait import MODES, encode_reference
+from .inputs import checked
 from .sockets import CATEGORY, ReferenceSocket, search_words
 
 
@@ -65,5 +66,6 @@ class AsymTalkerReference(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(cls, model: Any, vae: Any, image: Tensor, width: int, height: int, mode: str) -> io.NodeOutput:
         return io.NodeOutput(encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id))

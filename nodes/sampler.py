@@ -13,6 +13,7 @@ from ..models.rollout import ContinuityOptions
 from .host.jobs import KEEP
 from .host.live import workflow_id
 from .host.sampling import SAMPLER_CHOICES, Settings, generate
+from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
 
 
@@ -104,6 +105,7 @@ class AsymTalkerSampler(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(
         cls,
         model: Any,
