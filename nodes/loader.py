@@ -67,8 +67,11 @@ class AsymTalkerLoader(io.ComfyNode):
 
     @classmethod
     @override
-    def validate_inputs(cls, model: str | None) -> bool | str:
-        """Says which file is missing before anything runs (instead of core's "value not in list")."""
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        """Says which file is missing before anything runs (instead of core's "value not in list").
+
+        None stands for a value that comes through a link, or for one that is missing, which core says itself.
+        """
         return folders.missing_model(model) or True
 
     @classmethod

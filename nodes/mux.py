@@ -59,7 +59,8 @@ class AsymTalkerMux(io.ComfyNode):
 
     @classmethod
     @override
-    def validate_inputs(cls, filename_prefix: str) -> bool | str:
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        # None: it comes through a link, or is missing, which core says itself.
         return output_problem() or True
 
     @classmethod
