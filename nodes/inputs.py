@@ -23,6 +23,7 @@ from ..models.audio import AudioFeatures
 from ..models.listening import SpeechFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
+from .host.audio import NO_SOUND
 from .host.messages import encodable, make_encodable, quoted
 
 CHOICES_SHOWN = 12
@@ -113,7 +114,7 @@ def checked_socket(name: str, kind: str, value: Any) -> Any:
     """``value``, which must be of the socket type ``kind``. Raises ValueError that says what to connect."""
     socket = SOCKETS[kind]
     if value is None and kind == "AUDIO":
-        raise ValueError(f"{name}: the video has no sound: {socket.source}")
+        raise ValueError(NO_SOUND)
     if value is None:
         raise ValueError(f"{name}: nothing came from the node that is connected: {socket.source}")
     if not socket.fits(value):
