@@ -33,13 +33,15 @@ class CropOptions:
     box: Box
 
 
-def crop_face(image: Tensor, options: CropOptions, node_id: str | None) -> tuple[Tensor, Crop]:
+def crop_face(
+    image: Tensor, options: CropOptions, node_id: str | None, mask: Tensor | None = None
+) -> tuple[Tensor, Crop]:
     """The square around a face as an IMAGE [1, side, side, 3] in 0..1, and where it was.
 
     Raises:
         ValueError: the image cannot be used, there is no such face, or the box is none; names the input and remedy.
     """
-    rgb, notes = checked_portrait(image)
+    rgb, notes = checked_portrait(image, mask)
     height, width = rgb.shape[1:3]
     crop, found = _choose(rgb, width, height, options)
     if crop.side < SMALLEST_PORTRAIT:
