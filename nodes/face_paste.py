@@ -39,6 +39,11 @@ class AsymTalkerFacePaste(io.ComfyNode):
                     tooltip="Width of the soft edge as a share of the square's side. 0.1 hides most seams, 0 is a hard "
                     "edge.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="The mask that AsymTalker Face Crop got, if any. What it covers is white in the video too.",
+                ),
             ],
             outputs=[
                 io.Video.Output(
@@ -52,5 +57,7 @@ class AsymTalkerFacePaste(io.ComfyNode):
     @classmethod
     @override
     @checked
-    def execute(cls, video: Input.Video, image: Tensor, crop: Crop, feather: float) -> io.NodeOutput:
-        return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id))
+    def execute(
+        cls, video: Input.Video, image: Tensor, crop: Crop, feather: float, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id, mask))

@@ -96,13 +96,15 @@ def to_picture(rgb: Tensor) -> Frame:
     return (rgb[0] * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def paste_face(video: Input.Video, image: Tensor, crop: Crop, feather: float, node_id: str | None) -> PastedVideo:
+def paste_face(
+    video: Input.Video, image: Tensor, crop: Crop, feather: float, node_id: str | None, mask: Tensor | None = None
+) -> PastedVideo:
     """The video of a cropped face at its place in the picture.
 
     Raises:
         ValueError: the three do not belong together; names the input and the remedy.
     """
-    rgb, notes = checked_portrait(image)
+    rgb, notes = checked_portrait(image, mask)
     height, width = rgb.shape[1:3]
     if (width, height) != (crop.width, crop.height):
         raise ValueError(

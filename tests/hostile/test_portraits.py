@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -300,3 +301,13 @@ def test_face_crop_lays_a_masked_picture_over_white(pack: Import) -> None:
     face, crop = host.crop_face(image, options, None, mask)
     expected = torch.where(mask[..., None] == 1, 1.0, image)
     assert torch.equal(face, expected[:, crop.y : crop.y + crop.side, crop.x : crop.x + crop.side])
+
+
+def test_face_paste_keeps_the_white_of_the_mask(comfy: Import, pack: Import) -> None:
+    host, api = pack("nodes.host.face_crop"), comfy("comfy_api.latest")
+    image, mask = torch.zeros(1, 40, 48, 3), half(1, 40, 48)
+    crop = pack("media.crop").Crop(24, 8, 24, 48, 40)
+    grey = api.Types.VideoComponents(images=torch.full((2, 24, 24, 3), 0.5), audio=None, frame_rate=Fraction(25))
+    video = host.paste_face(api.InputImpl.VideoFromComponents(grey), image, crop, 0.0, None, mask)
+    for frame in video.frames():
+        assert (frame[:, :24] == 255).all() and (frame[:8, 24:] == 0).all() and (frame[8:32, 24:] == 128).all()
