@@ -183,7 +183,7 @@ def rgba_file(file: Path, mode: str) -> None:
     elif mode == "LA":
         canvas.convert("LA").save(file)
     else:
-        canvas.save(file, **({"lossless": True} if file.suffix == ".webp" else {}))
+        canvas.save(file, lossless=True)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.png", "RGBA"), ("a.png", "LA"), ("a.png", "P"), ("a.webp", "RGBA")])

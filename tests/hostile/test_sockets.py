@@ -167,7 +167,8 @@ def test_nothing_at_an_optional_input_is_its_default(pack: Import) -> None:
     def execute(cls: Any, audio_encoder: Any, audio: Any, listening: str = "whole", continues: Any = None) -> None:
         seen.update(listening=listening, continues=continues)
 
-    execute(node, SimpleNamespace(encode_audio=None), {"waveform": 1}, None, None)
+    nothing: Any = None
+    execute(node, SimpleNamespace(encode_audio=None), {"waveform": 1}, nothing, nothing)
     assert seen == {"listening": "whole", "continues": None}
 
 
