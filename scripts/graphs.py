@@ -62,7 +62,9 @@ def conditions(
     """Reference and audio features in the group that was begun last."""
     model, vae = loader.out("model"), loader.out("vae")
     given: dict[str, Any] = {"model": model, "vae": vae, "image": image, "width": size, "height": size}
-    reference = graph.add("AsymTalkerReference", 210, **given, **({"mask": mask} if mask is not None else {}))
+    if mask is not None:
+        given["mask"] = mask
+    reference = graph.add("AsymTalkerReference", 210, **given)
     features = graph.add("AsymTalkerAudioFeatures", 130, audio_encoder=loader.out("audio_encoder"), audio=audio)
     return {
         "model": model,
