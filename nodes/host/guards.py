@@ -62,13 +62,20 @@ def chunk_memory(model: ModelPatcher, vae: VAE, chunk: Sized) -> int:
 def check_memory(model: ModelPatcher, vae: VAE, chunk: Sized) -> int:
     """The bytes of ``chunk_memory``. Raises MemoryError with the numbers if main memory has no room for them."""
     needed = chunk_memory(model, vae, chunk)
+    width, height = chunk.size
+    check_room(
+        needed,
+        f"one chunk of {chunk.frames_per_chunk} frames of {width}x{height} takes",
+        "Close other programs, or make the reference smaller. (The length of the audio makes no difference.)",
+    )
+    return needed
+
+
+def check_room(needed: int, what: str, remedy: str) -> None:
+    """Raise MemoryError with the numbers if main memory has no room for ``needed`` bytes."""
     # Core returns a pair only where it is asked for PyTorch's share too.
     free = int(model_management.get_free_memory(torch.device("cpu")))  # pyright: ignore[reportArgumentType]
     if needed > free:
-        width, height = chunk.size
         raise MemoryError(
-            f"Not enough memory: one chunk of {chunk.frames_per_chunk} frames of {width}x{height} takes about "
-            f"{format_bytes(needed)}, and {format_bytes(free)} is free. Close other programs, or make the reference "
-            "smaller. (The length of the audio makes no difference.)"
+            f"Not enough memory: {what} about {format_bytes(needed)}, and {format_bytes(free)} is free. {remedy}"
         )
-    return needed
