@@ -16,7 +16,7 @@ from comfy.audio_encoders.audio_encoders import load_audio_encoder_from_sd
 from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from torch import Tensor
 
-from ...media.carrier import AudioTrack
+from ...media.carrier import MAX_CHANNELS, AudioTrack
 from ...models.audio import (
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,
@@ -38,7 +38,6 @@ from .progress import tell
 from .tensors import plain_tensor, sound_values
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
-MAX_CHANNELS = 8
 MAX_SAMPLE = 2.0**31
 """Beyond full scale, but what some nodes give: 16 or 32 bits as floats."""
 
