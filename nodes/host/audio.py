@@ -140,9 +140,11 @@ def checked_audio(audio: Any) -> tuple[Tensor, int]:
     if samples == 0:
         raise ValueError("audio: the clip is empty (0 samples)")
     if not 1 <= channels <= MAX_CHANNELS:
-        raise ValueError(f"audio: {channels} channels; mono to {MAX_CHANNELS} channels can be used")
+        raise ValueError(f"audio: {channels} channels; mono to {MAX_CHANNELS} channels can be used: mix it down first")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        raise ValueError(f"audio: {quoted(sample_rate)} Hz; {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used")
+        raise ValueError(
+            f"audio: {quoted(sample_rate)} Hz; {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used: resample it first"
+        )
     waveform = sound_values("audio", waveform[0])
     loudest = max(abs(float(extreme)) for extreme in torch.aminmax(waveform))
     if not math.isfinite(loudest):
