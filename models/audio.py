@@ -13,6 +13,8 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 from .config import AUDIO_WINDOW
+from .mixing import to_mono
+from .resampling import resample
 
 FPS = 25
 SAMPLE_RATE = 16_000
@@ -116,18 +118,17 @@ def num_video_frames(num_samples: int, sample_rate: int) -> int:
 
 
 def to_mono_16k(waveform: Tensor, sample_rate: int) -> Tensor:
-    """Any waveform [channels, N] -> [M] float32 at 16 kHz.
+    """Any waveform [channels, N] -> [M] float32 at 16 kHz; see ``mixing`` for what several channels become.
 
     Raises:
         ValueError: no samples, or samples that are not finite.
     """
     if waveform.ndim != 2 or 0 in waveform.shape:
         raise ValueError(f"the audio is empty: its waveform has the shape {list(waveform.shape)}")
-    # The mean of one channel is that channel: no copy of an hour of it.
-    mono = waveform[0].float() if waveform.shape[0] == 1 else waveform.float().mean(dim=0)
+    mono = to_mono(waveform).samples
     if not is_finite(mono):
         raise ValueError("the audio holds NaN or infinite samples: load or export it again")
-    return AF.resample(mono, sample_rate, SAMPLE_RATE)
+    return resample(mono, sample_rate, SAMPLE_RATE)
 
 
 def is_finite(waveform: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,9 +31,13 @@ class Reference:
         return self.portrait.shape[-1], self.portrait.shape[-2]
 
 
+MOST_CUT_AWAY = 4
+"""A picture is scaled whole up to this many times the width or height that is kept of it."""
+
+
 def fit_portrait(image: Tensor, width: int, height: int) -> Tensor:
     """Scale ``image`` [1, H, W, 3] (0..1) to cover the size, cut the centre: [1, 3, 1, height, width] in [-1, 1]."""
-    pixels = image.float().movedim(-1, 1)
+    pixels = _without_far_ends(image.movedim(-1, 1), width, height).float()
     scale = max(width / pixels.shape[-1], height / pixels.shape[-2])
     covered = (max(height, round(pixels.shape[-2] * scale)), max(width, round(pixels.shape[-1] * scale)))
     if covered != tuple(pixels.shape[-2:]):
@@ -41,6 +46,16 @@ def fit_portrait(image: Tensor, width: int, height: int) -> Tensor:
         ).clamp(0, 1)
     top, left = (covered[0] - height) // 2, (covered[1] - width) // 2
     return (pixels[..., top : top + height, left : left + width] * 2 - 1)[:, :, None]
+
+
+def _without_far_ends(pixels: Tensor, width: int, height: int) -> Tensor:
+    """The middle of a very long or very wide picture [1, 3, H, W]: scaled whole, 16x16384 would take gigabytes."""
+    scale = max(width / pixels.shape[-1], height / pixels.shape[-2])
+    for axis, wanted in ((-1, width), (-2, height)):
+        kept = math.ceil(MOST_CUT_AWAY * wanted / scale)
+        cut = max(0, pixels.shape[axis] - kept) // 2
+        pixels = pixels.narrow(axis, cut, pixels.shape[axis] - 2 * cut)
+    return pixels
 
 
 def temporal_reference(encode: Encode, portrait: Tensor, num_frames: int) -> Tensor:

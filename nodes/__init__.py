@@ -10,7 +10,7 @@ from .continuity import AsymTalkerContinuity
 from .drift_chart import AsymTalkerDriftChart
 from .face_crop import AsymTalkerFaceCrop
 from .face_paste import AsymTalkerFacePaste
-from .host import folders, live_routes
+from .host import folders, live_routes, messages
 from .kept_jobs import AsymTalkerKeptJobs
 from .loader import AsymTalkerLoader
 from .mux import AsymTalkerMux
@@ -26,6 +26,7 @@ class AsymTalkerExtension(ComfyExtension):
         # Here and not in on_load, which older ComfyUI versions never call.
         folders.register()
         live_routes.register()
+        messages.name_errors_plainly()
         return [
             AsymTalkerLoader,
             AsymTalkerFaceCrop,

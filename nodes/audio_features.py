@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from ..models.listening import LISTENING, SpeechFeatures
 from .host.audio import audio_features
+from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, search_words
 
 
@@ -33,8 +34,8 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                 ),
                 io.Audio.Input(
                     "audio",
-                    tooltip="The speech, 8 to 192 kHz, 1 to 6 channels. It is mixed to mono for listening only: the "
-                    "saved video keeps your audio as it is.",
+                    tooltip="The speech, 8 to 192 kHz, 1 to 8 channels. Features are made of the mix, of the centre of "
+                    "5.1 and 7.1, or of the only channel with sound. The saved video keeps your audio as it is.",
                 ),
                 io.Combo.Input(
                     "listening",
@@ -53,10 +54,12 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                 ),
             ],
             outputs=[AudioSocket.Output(display_name="audio_features", tooltip="For AsymTalker Sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @override
+    @checked
     def execute(
         cls,
         audio_encoder: Any,
@@ -64,4 +67,4 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
         listening: str = "whole",
         continues: SpeechFeatures | None = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput(audio_features(audio_encoder, audio, listening, continues))
+        return io.NodeOutput(audio_features(audio_encoder, audio, listening, continues, cls.hidden.unique_id))

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from ..models.rollout import CARRIES, ContinuityOptions
+from .inputs import checked
 from .sockets import CATEGORY, ContinuitySocket, search_words
 
 
@@ -52,5 +53,6 @@ class AsymTalkerContinuity(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(cls, carry: str, color_strength: float, latents: int) -> io.NodeOutput:
         return io.NodeOutput(ContinuityOptions(carry=carry, color_strength=color_strength, latents=latents))

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from .host.chart import THEMES, drift_chart
+from .inputs import checked
 from .sockets import CATEGORY, search_words
 
 
@@ -31,5 +32,6 @@ class AsymTalkerDriftChart(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(cls, report: str, theme: str) -> io.NodeOutput:
         return io.NodeOutput(drift_chart(report, theme))

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .host.face_crop import ON_MISSING, CropOptions, crop_face
+from .inputs import checked
 from .sockets import CATEGORY, CropSocket, search_words
 
 
@@ -61,6 +62,12 @@ class AsymTalkerFaceCrop(io.ComfyNode):
                         ("box_height", "Height of a box around the face by hand; 0: the face is searched."),
                     )
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="For a picture with transparency: the MASK output of the same Load Image. What it covers "
+                    "becomes white.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The square, for AsymTalker Temporal Reference Encode."),
@@ -71,6 +78,7 @@ class AsymTalkerFaceCrop(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(
         cls,
         image: Tensor,
@@ -81,7 +89,8 @@ class AsymTalkerFaceCrop(io.ComfyNode):
         box_y: int,
         box_width: int,
         box_height: int,
+        mask: Tensor | None = None,
     ) -> io.NodeOutput:
         options = CropOptions(margin, face_index, on_missing, (box_x, box_y, box_width, box_height))
-        face, crop = crop_face(image, options, cls.hidden.unique_id)
+        face, crop = crop_face(image, options, cls.hidden.unique_id, mask)
         return io.NodeOutput(face, crop, ui=ui.PreviewImage(face, cls=cls))

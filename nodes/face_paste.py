@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from ..media.crop import Crop
 from .host.face_crop import paste_face
+from .inputs import checked
 from .sockets import CATEGORY, CropSocket, search_words
 
 
@@ -38,6 +39,11 @@ class AsymTalkerFacePaste(io.ComfyNode):
                     tooltip="Width of the soft edge as a share of the square's side. 0.1 hides most seams, 0 is a hard "
                     "edge.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="The mask that AsymTalker Face Crop got, if any. What it covers is white in the video too.",
+                ),
             ],
             outputs=[
                 io.Video.Output(
@@ -50,5 +56,8 @@ class AsymTalkerFacePaste(io.ComfyNode):
 
     @classmethod
     @override
-    def execute(cls, video: Input.Video, image: Tensor, crop: Crop, feather: float) -> io.NodeOutput:
-        return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id))
+    @checked
+    def execute(
+        cls, video: Input.Video, image: Tensor, crop: Crop, feather: float, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id, mask))

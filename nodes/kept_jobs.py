@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from typing_extensions import override
 
 from .host.kept import kept_jobs
+from .inputs import checked
 from .sockets import CATEGORY, search_words
 
 
@@ -48,6 +49,7 @@ class AsymTalkerKeptJobs(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(cls, remove: str) -> io.NodeOutput:
         jobs = kept_jobs(remove)
         return io.NodeOutput(jobs, ui=ui.PreviewText(jobs))

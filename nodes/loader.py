@@ -8,6 +8,7 @@ from typing_extensions import override
 from .host import folders
 from .host.loading import load_all
 from .host.model import WEIGHT_DTYPES
+from .inputs import checked
 from .sockets import CATEGORY, search_words
 
 
@@ -66,11 +67,15 @@ class AsymTalkerLoader(io.ComfyNode):
 
     @classmethod
     @override
-    def validate_inputs(cls, model: str | None) -> bool | str:
-        """Says which file is missing before anything runs (instead of core's "value not in list")."""
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        """Says which file is missing before anything runs (instead of core's "value not in list").
+
+        None stands for a value that comes through a link, or for one that is missing, which core says itself.
+        """
         return folders.missing_model(model) or True
 
     @classmethod
     @override
+    @checked
     def execute(cls, model: str, weight_dtype: str, vae: str, audio_encoder: str) -> io.NodeOutput:
         return io.NodeOutput(*load_all(model, weight_dtype, vae, audio_encoder))

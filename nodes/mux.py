@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from .host.destination import saving_problem
 from .host.saving import save_with_audio
+from .inputs import checked
 from .sockets import CATEGORY, search_words
 
 
@@ -66,6 +67,7 @@ class AsymTalkerMux(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(
         cls,
         video: Input.Video,

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from .host.portrait import MODES, encode_reference
+from .inputs import checked
 from .sockets import CATEGORY, ReferenceSocket, search_words
 
 
@@ -31,7 +32,8 @@ class AsymTalkerReference(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     tooltip="One portrait, face in front and in the middle. It is scaled to cover the video and cut at "
-                    "the centre; transparency is laid over white.",
+                    "the centre. Load Image gives transparency apart from the picture: connect its MASK output to "
+                    "`mask`.",
                 ),
                 io.Int.Input(
                     "width",
@@ -58,6 +60,13 @@ class AsymTalkerReference(io.ComfyNode):
                     tooltip="`temporal`: the portrait encoded as a video (the method). `static`: one encoded frame "
                     "repeated, the baseline it is compared with.",
                 ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="For a portrait with transparency: the MASK output of the same Load Image. What it covers "
+                    "becomes white; without it, transparent parts have whatever colour the file holds there, often "
+                    "black.",
+                ),
             ],
             outputs=[ReferenceSocket.Output(display_name="reference", tooltip="For AsymTalker Sampler.")],
             hidden=[io.Hidden.unique_id],
@@ -65,5 +74,8 @@ class AsymTalkerReference(io.ComfyNode):
 
     @classmethod
     @override
-    def execute(cls, model: Any, vae: Any, image: Tensor, width: int, height: int, mode: str) -> io.NodeOutput:
-        return io.NodeOutput(encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id))
+    @checked
+    def execute(
+        cls, model: Any, vae: Any, image: Tensor, width: int, height: int, mode: str, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask))

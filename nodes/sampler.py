@@ -17,6 +17,7 @@ from .host.sampling import SAMPLER_CHOICES, Settings, generate
 from .host.savers import check_savers
 from .host.video import SpooledVideo
 from .host.video_file import Look
+from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
 
 
@@ -113,6 +114,7 @@ class AsymTalkerSampler(io.ComfyNode):
 
     @classmethod
     @override
+    @checked
     def execute(
         cls,
         model: Any,

@@ -56,10 +56,15 @@ def inputs_below(graph: GraphBuilder, image: str = PORTRAIT) -> tuple[Node, Node
     return graph.add("LoadImage", 340, image=image), graph.add("LoadAudio", 140, audio=SPEECH)
 
 
-def conditions(graph: GraphBuilder, loader: Node, image: Link, audio: Link, size: int) -> dict[str, Any]:
+def conditions(
+    graph: GraphBuilder, loader: Node, image: Link, audio: Link, size: int, mask: Link | None = None
+) -> dict[str, Any]:
     """Reference and audio features in the group that was begun last."""
     model, vae = loader.out("model"), loader.out("vae")
-    reference = graph.add("AsymTalkerReference", 190, model=model, vae=vae, image=image, width=size, height=size)
+    given: dict[str, Any] = {"model": model, "vae": vae, "image": image, "width": size, "height": size}
+    if mask is not None:
+        given["mask"] = mask
+    reference = graph.add("AsymTalkerReference", 210, **given)
     features = graph.add("AsymTalkerAudioFeatures", 130, audio_encoder=loader.out("audio_encoder"), audio=audio)
     return {
         "model": model,
@@ -74,7 +79,7 @@ def talking_head(graph: GraphBuilder, model: str, size: int, prefix: str) -> Non
     loader = model_column(graph, model)
     image, audio = inputs_below(graph)
     graph.column("3. Conditions", GREEN)
-    given = conditions(graph, loader, image.out("IMAGE"), audio.out("AUDIO"), size)
+    given = conditions(graph, loader, image.out("IMAGE"), audio.out("AUDIO"), size, image.out("MASK"))
     given["continuity"] = graph.add("AsymTalkerContinuity", 140).out("continuity")
     graph.column("4. Generate", PURPLE)
     sampler = graph.add("AsymTalkerSampler", SAMPLER_TALL, seed=7, **given)
@@ -152,7 +157,7 @@ def comparison(graph: GraphBuilder) -> None:
     loader = model_column(graph, "nano")
     image, audio = inputs_below(graph)
     graph.column("3. Conditions", GREEN)
-    given = conditions(graph, loader, image.out("IMAGE"), audio.out("AUDIO"), 256)
+    given = conditions(graph, loader, image.out("IMAGE"), audio.out("AUDIO"), 256, image.out("MASK"))
     joined = [
         graph.add("AsymTalkerContinuity", 140, title=f"Continuity {side}", carry=carry)
         for side, carry in two_rows(graph, "4. Continuity")
@@ -202,7 +207,10 @@ def batch(graph: GraphBuilder) -> None:
     first = graph.add("LoadImage", 340, image=PORTRAIT)
     second = graph.add("LoadImage", 340, image=SECOND_PORTRAIT)
     graph.column("3. Faces", TEAL)
-    faces = [graph.add("AsymTalkerFaceCrop", 520, image=node.out("IMAGE")).out("image") for node in (first, second)]
+    faces = [
+        graph.add("AsymTalkerFaceCrop", 540, image=node.out("IMAGE"), mask=node.out("MASK")).out("image")
+        for node in (first, second)
+    ]
     graph.column("4. Join", GREEN)
     pair = graph.add("ImageBatch", 60, image1=faces[0], image2=faces[1])
     graph.below("5. Speech", BLUE)
@@ -237,7 +245,7 @@ def painting(graph: GraphBuilder) -> None:
     loader = model_column(graph, "nano")
     picture, audio = inputs_below(graph, PAINTING)
     graph.column("3. Cut the face out", TEAL)
-    crop = graph.add("AsymTalkerFaceCrop", 560, image=picture.out("IMAGE"), margin=0.3)
+    crop = graph.add("AsymTalkerFaceCrop", 580, image=picture.out("IMAGE"), margin=0.3, mask=picture.out("MASK"))
     graph.column("4. Conditions", GREEN)
     given = conditions(graph, loader, crop.out("image"), audio.out("AUDIO"), 256)
     graph.column("5. Generate", PURPLE)
@@ -245,10 +253,11 @@ def painting(graph: GraphBuilder) -> None:
     graph.column("6. Put it back", TEAL)
     paste = graph.add(
         "AsymTalkerFacePaste",
-        130,
+        150,
         video=sampler.out("video"),
         image=picture.out("IMAGE"),
         crop=crop.out("crop"),
+        mask=picture.out("MASK"),
     )
     graph.column("7. Save", GOLD, 480)
     graph.add(

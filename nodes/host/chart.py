@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...models.audio import FPS
+from .messages import encodable
 
 THEMES = ("dark", "light")
 
@@ -19,6 +21,9 @@ WIDTH, PANEL_HEIGHT, MARGIN, GAP = 960, 150, 24, 44
 HEADING_HEIGHT = 64
 VALUES_WIDTH = 70
 HEADROOM = 1.25
+LONGEST_NAME = 80
+LARGEST_NUMBER = 2.0**64
+"""Seeds are below it."""
 # Drawn larger and made smaller, for smooth lines.
 SCALE = 2
 
@@ -60,20 +65,26 @@ CURVES = (
 )
 
 
+@dataclass(frozen=True)
+class ChartedChunk:
+    """What the chart shows of one chunk: ``figures`` by the names of ``CURVES``, as far as they are known."""
+
+    first_frame: int
+    figures: dict[str, float]
+    is_regenerated: bool
+
+
 def drift_chart(report: str, theme: str) -> Tensor:
     """IMAGE [1, H, W, 3] in 0..1 of a Sampler's report.
 
     Raises:
         ValueError: ``report`` is not one.
     """
-    fields, chunks = _parsed(report)
+    heading, chunks = _parsed(report)
     palette = PALETTES[theme]
     height = MARGIN + HEADING_HEIGHT + len(CURVES) * (PANEL_HEIGHT + GAP)
     image = Image.new("RGB", (WIDTH * SCALE, height * SCALE), palette.background)
     draw = ImageDraw.Draw(image)
-    heading = (
-        f"{fields['model']}, {fields['width']}x{fields['height']}, {fields['frames']} frames, seed {fields['seed']}"
-    )
     _write(draw, (MARGIN, MARGIN), heading, palette.text, 20)
     for number, curve in enumerate(CURVES):
         _panel(draw, curve, chunks, MARGIN + HEADING_HEIGHT + number * (PANEL_HEIGHT + GAP), palette)
@@ -81,39 +92,56 @@ def drift_chart(report: str, theme: str) -> Tensor:
     return torch.from_numpy(np.asarray(image).astype(np.float32) / 255.0)[None]
 
 
-def _parsed(report: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _parsed(report: str) -> tuple[str, list[ChartedChunk]]:
+    """The heading and the chunks of a report."""
     try:
         fields = json.loads(report)
-        chunks = fields["chunks"]
-        named = [fields[name] for name in ("model", "width", "height", "frames", "seed")]
-        whole = bool(chunks) and len(named) == 5 and all({"first_frame", "stats"} <= chunk.keys() for chunk in chunks)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
+        chunks = [_chunk(chunk) for chunk in fields["chunks"]]
+        numbers = [int(_number(fields[name])) for name in ("width", "height", "frames", "seed")]
+        model = fields["model"]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        chunks, numbers, model = [], [], None
+    if not chunks or not isinstance(model, str):
         raise ValueError("report: this is no report of a video; connect the `report` output of AsymTalker Sampler")
-    return fields, chunks
+    width, height, frames, seed = numbers
+    return f"{encodable(model)[:LONGEST_NAME]}, {width}x{height}, {frames} frames, seed {seed}", chunks
 
 
-def _panel(draw: ImageDraw.ImageDraw, curve: Curve, chunks: list[dict[str, Any]], top: int, palette: Palette) -> None:
+def _chunk(fields: dict[str, Any]) -> ChartedChunk:
+    stats = dict(fields["stats"])
+    given = {curve.figure: stats[curve.figure] for curve in CURVES if curve.figure in stats}
+    # JSON as Python writes it has NaN and infinity: such a figure has no place in a curve.
+    figures = {name: float(_number(value)) for name, value in given.items() if math.isfinite(value)}
+    return ChartedChunk(int(_number(fields["first_frame"])), figures, "regenerated" in stats)
+
+
+def _number(value: Any) -> float:
+    """``value`` if it is a number that a chart has room for. Raises ValueError or TypeError."""
+    if isinstance(value, bool) or not 0 <= value < LARGEST_NUMBER:
+        raise ValueError("not a number of a report")
+    return value
+
+
+def _panel(draw: ImageDraw.ImageDraw, curve: Curve, chunks: list[ChartedChunk], top: int, palette: Palette) -> None:
     """One curve from 0 up; dashed, where the first chunk was; a ring around a chunk that was generated anew."""
     left, right, bottom = MARGIN, WIDTH - MARGIN - VALUES_WIDTH, top + PANEL_HEIGHT
     _write(draw, (left, top - 22), curve.title, curve.color, 15)
     draw.rectangle(_scaled((left, top), (right, bottom)), fill=palette.panel)
-    known = [chunk for chunk in chunks if curve.figure in chunk["stats"]]
+    known = [chunk for chunk in chunks if curve.figure in chunk.figures]
     if not known:
         return
-    values = [float(chunk["stats"][curve.figure]) for chunk in known]
+    values = [chunk.figures[curve.figure] for chunk in known]
     highest = HEADROOM * max(*values, 1e-6)
-    end = max(chunks[-1]["first_frame"], 1)
+    end = max(*(chunk.first_frame for chunk in chunks), 1)
 
-    def place(chunk: dict[str, Any], value: float) -> Point:
-        return left + (right - left) * chunk["first_frame"] / end, bottom - PANEL_HEIGHT * value / highest
+    def place(chunk: ChartedChunk, value: float) -> Point:
+        return left + (right - left) * chunk.first_frame / end, bottom - PANEL_HEIGHT * value / highest
 
     _dashes(draw, place(known[0], values[0])[1], left, right, palette.faint)
     points = [place(chunk, value) for chunk, value in zip(known, values, strict=True)]
     draw.line(_scaled(*points), fill=curve.color, width=2 * SCALE, joint="curve")
     for chunk, (x, y) in zip(known, points, strict=True):
-        radius = 6 if "regenerated" in chunk["stats"] else 2 if len(points) < 60 else 0
+        radius = 6 if chunk.is_regenerated else 2 if len(points) < 60 else 0
         _dot(draw, (x, y), radius, curve.color, palette.text if radius == 6 else None)
     _write(draw, (right + 8, points[-1][1] - 9), f"{values[-1]:.{curve.digits}f}", palette.text, 15)
     _time_axis(draw, end / FPS, left, right, bottom, palette)

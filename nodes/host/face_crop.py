@@ -35,13 +35,15 @@ class CropOptions:
     box: Box
 
 
-def crop_face(image: Tensor, options: CropOptions, node_id: str | None) -> tuple[Tensor, Crop]:
+def crop_face(
+    image: Tensor, options: CropOptions, node_id: str | None, mask: Tensor | None = None
+) -> tuple[Tensor, Crop]:
     """The square around a face as an IMAGE [1, side, side, 3] in 0..1, and where it was.
 
     Raises:
         ValueError: the image cannot be used, there is no such face, or the box is none; names the input and remedy.
     """
-    rgb, notes = checked_portrait(image)
+    rgb, notes = checked_portrait(image, mask)
     height, width = rgb.shape[1:3]
     crop, found = _choose(rgb, width, height, options)
     if crop.side < SMALLEST_PORTRAIT:
@@ -96,13 +98,15 @@ def to_picture(rgb: Tensor) -> Frame:
     return (rgb[0] * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def paste_face(video: Input.Video, image: Tensor, crop: Crop, feather: float, node_id: str | None) -> PastedVideo:
+def paste_face(
+    video: Input.Video, image: Tensor, crop: Crop, feather: float, node_id: str | None, mask: Tensor | None = None
+) -> PastedVideo:
     """The video of a cropped face at its place in the picture.
 
     Raises:
         ValueError: the three do not belong together; names the input and the remedy.
     """
-    rgb, notes = checked_portrait(image)
+    rgb, notes = checked_portrait(image, mask)
     height, width = rgb.shape[1:3]
     if (width, height) != (crop.width, crop.height):
         raise ValueError(

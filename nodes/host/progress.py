@@ -18,6 +18,7 @@ from ...models.audio import FPS
 from ...models.reference import Reference
 from ...models.rollout import Chunk
 from .live import LiveJob
+from .messages import encodable
 from .server import prompt_server
 
 PreviewImage = tuple[str, Image.Image, int]
@@ -28,6 +29,7 @@ SHORTEST_REPORT_S = 0.2
 
 def tell(node_id: str | None, text: str) -> None:
     """Log ``text`` and show it on the node (where a server with that ability runs)."""
+    text = encodable(text)
     logging.info("AsymTalker: %s", text)
     show(node_id, text)
 
