@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import folder_paths
 from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
@@ -15,37 +17,84 @@ from torch import Tensor
 from torch.nn import Conv3d, Module
 
 from ...models.checkpoint import CheckpointError, read_checkpoint, read_published
+from ...models.config import SamplingConfig
 from . import folders, ltx_keys
 from .audio import LogMelAudioEncoder, load_wav2vec2
+from .companions import VAES, Found, locate_companions
 from .model import load_model, talking_head
 from .vae import check_vae, load_nano_vae
 
 LOG_MEL_BLOCKS = 1
 """nano's features have one block per frame, wav2vec2's one per transformer layer."""
 
+TEACHER = "teacher"
+"""Folder of the undistilled network beside the published Model_Pro and Model_Lite."""
 
-def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str) -> tuple[ModelPatcher, VAE, Any]:
-    """MODEL, VAE and AUDIO_ENCODER for the loader's choices; all files are found before the first is read.
+UNDISTILLED = SamplingConfig(sampler="euler", steps=20, guidance=3.0)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the loader gives, the file that each was read from, and what the user should know of them."""
+
+    model: ModelPatcher
+    vae: VAE
+    audio_encoder: Any
+    notes: tuple[str, ...]
+
+
+def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str) -> Loaded:
+    """MODEL, VAE and AUDIO_ENCODER for the loader's choices.
 
     Raises:
-        FileNotFoundError: names the folder and the file that are missing.
+        FileNotFoundError: lists the files that are missing, and where they go.
         CheckpointError: a file is damaged, unsafe or of another architecture.
     """
     located = folders.locate_model(choice)
     state_dict, metadata = read_published(located.file)
+    if is_undistilled(located.file) and "sampling" not in metadata:
+        metadata = {**metadata, **UNDISTILLED.to_metadata()}
     model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
     del state_dict
     network = talking_head(model)
     config = network.checkpoint.config
-    vae_file = folders.locate_vae(vae_choice, located, config.latent_channels)
-    own_features = config.audio.blocks == LOG_MEL_BLOCKS and audio_choice == folders.DEFAULT
-    audio_file = None if own_features else folders.locate_audio_encoder(audio_choice, located)
-    vae = load_vae(vae_file)
+    needs_wav2vec2 = config.audio.blocks != LOG_MEL_BLOCKS
+    vae_found, audio_found = locate_companions(
+        vae_choice, audio_choice, located, config.latent_channels, needs_wav2vec2
+    )
+    vae = load_vae(vae_found.file)
     check_vae(vae, network)
-    if audio_file is None:
-        return model, vae, LogMelAudioEncoder()
-    weights, _ = read_checkpoint(audio_file)
-    return model, vae, load_wav2vec2(weights, audio_file.name)
+    return Loaded(model, vae, _load_audio_encoder(audio_found), _notes(located, vae_found, audio_found))
+
+
+def is_undistilled(file: Path) -> bool:
+    """Whether a network without a sampling configuration of its own is the published teacher."""
+    return file.parent.name.casefold() == TEACHER
+
+
+def _load_audio_encoder(found: Found | None) -> Any:
+    if found is None:
+        return LogMelAudioEncoder()
+    weights, _ = read_checkpoint(found.file)
+    return load_wav2vec2(weights, found.file.name)
+
+
+def _notes(located: folders.Located, vae: Found, audio: Found | None) -> tuple[str, ...]:
+    """Which file was taken for what, then what is worth knowing about them."""
+    files = [("model", located.file), ("vae", vae.file)]
+    files += [("audio_encoder", audio.file)] if audio is not None else []
+    notes = [", ".join(f"{name}: {shown_path(file)}" for name, file in files)]
+    if located.others:
+        notes.append(f"model: the same folder holds {', '.join(located.others)} too; choose one to load it instead")
+    return (*notes, *(found.note for found in (vae, audio) if found is not None and found.note))
+
+
+def shown_path(file: Path) -> str:
+    """A model file's path from ComfyUI's models folder on; the whole path of one that lies elsewhere."""
+    models = Path(folder_paths.models_dir)
+    if folders.NANO_DIRECTORY in file.parents:
+        return f"{file.name} (bundled)"
+    return str(file.relative_to(models)) if models in file.parents else str(file)
 
 
 def load_vae(file: Path) -> VAE:
@@ -77,7 +126,7 @@ def _load_diffusers_ltx(file: Path, state_dict: dict[str, Tensor]) -> VAE:
     """Core picks its network by the tensors' shapes; what then does not fit is a layout that core does not have."""
     remedy = (
         f"{file} is an LTX-Video VAE in diffusers' naming, but of a layout that ComfyUI does not have: use "
-        f"{folders.VAE_DIRECTORIES[128]}/diffusion_pytorch_model.safetensors of Soul-AILab/{folders.PUBLISHED}"
+        f"{VAES[128].directory}/diffusion_pytorch_model.safetensors of Soul-AILab/{folders.PUBLISHED}"
     )
     renamed = ltx_keys.core_names(state_dict)
     try:
