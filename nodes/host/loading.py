@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import Conv3d, Module
 
 from ...models.checkpoint import CheckpointError, read_checkpoint, read_published
-from ...models.config import SamplingConfig
 from . import folders, ltx_keys
 from .audio import LogMelAudioEncoder, load_wav2vec2
 from .companions import VAES, Found, locate_companions
@@ -26,11 +25,6 @@ from .vae import check_vae, load_nano_vae
 
 LOG_MEL_BLOCKS = 1
 """nano's features have one block per frame, wav2vec2's one per transformer layer."""
-
-TEACHER = "teacher"
-"""Folder of the undistilled network beside the published Model_Pro and Model_Lite."""
-
-UNDISTILLED = SamplingConfig(sampler="euler", steps=20, guidance=3.0)
 
 
 @dataclass(frozen=True)
@@ -52,8 +46,6 @@ def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str)
     """
     located = folders.locate_model(choice)
     state_dict, metadata = read_published(located.file)
-    if is_undistilled(located.file) and "sampling" not in metadata:
-        metadata = {**metadata, **UNDISTILLED.to_metadata()}
     model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
     del state_dict
     network = talking_head(model)
@@ -65,11 +57,6 @@ def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str)
     vae = load_vae(vae_found.file)
     check_vae(vae, network)
     return Loaded(model, vae, _load_audio_encoder(audio_found), _notes(located, vae_found, audio_found))
-
-
-def is_undistilled(file: Path) -> bool:
-    """Whether a network without a sampling configuration of its own is the published teacher."""
-    return file.parent.name.casefold() == TEACHER
 
 
 def _load_audio_encoder(found: Found | None) -> Any:
