@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
@@ -21,6 +20,7 @@ from . import folders, ltx_keys
 from .audio import LogMelAudioEncoder, load_wav2vec2
 from .companions import VAES, Found, locate_companions
 from .model import load_model, talking_head
+from .sources import note_file, shown_path
 from .vae import check_vae, load_nano_vae
 
 LOG_MEL_BLOCKS = 1
@@ -56,6 +56,8 @@ def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str)
     )
     vae = load_vae(vae_found.file)
     check_vae(vae, network)
+    note_file(network, located.file)
+    note_file(vae, vae_found.file)
     return Loaded(model, vae, _load_audio_encoder(audio_found), _notes(located, vae_found, audio_found))
 
 
@@ -63,25 +65,22 @@ def _load_audio_encoder(found: Found | None) -> Any:
     if found is None:
         return LogMelAudioEncoder()
     weights, _ = read_checkpoint(found.file)
-    return load_wav2vec2(weights, found.file.name)
+    encoder = load_wav2vec2(weights, found.file.name)
+    note_file(encoder, found.file)
+    return encoder
 
 
 def _notes(located: folders.Located, vae: Found, audio: Found | None) -> tuple[str, ...]:
     """Which file was taken for what, then what is worth knowing about them."""
-    files = [("model", located.file), ("vae", vae.file)]
-    files += [("audio_encoder", audio.file)] if audio is not None else []
-    notes = [", ".join(f"{name}: {shown_path(file)}" for name, file in files)]
+    files = {"model": located.file, "vae": vae.file, "audio_encoder": audio.file if audio is not None else None}
+    notes = [", ".join(f"{name}: {_shown(file)}" for name, file in files.items() if file is not None)]
     if located.others:
         notes.append(f"model: the same folder holds {', '.join(located.others)} too; choose one to load it instead")
     return (*notes, *(found.note for found in (vae, audio) if found is not None and found.note))
 
 
-def shown_path(file: Path) -> str:
-    """A model file's path from ComfyUI's models folder on; the whole path of one that lies elsewhere."""
-    models = Path(folder_paths.models_dir)
-    if folders.NANO_DIRECTORY in file.parents:
-        return f"{file.name} (bundled)"
-    return str(file.relative_to(models)) if models in file.parents else str(file)
+def _shown(file: Path) -> str:
+    return f"{file.name} (bundled)" if folders.NANO_DIRECTORY in file.parents else shown_path(file)
 
 
 def load_vae(file: Path) -> VAE:
