@@ -29,6 +29,7 @@ from ...models.audio import (
 from ...models.checkpoint import CheckpointError
 from ...models.listening import LOG_MEL, Listener, SpeechFeatures, listen
 from .model import weights_fingerprint
+from .sources import file_of
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 MAX_CHANNELS = 6
@@ -153,7 +154,7 @@ def _listener(encoder: Any) -> Listener:
         return hear_wav2vec2(model, speech, start, stop, encoder.load_device)
 
     return Listener(
-        name="wav2vec2",
+        name=f"wav2vec2 ({file})" if (file := file_of(encoder)) else "wav2vec2",
         identity=f"wav2vec2 {encoder.load_device.type} {weights_fingerprint(encoder.get_sd())}",
         shape=(len(model.encoder.layers), model.masked_spec_embed.shape[0]),
         hear=hear,
