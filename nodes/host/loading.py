@@ -73,14 +73,10 @@ def _load_audio_encoder(found: Found | None) -> Any:
 def _notes(located: folders.Located, vae: Found, audio: Found | None) -> tuple[str, ...]:
     """Which file was taken for what, then what is worth knowing about them."""
     files = {"model": located.file, "vae": vae.file, "audio_encoder": audio.file if audio is not None else None}
-    notes = [", ".join(f"{name}: {_shown(file)}" for name, file in files.items() if file is not None)]
+    notes = [", ".join(f"{name}: {shown_path(file)}" for name, file in files.items() if file is not None)]
     if located.others:
         notes.append(f"model: the same folder holds {', '.join(located.others)} too; choose one to load it instead")
     return (*notes, *(found.note for found in (vae, audio) if found is not None and found.note))
-
-
-def _shown(file: Path) -> str:
-    return f"{file.name} (bundled)" if folders.NANO_DIRECTORY in file.parents else shown_path(file)
 
 
 def load_vae(file: Path) -> VAE:

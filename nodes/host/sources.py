@@ -6,6 +6,8 @@ from pathlib import Path
 
 import folder_paths
 
+from .folders import NANO_DIRECTORY
+
 ATTRIBUTE = "asymtalker_file"
 
 
@@ -21,5 +23,7 @@ def file_of(value: object) -> str:
 
 def shown_path(file: Path) -> str:
     """A model file's path from ComfyUI's models folder on; the whole path of one that lies elsewhere."""
+    if NANO_DIRECTORY in file.parents:
+        return f"{file.name} (bundled)"
     models = Path(folder_paths.models_dir)
     return str(file.relative_to(models)) if models in file.parents else str(file)
