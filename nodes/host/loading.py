@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn import Conv3d, Module
 
 from ...models.checkpoint import CheckpointError, read_checkpoint, read_published
+from ...models.config import DiTConfig
 from . import folders, ltx_keys
 from .audio import LogMelAudioEncoder, load_wav2vec2
 from .companions import VAES, Found, locate_companions
@@ -25,6 +27,11 @@ from .vae import check_vae, load_nano_vae
 
 LOG_MEL_BLOCKS = 1
 """nano's features have one block per frame, wav2vec2's one per transformer layer."""
+
+FAMILY_VALUES = {item.name for item in dataclasses.fields(DiTConfig)} - {"num_layers", "eps", "patch_size"}
+"""Of a config.json; the three are in those of other architectures too."""
+
+MAX_CONFIG_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str)
         CheckpointError: a file is damaged, unsafe or of another architecture.
     """
     located = folders.locate_model(choice)
-    state_dict, metadata = read_published(located.file)
+    state_dict, metadata, note = _read_network(located.file)
     model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
     del state_dict
     network = talking_head(model)
@@ -58,7 +65,28 @@ def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str)
     check_vae(vae, network)
     note_file(network, located.file)
     note_file(vae, vae_found.file)
-    return Loaded(model, vae, _load_audio_encoder(audio_found), _notes(located, vae_found, audio_found))
+    notes = (*_notes(located, vae_found, audio_found), *note)
+    return Loaded(model, vae, _load_audio_encoder(audio_found), notes)
+
+
+def _read_network(file: Path) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...]]:
+    """Tensors, metadata and notes. Another model's config.json, as lies in models/diffusion_models, is not read."""
+    beside = file.with_name("config.json")
+    if not _is_of_another_model(beside):
+        return (*read_published(file), ())
+    tensors, metadata = read_checkpoint(file)
+    note = f"model: {shown_path(beside)} was not read, because it is another model's"
+    return tensors, metadata, () if "config" in metadata else (note,)
+
+
+def _is_of_another_model(config: Path) -> bool:
+    """Whether there is a configuration without any value of this family. What cannot be read is none."""
+    try:
+        with config.open(encoding="utf-8-sig") as file:
+            declared = json.loads(file.read(MAX_CONFIG_CHARACTERS))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(declared, dict) and bool(declared) and FAMILY_VALUES.isdisjoint(declared)
 
 
 def _load_audio_encoder(found: Found | None) -> Any:

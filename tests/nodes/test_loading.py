@@ -95,6 +95,29 @@ def test_of_two_precisions_the_note_says_which_was_taken(pack: Import, folders: 
     assert "asymtalker/mine/diffusion_pytorch_model.bf16.safetensors" in others and "choose" in others
 
 
+ANOTHER_MODEL = {"_class_name": "FluxTransformer2DModel", "num_layers": 19, "patch_size": 1, "in_channels": 64}
+
+
+def test_another_model_s_config_beside_it_is_not_read(pack: Import, folders: Path, network: tuple[Any, Any]) -> None:
+    tensors, own = network
+    file = folders / "models" / "diffusion_models" / "x.safetensors"
+    file.with_name("config.json").write_text(json.dumps(ANOTHER_MODEL), encoding="utf-8-sig")
+    read = pack("nodes.host.loading")._read_network
+    save_file(tensors, file)
+    _, metadata, notes = read(file)
+    assert "config" not in metadata
+    assert notes == ("model: diffusion_models/config.json was not read, because it is another model's",)
+    save_file(tensors, file, own)
+    assert read(file)[1:] == (own, ())
+
+
+@pytest.mark.parametrize("config", ["", "[]", "{}", "{", '{"dim": 48}', '{"audio": "x"}', "[" * 100_000])
+def test_what_may_be_its_own_config_is_read(pack: Import, folders: Path, config: str) -> None:
+    file = folders / "config.json"
+    file.write_text(config, encoding="utf-8")
+    assert not pack("nodes.host.loading")._is_of_another_model(file)
+
+
 @pytest.mark.parametrize(
     "content", [b"<!DOCTYPE html><html>Log in</html>", b"version https://git-lfs.github.com/spec/v1"]
 )
