@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,28 +13,18 @@ import torch
 from safetensors.torch import save_file
 
 from .conftest import Import
+from .test_generation import scene
+
+__all__ = ["scene"]
 
 Write = Callable[[Path, dict[str, torch.Tensor], dict[str, str]], None]
 
 
-@pytest.fixture(scope="module")
-def network(pack: Import) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+@pytest.fixture
+def network(scene: SimpleNamespace) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a network that works on the bundled VAE and log-mel features."""
-    config_module = pack("models.config")
-    config = config_module.DiTConfig(
-        dim=48,
-        ffn_dim=64,
-        num_heads=2,
-        num_layers=1,
-        in_dim=96,
-        out_dim=48,
-        text_dim=16,
-        vae_stride=(4, 16, 16),
-        audio=config_module.AudioConfig(blocks=1, channels=320, intermediate_dim=16, context_tokens=4),
-    )
-    dit = pack("models.dit").TalkingHeadDiT(config)
-    dit.initialise()
-    return dit.state_dict(), config.to_metadata()
+    model = scene.model.model
+    return model.diffusion_model.state_dict(), model.checkpoint.config.to_metadata()
 
 
 def bare(file: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
