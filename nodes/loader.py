@@ -9,7 +9,6 @@ from .host import folders
 from .host.companions import missing_model
 from .host.loading import load_all
 from .host.model import WEIGHT_DTYPES
-from .host.progress import tell
 from .sockets import CATEGORY, search_words
 
 
@@ -81,6 +80,4 @@ class AsymTalkerLoader(io.ComfyNode):
     @classmethod
     @override
     def execute(cls, model: str, weight_dtype: str, vae: str, audio_encoder: str) -> io.NodeOutput:
-        loaded = load_all(model, weight_dtype, vae, audio_encoder)
-        tell(cls.hidden.unique_id, "\n".join(loaded.notes))
-        return io.NodeOutput(loaded.model, loaded.vae, loaded.audio_encoder)
+        return io.NodeOutput(*load_all(model, weight_dtype, vae, audio_encoder, cls.hidden.unique_id))

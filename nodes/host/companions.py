@@ -21,6 +21,7 @@ from .folders import (
     ORGANISATION,
     PUBLISHED,
     PUBLISHED_CHOICES,
+    USUAL_NETWORK,
     VAE_KINDS,
     Located,
     chosen_file,
@@ -56,7 +57,6 @@ class VaeKind:
 
     title: str
     directory: str
-    file: str
     stems: tuple[str, ...]
     name: re.Pattern[str]
     foreign: tuple[str, ...]
@@ -97,7 +97,6 @@ VAES = {
     16: VaeKind(
         title="Wan 2.1 VAE",
         directory="VAE_Wan",
-        file="Wan2.1_VAE.pth",
         stems=("wan2.1_vae", "wan_2.1_vae"),
         name=re.compile(rf"(?:comfy)?(?:wan21vae|vaewan21){_PRECISION}"),
         foreign=("qwen", "upscale", "2x", "tae", "audio", "krea"),
@@ -108,7 +107,6 @@ VAES = {
     128: VaeKind(
         title="LTX-Video 0.9.0 VAE",
         directory="VAE_LTX",
-        file="diffusion_pytorch_model.safetensors",
         stems=("diffusion_pytorch_model",),
         name=re.compile(rf"ltx(?:v|video)?(?:09|090)?vae{_PRECISION}"),
         foreign=("audio", "tae"),
@@ -117,7 +115,7 @@ VAES = {
         download="the LTX-Video 0.9.0 VAE",
     ),
 }
-"""By latent channels of the checkpoint. Any other number is nano's, whose VAE comes with the pack."""
+"""By latent channels of the checkpoint, Pro's and Lite's. Any other number is nano's, whose VAE comes with the pack."""
 
 
 def locate_companions(
@@ -209,9 +207,10 @@ def missing_model(choice: object) -> str | None:
 
 def _missing_companions(choice: str) -> list[str]:
     home = roots()[0] / PUBLISHED
-    located = Located(home / choice.rsplit("/", 1)[-1] / VAES[128].file, home)
+    located = Located(home / choice.rsplit("/", 1)[-1] / f"{USUAL_NETWORK}.safetensors", home)
+    latent_channels = dict(zip(PUBLISHED_CHOICES, VAES, strict=True))[choice]
     try:
-        locate_companions(DEFAULT, DEFAULT, located, 16 if choice == PUBLISHED_CHOICES[0] else 128, True)
+        locate_companions(DEFAULT, DEFAULT, located, latent_channels, True)
     except FileNotFoundError as error:
         return ["Unless other files are chosen, these are missing too:", str(error)]
     return []

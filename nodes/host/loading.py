@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from . import folders, ltx_keys
 from .audio import LogMelAudioEncoder, load_wav2vec2
 from .companions import VAES, Found, locate_companions
 from .model import load_model, talking_head
+from .progress import tell
 from .sources import note_file, shown_path
 from .vae import check_vae, load_nano_vae
 
@@ -34,18 +34,10 @@ FAMILY_VALUES = {item.name for item in dataclasses.fields(DiTConfig)} - {"num_la
 MAX_CONFIG_CHARACTERS = 1_000_000
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What the loader gives, the file that each was read from, and what the user should know of them."""
-
-    model: ModelPatcher
-    vae: VAE
-    audio_encoder: Any
-    notes: tuple[str, ...]
-
-
-def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str) -> Loaded:
-    """MODEL, VAE and AUDIO_ENCODER for the loader's choices.
+def load_all(
+    choice: str, weight_dtype: str, vae_choice: str, audio_choice: str, node_id: str | None = None
+) -> tuple[ModelPatcher, VAE, Any]:
+    """MODEL, VAE and AUDIO_ENCODER for the loader's choices; which files they are of is logged and shown on the node.
 
     Raises:
         FileNotFoundError: lists the files that are missing, and where they go.
@@ -65,8 +57,9 @@ def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str)
     check_vae(vae, network)
     note_file(network, located.file)
     note_file(vae, vae_found.file)
-    notes = (*_notes(located, vae_found, audio_found), *note)
-    return Loaded(model, vae, _load_audio_encoder(audio_found), notes)
+    audio_encoder = _load_audio_encoder(audio_found)
+    tell(node_id, "\n".join([*_notes(located, vae_found, audio_found), *note]))
+    return model, vae, audio_encoder
 
 
 def _read_network(file: Path) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...]]:

@@ -60,28 +60,39 @@ def load(pack: Import, choice: str) -> Any:
     return pack("nodes.host.loading").load_all(choice, "default", "default", "default")
 
 
+def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Lines of what was said about the files of the last load."""
+    said = [record.getMessage() for record in caplog.records if "vae: " in record.getMessage()]
+    return said[-1].removeprefix("AsymTalker: ").splitlines()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_network_loads_in_every_form_and_its_file_is_said(
-    pack: Import, folders: Path, network: tuple[Any, Any], form: str
+    pack: Import, folders: Path, network: tuple[Any, Any], caplog: pytest.LogCaptureFixture, form: str
 ) -> None:
     path, write = FORMS[form]
     file = folders / "models" / path
     file.parent.mkdir(parents=True)
     write(file, *network)
     choice = "mine/x.safetensors" if path.startswith("diffusion_models") else "asymtalker/mine"
-    loaded = load(pack, choice)
-    assert loaded.model.model.checkpoint.config.dim == 48
-    assert loaded.notes == (f"model: {path}, vae: asymtalker_nano_vae.safetensors (bundled)",)
+    with caplog.at_level("INFO"):
+        model, vae, _ = load(pack, choice)
+    assert model.model.checkpoint.config.dim == 48
+    assert notes(caplog) == [f"model: {path}, vae: asymtalker_nano_vae.safetensors (bundled)"]
     file_of = pack("nodes.host.sources").file_of
-    assert file_of(loaded.model.clone().model) == path and file_of(loaded.vae)
+    assert file_of(model.clone().model) == path and file_of(vae)
 
 
-def test_of_two_precisions_the_note_says_which_was_taken(pack: Import, folders: Path, network: tuple[Any, Any]) -> None:
+def test_of_two_precisions_the_note_says_which_was_taken(
+    pack: Import, folders: Path, network: tuple[Any, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = folders / "models" / "asymtalker" / "mine"
     folder.mkdir(parents=True)
     bare(folder / "diffusion_pytorch_model.safetensors", *network)
     bare(folder / "diffusion_pytorch_model.bf16.safetensors", *network)
-    taken, others = load(pack, "asymtalker/mine").notes
+    with caplog.at_level("INFO"):
+        load(pack, "asymtalker/mine")
+    taken, others = notes(caplog)
     assert "asymtalker/mine/diffusion_pytorch_model.safetensors" in taken
     assert "asymtalker/mine/diffusion_pytorch_model.bf16.safetensors" in others and "choose" in others
 
@@ -124,16 +135,14 @@ def test_what_is_no_checkpoint_is_refused_with_its_path(
 
 
 def test_the_sampler_s_report_says_which_files_were_used(pack: Import, folders: Path) -> None:
-    loaded = load(pack, "nano")
+    model, vae, audio_encoder = load(pack, "nano")
     host = pack("nodes.host.sampling")
     continuity = pack("models.rollout").ContinuityOptions()
     samples = {"waveform": torch.randn(1, 1, 640), "sample_rate": 16_000}
-    features = pack("nodes.host.audio").audio_features(loaded.audio_encoder, samples)
+    features = pack("nodes.host.audio").audio_features(audio_encoder, samples)
     image = torch.rand(1, 64, 64, 3)
-    reference = pack("nodes.host.portrait").encode_reference(loaded.model, loaded.vae, image, 64, 64, "temporal", None)
-    _, report = host.generate(
-        loaded.model, loaded.vae, reference, features, host.Settings(0, 1, "auto", 0.0, 0.0, continuity), None
-    )
+    reference = pack("nodes.host.portrait").encode_reference(model, vae, image, 64, 64, "temporal", None)
+    _, report = host.generate(model, vae, reference, features, host.Settings(0, 1, "auto", 0.0, 0.0, continuity), None)
     files = json.loads(report)["files"]
     assert files == {
         "model": "asymtalker_nano.safetensors (bundled)",
