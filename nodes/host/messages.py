@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numbers import Number
 
+PACK_NAME = "AsymTalker"
 LONGEST_VALUE = 80
 """Characters of a value that a message shows."""
 
@@ -48,3 +49,18 @@ def make_encodable(error: BaseException) -> None:
                 part = getattr(current, attribute)
                 if isinstance(part, str):
                     setattr(current, attribute, encodable(part))
+
+
+def name_errors_plainly() -> None:
+    """Have ComfyUI's dialogue show `AsymTalker.MediaError` for an error of the pack.
+
+    It shows the class's module, which for a node pack is a path on the server. Errors are found by name only where
+    they are pickled, which nothing does in ComfyUI.
+    """
+    pack = __name__.removesuffix(".nodes.host.messages")
+    classes: list[type[BaseException]] = [Exception]
+    while classes:
+        current = classes.pop()
+        classes += current.__subclasses__()
+        if current.__module__.startswith(f"{pack}."):
+            current.__module__ = PACK_NAME
