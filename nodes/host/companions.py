@@ -208,7 +208,7 @@ def missing_model(choice: object) -> str | None:
 def _missing_companions(choice: str) -> list[str]:
     home = roots()[0] / PUBLISHED
     located = Located(home / choice.rsplit("/", 1)[-1] / f"{USUAL_NETWORK}.safetensors", home)
-    latent_channels = dict(zip(PUBLISHED_CHOICES, VAES, strict=True))[choice]
+    latent_channels = tuple(VAES)[PUBLISHED_CHOICES.index(choice)]
     try:
         locate_companions(DEFAULT, DEFAULT, located, latent_channels, True)
     except FileNotFoundError as error:
