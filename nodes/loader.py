@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from .host import folders
+from .host.companions import missing_model
 from .host.loading import load_all
 from .host.model import WEIGHT_DTYPES
 from .inputs import checked
@@ -18,15 +19,16 @@ class AsymTalkerLoader(io.ComfyNode):
     @classmethod
     @override
     def define_schema(cls) -> io.Schema:
+        states = folders.model_states()
         model = io.Combo.Input(
             "model",
-            options=folders.model_choices(),
+            options=list(states),
             default=folders.NANO,
             tooltip="The bundled nano (256x256, runs on a CPU), a published folder in models/asymtalker, or a "
             "checkpoint in models/diffusion_models.",
         )
         # For web/loader_labels.js; the constructor's argument for it is newer than the lowest supported ComfyUI.
-        model.extra_dict = {**model.extra_dict, "asymtalker_states": folders.model_states()}
+        model.extra_dict = {**model.extra_dict, "asymtalker_states": states}
         return io.Schema(
             node_id="AsymTalkerLoader",
             display_name="Load AsymTalker",
@@ -63,19 +65,21 @@ class AsymTalkerLoader(io.ComfyNode):
                 io.Vae.Output(display_name="vae", tooltip="The VAE of the network's latents."),
                 io.AudioEncoder.Output(display_name="audio_encoder", tooltip="For AsymTalker Audio Features."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @override
-    def validate_inputs(cls, model: str | None = None) -> bool | str:
-        """Says which file is missing before anything runs (instead of core's "value not in list").
+    def validate_inputs(cls, model: object = None) -> bool | str:
+        """Says which files are missing before anything runs (instead of core's "value not in list").
 
-        None stands for a value that comes through a link, or for one that is missing, which core says itself.
+        Of a prompt without ``model``, core says so itself. The other inputs are not taken here, for core would repeat
+        one message for each input that is.
         """
-        return folders.missing_model(model) or True
+        return missing_model(model) or True
 
     @classmethod
     @override
     @checked
     def execute(cls, model: str, weight_dtype: str, vae: str, audio_encoder: str) -> io.NodeOutput:
-        return io.NodeOutput(*load_all(model, weight_dtype, vae, audio_encoder))
+        return io.NodeOutput(*load_all(model, weight_dtype, vae, audio_encoder, cls.hidden.unique_id))

@@ -35,6 +35,7 @@ from ...models.resampling import resample
 from .messages import quoted
 from .model import weights_fingerprint
 from .progress import tell
+from .sources import file_of
 from .tensors import plain_tensor, sound_values
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
@@ -205,7 +206,7 @@ def _listener(encoder: Any) -> Listener:
         return hear_wav2vec2(model, speech, start, stop, encoder.load_device)
 
     return Listener(
-        name="wav2vec2",
+        name=f"wav2vec2 ({file})" if (file := file_of(encoder)) else "wav2vec2",
         identity=f"wav2vec2 {encoder.load_device.type} {weights_fingerprint(encoder.get_sd())}",
         shape=(len(model.encoder.layers), model.masked_spec_embed.shape[0]),
         hear=hear,

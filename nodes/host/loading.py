@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,37 +16,88 @@ from torch import Tensor
 from torch.nn import Conv3d, Module
 
 from ...models.checkpoint import CheckpointError, read_checkpoint, read_published
+from ...models.config import DiTConfig
 from . import folders, ltx_keys
 from .audio import LogMelAudioEncoder, load_wav2vec2
+from .companions import VAES, Found, locate_companions
 from .model import load_model, talking_head
+from .progress import tell
+from .sources import note_file, shown_path
 from .vae import check_vae, load_nano_vae
 
 LOG_MEL_BLOCKS = 1
 """nano's features have one block per frame, wav2vec2's one per transformer layer."""
 
+FAMILY_VALUES = {item.name for item in dataclasses.fields(DiTConfig)} - {"num_layers", "eps", "patch_size"}
+"""Of a config.json; the three are in those of other architectures too."""
 
-def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str) -> tuple[ModelPatcher, VAE, Any]:
-    """MODEL, VAE and AUDIO_ENCODER for the loader's choices; all files are found before the first is read.
+MAX_CONFIG_CHARACTERS = 1_000_000
+
+
+def load_all(
+    choice: str, weight_dtype: str, vae_choice: str, audio_choice: str, node_id: str | None = None
+) -> tuple[ModelPatcher, VAE, Any]:
+    """MODEL, VAE and AUDIO_ENCODER for the loader's choices; which files they are of is logged and shown on the node.
 
     Raises:
-        FileNotFoundError: names the folder and the file that are missing.
+        FileNotFoundError: lists the files that are missing, and where they go.
         CheckpointError: a file is damaged, unsafe or of another architecture.
     """
     located = folders.locate_model(choice)
-    state_dict, metadata = read_published(located.file)
+    state_dict, metadata, note = _read_network(located.file)
     model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
     del state_dict
     network = talking_head(model)
     config = network.checkpoint.config
-    vae_file = folders.locate_vae(vae_choice, located, config.latent_channels)
-    own_features = config.audio.blocks == LOG_MEL_BLOCKS and audio_choice == folders.DEFAULT
-    audio_file = None if own_features else folders.locate_audio_encoder(audio_choice, located)
-    vae = load_vae(vae_file)
+    needs_wav2vec2 = config.audio.blocks != LOG_MEL_BLOCKS
+    vae_found, audio_found = locate_companions(
+        vae_choice, audio_choice, located, config.latent_channels, needs_wav2vec2
+    )
+    vae = load_vae(vae_found.file)
     check_vae(vae, network)
-    if audio_file is None:
-        return model, vae, LogMelAudioEncoder()
-    weights, _ = read_checkpoint(audio_file)
-    return model, vae, load_wav2vec2(weights, audio_file.name)
+    note_file(network, located.file)
+    note_file(vae, vae_found.file)
+    audio_encoder = _load_audio_encoder(audio_found)
+    tell(node_id, "\n".join([*_notes(located, vae_found, audio_found), *note]))
+    return model, vae, audio_encoder
+
+
+def _read_network(file: Path) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...]]:
+    """Tensors, metadata and notes. Another model's config.json, as lies in models/diffusion_models, is not read."""
+    beside = file.with_name("config.json")
+    if not _is_of_another_model(beside):
+        return (*read_published(file), ())
+    tensors, metadata = read_checkpoint(file)
+    note = f"model: {shown_path(beside)} was not read, because it is another model's"
+    return tensors, metadata, () if "config" in metadata else (note,)
+
+
+def _is_of_another_model(config: Path) -> bool:
+    """Whether there is a configuration without any value of this family. What cannot be read is none."""
+    try:
+        with config.open(encoding="utf-8-sig") as file:
+            declared = json.loads(file.read(MAX_CONFIG_CHARACTERS))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(declared, dict) and bool(declared) and FAMILY_VALUES.isdisjoint(declared)
+
+
+def _load_audio_encoder(found: Found | None) -> Any:
+    if found is None:
+        return LogMelAudioEncoder()
+    weights, _ = read_checkpoint(found.file)
+    encoder = load_wav2vec2(weights, found.file.name)
+    note_file(encoder, found.file)
+    return encoder
+
+
+def _notes(located: folders.Located, vae: Found, audio: Found | None) -> tuple[str, ...]:
+    """Which file was taken for what, then what is worth knowing about them."""
+    files = {"model": located.file, "vae": vae.file, "audio_encoder": audio.file if audio is not None else None}
+    notes = [", ".join(f"{name}: {shown_path(file)}" for name, file in files.items() if file is not None)]
+    if located.others:
+        notes.append(f"model: the same folder holds {', '.join(located.others)} too; choose one to load it instead")
+    return (*notes, *(found.note for found in (vae, audio) if found is not None and found.note))
 
 
 def load_vae(file: Path) -> VAE:
@@ -77,7 +129,7 @@ def _load_diffusers_ltx(file: Path, state_dict: dict[str, Tensor]) -> VAE:
     """Core picks its network by the tensors' shapes; what then does not fit is a layout that core does not have."""
     remedy = (
         f"{file} is an LTX-Video VAE in diffusers' naming, but of a layout that ComfyUI does not have: use "
-        f"{folders.VAE_DIRECTORIES[128]}/diffusion_pytorch_model.safetensors of Soul-AILab/{folders.PUBLISHED}"
+        f"{VAES[128].directory}/diffusion_pytorch_model.safetensors of Soul-AILab/{folders.PUBLISHED}"
     )
     renamed = ltx_keys.core_names(state_dict)
     try:

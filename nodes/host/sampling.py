@@ -48,6 +48,7 @@ from .live import LiveJob, Origin, watchable
 from .model import TalkingHeadModel, talking_head
 from .network import ChunkNetwork
 from .progress import RolloutProgress, duration, tell
+from .sources import file_of
 from .vae import StockVideoCodec
 from .video import SpooledVideo, SpoolHandle
 
@@ -148,7 +149,9 @@ def generate(
             records.extend(_store(chunks, spool, progress, job))
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     usual.note([sum(record.seconds.values()) for record in records[resumed_at:]])
-    report = _report(network, header, sampling, settings, records[resumed_at:], records, time.monotonic() - started)
+    files = {"model": file_of(network), "vae": file_of(vae), "audio_encoder": audio.encoder}
+    elapsed_s = time.monotonic() - started
+    report = _report(network, files, header, sampling, settings, records[resumed_at:], records, elapsed_s)
     return SpooledVideo(SpoolHandle.of(folder, settings.keep), node_id), report
 
 
@@ -217,6 +220,7 @@ def _record(
 
 def _report(
     network: TalkingHeadModel,
+    files: dict[str, str],
     header: SpoolHeader,
     sampling: SamplingConfig,
     settings: Settings,
@@ -227,6 +231,7 @@ def _report(
     frames_made = sum(record.frames for record in made)
     report: dict[str, Any] = {
         "model": network.checkpoint.name,
+        "files": files,
         "width": header.width,
         "height": header.height,
         "frames": sum(record.frames for record in records),

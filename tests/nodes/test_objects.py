@@ -163,13 +163,14 @@ def test_vae_of_another_model_is_refused(pack: Import, golden: Path, nano_vae: A
 def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path) -> None:
     host = pack("nodes.host.folders")
     published = host.PUBLISHED_CHOICES[0]
-    assert host.model_choices()[:3] == [host.NANO, *host.PUBLISHED_CHOICES]
-    message = host.missing_model(published)
+    assert list(host.model_states())[:3] == [host.NANO, *host.PUBLISHED_CHOICES]
+    companions = pack("nodes.host.companions")
+    message = companions.missing_model(published)
     assert "Model_Pro/diffusion_pytorch_model.safetensors" in message
     assert str(folders / "models" / "asymtalker") in message
     assert not (folders / "models" / "asymtalker").exists()
-    with pytest.raises(FileNotFoundError, match=r"vae: gone.safetensors is not in .*models/vae"):
-        host.locate_vae("gone.safetensors", host.Located(folders / "dit.safetensors", None), 16)
+    with pytest.raises(FileNotFoundError, match=r"vae: 'gone.safetensors' is not in .*models/vae"):
+        companions.locate_vae("gone.safetensors", host.Located(folders / "dit.safetensors", None), 16)
 
 
 def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, folders: Path) -> None:
@@ -179,15 +180,17 @@ def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, fol
         file = home / f"{part}.safetensors"
         file.parent.mkdir(parents=True)
         save_file({"x": torch.zeros(1)}, file)
-    choices = host.model_choices()
+    choices = list(host.model_states())
     assert choices.count(host.PUBLISHED_CHOICES[0]) == 1
     assert not any("VAE_Wan" in choice or "wav2vec2" in choice for choice in choices)
     located = host.locate_model(host.PUBLISHED_CHOICES[0])
     assert located.file == home / "Model_Pro" / "diffusion_pytorch_model.safetensors"
-    assert host.locate_vae("default", located, 16) == home / "VAE_Wan" / "Wan2.1_VAE.safetensors"
-    assert host.locate_audio_encoder("default", located) == home / "wav2vec2-base-960h" / "model.safetensors"
+    companions = pack("nodes.host.companions")
+    assert companions.locate_vae("default", located, 16).file == home / "VAE_Wan" / "Wan2.1_VAE.safetensors"
+    wav2vec2 = companions.locate_audio_encoder("default", located).file
+    assert wav2vec2 == home / "wav2vec2-base-960h" / "model.safetensors"
     with pytest.raises(FileNotFoundError, match="VAE_LTX"):
-        host.locate_vae("default", located, 128)
+        companions.locate_vae("default", located, 128)
 
 
 def test_states_of_the_loaders_choices(pack: Import, folders: Path) -> None:

@@ -64,7 +64,7 @@ def stock_codec(config: DiTConfig, name: str, vae_file: Any) -> Any:
     folders = _module("folders")
     if vae_file is None:
         located = folders.Located(ROOT / name, None)
-        vae_file = folders.locate_vae(folders.DEFAULT, located, config.latent_channels)
+        vae_file = _module("companions").locate_vae(folders.DEFAULT, located, config.latent_channels).file
     checkpoint = model.Checkpoint(name, config, SamplingConfig(), reference="", weights_id="")
     # On the meta device it has shapes and the latents' scaling, and no weights.
     model_config = model.TalkingHeadConfig(config)
@@ -98,7 +98,8 @@ class SpeechEncoder:
     def __init__(self, name: str, encoder_file: Any) -> None:
         folders, checkpoint = _module("folders"), importlib.import_module(f"{load_pack()}.models.checkpoint")
         if encoder_file is None:
-            encoder_file = folders.locate_audio_encoder(folders.DEFAULT, folders.Located(ROOT / name, None))
+            located = folders.Located(ROOT / name, None)
+            encoder_file = _module("companions").locate_audio_encoder(folders.DEFAULT, located).file
         weights, _ = checkpoint.read_checkpoint(encoder_file)
         self._encoder = _module("audio").load_wav2vec2(weights, str(encoder_file))
 
