@@ -19,7 +19,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .config import ConfigError, Metadata
+from .checkpoint import CheckpointError
+from .config import ConfigError, Metadata, check_integer, check_number, parse_object
 
 PATCH = 8
 STRIDE_T = 4
@@ -40,6 +41,13 @@ class NanoVAEConfig:
     decoder_blocks: int = 3
     latent_scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_integer("latent_channels", self.latent_channels, 1, 4096)
+        check_integer("width", self.width, 2, 16384)
+        check_integer("encoder_blocks", self.encoder_blocks, 0, 100)
+        check_integer("decoder_blocks", self.decoder_blocks, 0, 100)
+        check_number("latent_scale", self.latent_scale, 1e-6, 1e6)
+
     def to_metadata(self) -> dict[str, str]:
         return {"nano_vae": json.dumps(dataclasses.asdict(self))}
 
@@ -47,7 +55,12 @@ class NanoVAEConfig:
     def from_metadata(cls, metadata: Metadata | None) -> NanoVAEConfig:
         if not metadata or "nano_vae" not in metadata:
             raise ConfigError("not a nano VAE: the file's metadata has no `nano_vae` entry")
-        return cls(**json.loads(metadata["nano_vae"]))
+        source = "the `nano_vae` metadata"
+        values = parse_object(metadata["nano_vae"], source)
+        try:
+            return cls(**values)
+        except (ConfigError, TypeError) as error:
+            raise ConfigError(f"{source} is wrong: {error}") from error
 
 
 def pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -211,7 +224,23 @@ class NanoVAE(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, sd: Mapping[str, Tensor], metadata: Metadata | None) -> NanoVAE:
-        """The VAE of a nano checkpoint, in float32 for inference."""
-        vae = cls(NanoVAEConfig.from_metadata(metadata))
+        """The VAE of a nano checkpoint, in float32 for inference.
+
+        Raises:
+            ConfigError: the metadata does not describe a nano VAE.
+            CheckpointError: the tensors are not those that it describes.
+        """
+        config = NanoVAEConfig.from_metadata(metadata)
+        with torch.device("meta"):
+            expected = cls(config).state_dict()
+        # Compared before anything is allocated.
+        unlike = [name for name, tensor in expected.items() if name not in sd or sd[name].shape != tensor.shape]
+        unlike += [name for name in sd if name not in expected]
+        if unlike:
+            raise CheckpointError(
+                f"{len(unlike)} tensors are not those of a nano VAE of width {config.width} with "
+                f"{config.latent_channels} latent channels {unlike[:3]}: the file or its metadata is wrong"
+            )
+        vae = cls(config)
         vae.load_state_dict(sd)
         return vae.float().eval().requires_grad_(False)
