@@ -10,7 +10,7 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,29 @@ def _check_memory(path: Path, tensors: Mapping[str, Tensor]) -> None:
             f"{path}: its tensors share {sum(held.values())} bytes and would take {claimed}: the file is damaged or "
             "was made to fill the memory; use another one"
         )
+
+
+def differences(expected: Mapping[str, Iterable[int]], tensors: Mapping[str, Tensor], extra: Iterable[str] = ()) -> str:
+    """How ``tensors`` differ from the names and shapes that a network has; empty where they do not.
+
+    Args:
+        extra: names that the network does not have and that must not be there.
+    """
+    groups = {
+        "are missing": [name for name in expected if name not in tensors],
+        "have another shape": [
+            name for name, shape in expected.items() if name in tensors and tuple(tensors[name].shape) != tuple(shape)
+        ],
+        "belong to no part of it": list(extra),
+    }
+    parts = [f"{len(names)} {what} ({examples(names)})" for what, names in groups.items() if names]
+    return f"of its tensors, {', '.join(parts)}" if parts else ""
+
+
+def examples(names: Iterable[str]) -> str:
+    """The first three of ``names`` for a message."""
+    listed = [name[:80] for name in names]
+    return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
 
 
 def write_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

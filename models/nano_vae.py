@@ -19,7 +19,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError
+from .checkpoint import CheckpointError, differences
 from .config import ConfigError, Metadata, check_integer, check_number, parse_object
 
 PATCH = 8
@@ -232,15 +232,11 @@ class NanoVAE(nn.Module):
         """
         config = NanoVAEConfig.from_metadata(metadata)
         with torch.device("meta"):
-            expected = cls(config).state_dict()
+            expected = {name: tensor.shape for name, tensor in cls(config).state_dict().items()}
         # Compared before anything is allocated.
-        unlike = [name for name, tensor in expected.items() if name not in sd or sd[name].shape != tensor.shape]
-        unlike += [name for name in sd if name not in expected]
+        unlike = differences(expected, sd, [name for name in sd if name not in expected])
         if unlike:
-            raise CheckpointError(
-                f"{len(unlike)} tensors are not those of a nano VAE of width {config.width} with "
-                f"{config.latent_channels} latent channels {unlike[:3]}: the file or its metadata is wrong"
-            )
+            raise CheckpointError(f"{unlike}: the file is incomplete, or its `nano_vae` metadata is wrong ({config})")
         vae = cls(config)
         vae.load_state_dict(sd)
         return vae.float().eval().requires_grad_(False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .checkpoint import CheckpointError
+from .checkpoint import CheckpointError, differences, examples
 from .config import DiTConfig, Metadata
 from .dit import tensor_shapes
 
@@ -49,7 +49,7 @@ def network_tensors(state_dict: Mapping[str, Tensor], metadata: Metadata | None 
     notes: list[str] = []
     if prefix and len(own) < len(named):
         others = [name for name in named if not name.startswith(prefix)]
-        notes.append(f"only the network's tensors ({prefix}*) are read; left out: {_examples(others)}")
+        notes.append(f"only the network's tensors ({prefix}*) are read; left out: {examples(others)}")
     own, quantised = _dequantised(own, metadata)
     own = _without_incomplete_groups(own)
     if quantised:
@@ -64,28 +64,19 @@ def fitted(tensors: Mapping[str, Tensor], config: DiTConfig) -> NetworkTensors:
         CheckpointError: some are missing, have another shape or type, or belong to another architecture.
     """
     expected = tensor_shapes(config)
-    missing = [name for name in expected if name not in tensors]
-    misshapen = [name for name, shape in expected.items() if name in tensors and tuple(tensors[name].shape) != shape]
-    if missing or misshapen:
-        raise CheckpointError(
-            f"{len(missing)} tensors are missing {_first(missing)} and {len(misshapen)} have another shape "
-            f"{_first(misshapen)}: the file is incomplete or of another architecture"
-        )
-    whole = [name for name in expected if not tensors[name].is_floating_point()]
-    if whole:
-        raise CheckpointError(
-            f"{len(whole)} weights are quantised as {tensors[whole[0]].dtype} {_first(whole)}, which cannot be used "
-            "here: use the version in bf16, fp16, fp32 or fp8"
-        )
     rooms = {name.split(".", 1)[0] for name in expected}
     extra = [name for name in tensors if name not in expected and not name.startswith(tuple(UNUSED_GROUPS))]
     foreign = [name for name in extra if name.split(".", 1)[0] in rooms]
-    if foreign:
+    unlike = differences(expected, tensors, foreign)
+    if unlike:
+        raise CheckpointError(f"{unlike}: the file is incomplete, quantised or of another architecture")
+    whole = [name for name in expected if not tensors[name].is_floating_point()]
+    if whole:
         raise CheckpointError(
-            f"{len(foreign)} tensors belong to no part of this network {_first(foreign)}: the file is quantised or of "
-            "another architecture; use the version in bf16, fp16 or fp32"
+            f"{len(whole)} weights are quantised as {tensors[whole[0]].dtype} ({examples(whole)}), which cannot "
+            "be used here: use the version in bf16, fp16, fp32 or fp8"
         )
-    notes = (f"tensors that are not of the network were left out: {_examples(extra)}",) if extra else ()
+    notes = (f"tensors that are not of the network were left out: {examples(extra)}",) if extra else ()
     return NetworkTensors({name: tensors[name] for name in expected}, notes)
 
 
@@ -163,12 +154,3 @@ def _check_formats(tensors: Mapping[str, Tensor], metadata: Metadata | None) -> 
 
 def _marked(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name in tensors if name.endswith(QUANTISATION)]
-
-
-def _first(names: list[str]) -> list[str]:
-    return [name[:80] for name in names[:3]]
-
-
-def _examples(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(_first(names)) + more

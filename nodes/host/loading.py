@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
-from comfy.taesd.taehv import TAEHV
-from comfy.utils import state_dict_prefix_replace
-from torch import Tensor
-from torch.nn import Conv3d, Module
 
-from ...models.checkpoint import CheckpointError, read_checkpoint, read_published
-from . import folders, ltx_keys
-from .audio import LogMelAudioEncoder, load_wav2vec2
+from ...models.checkpoint import read_checkpoint, read_published
+from . import folders
+from .audio import LogMelAudioEncoder
 from .model import load_model, talking_head
-from .vae import check_vae, load_nano_vae
+from .vae import check_vae
+from .vae_files import load_vae
+from .wav2vec2 import load_wav2vec2
 
 LOG_MEL_BLOCKS = 1
 """nano's features have one block per frame, wav2vec2's one per transformer layer."""
@@ -46,60 +41,3 @@ def load_all(choice: str, weight_dtype: str, vae_choice: str, audio_choice: str)
         return model, vae, LogMelAudioEncoder()
     weights, _ = read_checkpoint(audio_file)
     return model, vae, load_wav2vec2(weights, audio_file.name)
-
-
-def load_vae(file: Path) -> VAE:
-    """Any video VAE that core knows, LTX-Video's with diffusers' tensor names, or nano's.
-
-    Raises:
-        CheckpointError: the file holds no VAE, or one of a layout that core has no network for.
-    """
-    state_dict, metadata = read_checkpoint(file)
-    if "nano_vae" in metadata:
-        return load_nano_vae(state_dict, metadata)
-    for prefix in ("first_stage_model.", "vae."):
-        state_dict = state_dict_prefix_replace(state_dict, {prefix: ""})
-    if ltx_keys.has_diffusers_names(state_dict):
-        vae = _load_diffusers_ltx(file, state_dict)
-    else:
-        metadata = _with_ltx_config(file, metadata)
-        vae = VAE(sd=dict(state_dict), metadata=metadata)
-    if vae.first_stage_model is None:
-        raise CheckpointError(f"{file}: ComfyUI does not recognise this file as a VAE")
-    if isinstance(vae.first_stage_model, TAEHV):
-        vae.first_stage_model.show_progress_bar = False
-    if isinstance(vae.first_stage_model, VideoVAE) and "spatial_padding_mode" not in metadata.get("config", ""):
-        _pad_with_zeros(vae.first_stage_model.decoder)
-    return vae
-
-
-def _load_diffusers_ltx(file: Path, state_dict: dict[str, Tensor]) -> VAE:
-    """Core picks its network by the tensors' shapes; what then does not fit is a layout that core does not have."""
-    remedy = (
-        f"{file} is an LTX-Video VAE in diffusers' naming, but of a layout that ComfyUI does not have: use "
-        f"{folders.VAE_DIRECTORIES[128]}/diffusion_pytorch_model.safetensors of Soul-AILab/{folders.PUBLISHED}"
-    )
-    renamed = ltx_keys.core_names(state_dict)
-    try:
-        vae = VAE(sd=dict(renamed))
-    except RuntimeError as error:
-        raise CheckpointError(f"{remedy} ({error})") from error
-    if vae.first_stage_model is None or vae.get_sd().keys() != renamed.keys():
-        raise CheckpointError(remedy)
-    return vae
-
-
-def _with_ltx_config(file: Path, metadata: dict[str, str]) -> dict[str, str]:
-    """Core reads an LTX VAE's layout from the ``vae`` part of the ``config`` entry; LTX-Video's config.json is it."""
-    beside = file.with_name("config.json")
-    if "config" in metadata or not beside.is_file():
-        return metadata
-    declared = json.loads(beside.read_text("utf-8"))
-    return {**metadata, "config": json.dumps({"vae": declared})} if "dims" in declared else metadata
-
-
-def _pad_with_zeros(decoder: Module) -> None:
-    """LTX-Video pads with zeros unless its configuration says otherwise; core's decoder would mirror the edges."""
-    for convolution in decoder.modules():
-        if isinstance(convolution, Conv3d):
-            convolution.padding_mode = "zeros"
