@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-import torch
 from torch import Tensor
 
 Table = tuple[str, ...]
@@ -75,8 +74,10 @@ OUTSIDE_BLOCKS = {
     "decoder.time_embedder": "decoder.last_time_embedder",
     "decoder.scale_shift_table": "decoder.last_scale_shift_table",
 }
-UNREAD_STATISTICS = ("mean-of-stds", "mean-of-stds_over_std-of-means", "channel")
-"""Core's VAE declares these vectors too, reads none of them, and leaves uninitialised what the file does not hold."""
+UNREAD_STATISTICS = tuple(
+    f"per_channel_statistics.{name}" for name in ("mean-of-stds", "mean-of-stds_over_std-of-means", "channel")
+)
+"""Older versions of core declare these vectors too, read none of them, and leave them as they find the memory."""
 
 
 def has_diffusers_names(names: Container[str]) -> bool:
@@ -105,16 +106,6 @@ def core_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under core's names; a name that no table knows stays as it is."""
     blocks = _block_prefixes(state_dict)
     return {_core_name(name, blocks): tensor for name, tensor in state_dict.items()}
-
-
-def with_unread_statistics(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With zeros for the statistics that the file leaves out and core does not read."""
-    if STATISTICS[0] not in state_dict:
-        return state_dict
-    unread = {
-        f"per_channel_statistics.{name}": torch.zeros_like(state_dict[STATISTICS[0]]) for name in UNREAD_STATISTICS
-    }
-    return unread | state_dict
 
 
 def _block_prefixes(state_dict: Mapping[str, Tensor]) -> dict[str, str]:

@@ -24,7 +24,8 @@ from .vae import LTX_CHANNELS, VAE_ADVICE, WAN_CHANNELS, load_nano_vae, without_
 PREFIXES = ("first_stage_model.", "vae.", "model.", "module.", "_orig_mod.", "")
 """What may stand before a VAE's names, alone in its file or beside a network's tensors."""
 
-ROOMS = ("encoder.", "decoder.", "conv1.", "conv2.", "per_channel_statistics.", "latents_")
+ROOMS = ("encoder.", "decoder.", "conv1.", "conv2.")
+"""Of a VAE's own parts: what core has no place for there changes the result."""
 MAX_BLOCKS = 64
 MAX_LAYERS = 64
 
@@ -56,8 +57,7 @@ def make_vae(file: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> V
         if "nano_vae" in metadata:
             return load_nano_vae(tensors, metadata)
         known = _known(file, _without_prefix(tensors), metadata)
-        _check(file, known)
-        return _built(file, known)
+        return _built(file, _checked(file, known))
     except (CheckpointError, ConfigError) as error:
         if str(file) in str(error):
             raise
@@ -78,9 +78,9 @@ def _known(file: Path, tensors: dict[str, Tensor], metadata: Metadata) -> VAETen
     if wan_keys.has_diffusers_names(tensors):
         return VAETensors(wan_keys.core_names(tensors), {})
     if ltx_keys.has_diffusers_names(tensors):
-        return VAETensors(ltx_keys.with_unread_statistics(ltx_keys.core_names(tensors)), {})
+        return VAETensors(ltx_keys.core_names(tensors), {})
     if ltx_keys.has_core_names(tensors):
-        return VAETensors(ltx_keys.with_unread_statistics(tensors), _ltx_layout(file, metadata))
+        return VAETensors(tensors, _ltx_layout(file, metadata))
     return VAETensors(tensors, dict(metadata))
 
 
@@ -115,13 +115,13 @@ def _check_layout(config: Any, source: str) -> None:
                 raise ConfigError(f"{source}: {name} must be pairs of a name and at most {MAX_LAYERS} layers")
 
 
-def _check(file: Path, known: VAETensors) -> None:
-    """Compare the tensors with those of the network that core chooses for them, before anything is allocated.
+def _checked(file: Path, known: VAETensors) -> VAETensors:
+    """The tensors of the network that core chooses for them, which nothing has been allocated for yet.
 
     Raises:
         CheckpointError: core knows no such VAE, or tensors are missing, of other shapes, or too many.
     """
-    tensors = known.tensors
+    tensors = dict(known.tensors)
     if not ltx_keys.has_statistics(tensors):
         raise CheckpointError(
             f"{file}: this LTX-Video VAE lacks the statistics of its latents (latents_mean and latents_std, or "
@@ -139,6 +139,9 @@ def _check(file: Path, known: VAETensors) -> None:
     if network is None:
         raise CheckpointError(f"{file}: ComfyUI does not recognise this file as a VAE")
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    for name in ltx_keys.UNREAD_STATISTICS:
+        if name in expected and name not in tensors:
+            tensors[name] = torch.zeros(expected[name])
     unlike = differences(expected, tensors, [key for key in tensors if key not in expected and key.startswith(ROOMS)])
     if unlike:
         raise CheckpointError(
@@ -147,8 +150,9 @@ def _check(file: Path, known: VAETensors) -> None:
     whole = [name for name in expected if not tensors[name].is_floating_point() and tensors[name].numel() > 1]
     if whole:
         raise CheckpointError(
-            f"{file}: its weights are quantised {whole[:3]}, which cannot be used: use another version"
+            f"{file}: its weights are quantised ({examples(whole)}), which cannot be used: use another version"
         )
+    return dataclasses.replace(known, tensors=tensors)
 
 
 def _remedy(names: Container[str]) -> str:
