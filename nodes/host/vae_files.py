@@ -16,7 +16,7 @@ from comfy.taesd.taehv import TAEHV
 from torch import Tensor
 from torch.nn import Conv3d, Module
 
-from ...models.checkpoint import CheckpointError, differences, read_checkpoint, read_text
+from ...models.checkpoint import CheckpointError, differences, examples, read_checkpoint, read_text
 from ...models.config import ConfigError, parse_object, short
 from . import ltx_keys, wan_keys
 from .vae import LTX_CHANNELS, VAE_ADVICE, WAN_CHANNELS, load_nano_vae, without_core_warnings
