@@ -121,9 +121,10 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path} cannot be read ({error}): check its permissions and the disk") from error
     _refuse_what_is_no_checkpoint(path, head)
     is_zip, is_pickle, is_safetensors = head[:4] == b"PK\x03\x04", head[:1] == b"\x80", head[8:9] == b"{"
-    named_pickle = path.suffix.lower() in PICKLE_SUFFIXES
-    if is_zip or (is_pickle and not is_safetensors) or (named_pickle and not is_safetensors):
+    if is_zip or (is_pickle and not is_safetensors):
         return _read_pickle(path), {}
+    if path.suffix.lower() in PICKLE_SUFFIXES and not is_safetensors:
+        raise CheckpointError(f"{path} is truncated or not a PyTorch file (it begins {head[:4]!r}): download it again")
     return _read_safetensors(path)
 
 
