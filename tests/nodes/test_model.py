@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,64 @@ def test_cores_compile_node_reaches_the_network(comfy: Import, pack: Import, cas
     torch.testing.assert_close(denoised(pack, compiled, case), denoised(pack, model, case), atol=1e-5, rtol=0)
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_scaled_fp8_checkpoints_are_right(pack: Import, case: dict[str, Any], prefix: str) -> None:
+    stored: dict[str, torch.Tensor] = {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
+    for name, weight in case["tensors"].items():
+        stored[name] = weight
+        if name.startswith("blocks.") and name.endswith(".weight") and weight.ndim == 2:
+            scale = weight.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+            stored[name] = (weight / scale).to(torch.float8_e4m3fn)
+            stored[name.removesuffix("weight") + "scale_weight"] = scale
+    model = load(pack, {**case, "tensors": {prefix + name: tensor for name, tensor in stored.items()}})
+    assert "fp8 weights with scales" in model.model.checkpoint.notes[0]
+    error = (denoised(pack, model, case) - expected(case)).square().mean().sqrt()
+    assert error < 0.1 * expected(case).square().mean().sqrt()
+
+
+def test_pruned_checkpoints_give_the_same(pack: Import, case: dict[str, Any]) -> None:
+    pruned = {name: tensor for name, tensor in case["tensors"].items() if not name.startswith("text_embedding.")}
+    assert len(pruned) < len(case["tensors"])
+    model = load(pack, {**case, "tensors": pruned})
+    torch.testing.assert_close(denoised(pack, model, case), expected(case), atol=2e-5, rtol=0)
+    assert not hasattr(model.model.diffusion_model, "text_embedding")
+
+
+@pytest.mark.parametrize(
+    ("name", "sampled"),
+    [
+        ("asymtalker/mine/teacher", ("euler", 20, 3.0)),
+        ("Model_Pretrained/diffusion_pytorch_model.safetensors", ("euler", 20, 3.0)),
+        ("asymtalker/mine/student", ("few_step", 4, 1.0)),
+    ],
+)
+def test_undistilled_checkpoints_have_their_own_defaults(
+    pack: Import, case: dict[str, Any], name: str, sampled: tuple[str, int, float]
+) -> None:
+    load_model = pack("nodes.host.model").load_model
+    own = load_model(case["tensors"], case["metadata"], name=name).model.checkpoint.sampling
+    assert (own.sampler, own.steps, own.guidance) == sampled
+    wish = pack("models.config").SamplingConfig(steps=7).to_metadata()
+    stated = load_model(case["tensors"], {**case["metadata"], **wish}, name=name).model.checkpoint.sampling
+    assert (stated.sampler, stated.steps) == ("few_step", 7)
+
+
+@pytest.mark.parametrize("added", ["metadata", "tensors"])
+def test_what_is_wrong_with_a_checkpoint_names_it(pack: Import, case: dict[str, Any], added: str) -> None:
+    config = json.dumps({**json.loads(case["metadata"]["config"]), "audio": "x"})
+    wrong = {"metadata": {"config": config}, "tensors": {"blocks.0.ffn.0.qweight": torch.zeros(1)}}
+    with pytest.raises(ValueError, match=r"^golden: .*(audio must be an object|blocks\.0\.ffn\.0\.qweight)"):
+        load(pack, {**case, added: {**case[added], **wrong[added]}})
+
+
+def test_tensors_of_others_are_named_to_the_user(
+    pack: Import, case: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load(pack, {**case, "tensors": {**case["tensors"], "vae.decoder.conv_in.weight": torch.zeros(1)}})
+    assert "vae.decoder.conv_in.weight" in caplog.text
+    assert "left out: vae.decoder.conv_in.weight" in model.model.checkpoint.notes[0]
 
 
 def test_incomplete_and_foreign_checkpoints_are_refused(pack: Import, case: dict[str, Any]) -> None:
