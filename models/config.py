@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -32,6 +32,7 @@ MAX_STRIDE = 64
 MAX_WINDOW = 255
 MAX_FRAMES = 1 << 14
 
+Config = TypeVar("Config")
 StateDict = Mapping[str, torch.Tensor]
 Metadata = Mapping[str, str]
 
@@ -49,6 +50,15 @@ def parse_object(text: str, source: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{source} must be a JSON object, got {type(values).__name__}")
     return values
+
+
+def parse_config(kind: type[Config], text: str, source: str) -> Config:
+    """The configuration that the JSON object in ``text`` describes. Raises ConfigError, which names ``source``."""
+    values = parse_object(text, source)
+    try:
+        return kind(**values)
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f"{source} is wrong: {error}") from error
 
 
 def check_integer(name: str, value: object, least: int, most: int) -> None:
@@ -349,12 +359,7 @@ class SamplingConfig:
         """The checkpoint's own wish, else the published students' defaults, or those of an undistilled network."""
         if not metadata or "sampling" not in metadata:
             return cls() if distilled else UNDISTILLED
-        source = "the checkpoint's `sampling` metadata"
-        wish = parse_object(metadata["sampling"], source)
-        try:
-            return cls(**wish)
-        except (ConfigError, TypeError) as error:
-            raise ConfigError(f"{source} is wrong: {error}") from error
+        return parse_config(cls, metadata["sampling"], "the checkpoint's `sampling` metadata")
 
 
 UNDISTILLED = SamplingConfig(sampler="euler", steps=20, guidance=3.0)

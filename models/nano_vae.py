@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .checkpoint import CheckpointError, differences
-from .config import ConfigError, Metadata, check_integer, check_number, parse_object
+from .config import ConfigError, Metadata, check_integer, check_number, parse_config
 
 PATCH = 8
 STRIDE_T = 4
@@ -55,12 +55,7 @@ class NanoVAEConfig:
     def from_metadata(cls, metadata: Metadata | None) -> NanoVAEConfig:
         if not metadata or "nano_vae" not in metadata:
             raise ConfigError("not a nano VAE: the file's metadata has no `nano_vae` entry")
-        source = "the `nano_vae` metadata"
-        values = parse_object(metadata["nano_vae"], source)
-        try:
-            return cls(**values)
-        except (ConfigError, TypeError) as error:
-            raise ConfigError(f"{source} is wrong: {error}") from error
+        return parse_config(cls, metadata["nano_vae"], "the `nano_vae` metadata")
 
 
 def pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:

@@ -188,10 +188,11 @@ def load_model(
     )
     model_config.set_inference_dtype(dtype, model_management.unet_manual_cast(dtype, load_device, list(supported)))
     model = TalkingHeadModel(model_config, checkpoint, device=offload_device)
-    patcher = patcher_class(load_device)(model, load_device=load_device, offload_device=offload_device)
+    patcher: Any = patcher_class(load_device)(model, load_device=load_device, offload_device=offload_device)
     if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
-        # Layers take over the tensors that they are given, which would keep the file's type.
-        model.load_model_weights({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
+        # Newer versions: layers take over the tensors that they are given, which would keep the file's type.
+        load: Any = model.load_model_weights
+        load({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
     else:
         model.load_model_weights(dict(tensors))
     model.requires_grad_(False)

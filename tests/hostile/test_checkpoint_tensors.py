@@ -162,7 +162,10 @@ PICKLES: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
     "stride 0": (lambda good: {**good, "blocks.0.x": torch.zeros(1).expand(80_000, 80_000)}, "repeats 4 bytes"),
     "overlapping": (lambda good: {**good, "x": torch.zeros(9).as_strided((9, 9), (0, 1))}, "repeats 36 bytes"),
     "shared": (shared_views, "share"),
-    "sparse": (lambda good: {**good, "x": torch.sparse_coo_tensor([[0]], [1.0], (10**9,))}, "sparse"),
+    "sparse": (
+        lambda good: {**good, "x": torch.sparse_coo_tensor(torch.zeros(1, 1), torch.ones(1), (10**9,))},
+        "sparse",
+    ),
     "meta": (lambda good: {**good, "x": torch.empty(10**9, device="meta")}, "sparse|Python code|not a PyTorch"),
     "quantised": (lambda good: {**good, "x": torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8)}, "quanti"),
     "a list": (lambda good: list(good.values()), "holds a list"),
@@ -281,7 +284,9 @@ def test_nano_vaes_that_lie(key: str, value: object) -> None:
 @pytest.mark.parametrize(
     "name", ["patch_embedding.weight", "head.head.weight", "blocks.0.ffn.0.weight", "audio_proj.proj3.weight"]
 )
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (65_536,), (1, 1), (4096, 1), (48, 8, 1, 2), (0, 8, 1, 2, 2)])
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (1,), (65_536,), (1, 1), (4096, 1), (48, 8, 1, 2), (0, 8, 1, 2, 2), (65_536, 8, 1, 2, 2)]
+)
 def test_shapes_that_make_no_network(tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> None:
     changed = {**tensors, name: torch.zeros(shape)}
     with pytest.raises(Refusal) as error:

@@ -68,14 +68,18 @@ DIFFUSERS_WAN = (
 """Of diffusers' script that converts Wan's VAE."""
 
 
+def renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for ours, theirs in rules:
+        name = re.sub(ours, theirs, name)
+    return name
+
+
 def diffusers_wan_name(name: str) -> str:
     up = re.match(r"decoder\.upsamples\.(\d+)\.", name)
     if up is not None:
         block, part = divmod(int(up[1]), 4)
         name = f"decoder.up_blocks.{block}.{f'resnets.{part}' if part < 3 else 'upsamplers.0'}.{name[up.end() :]}"
-    for ours, theirs in DIFFUSERS_WAN:
-        name = re.sub(ours, theirs, name)
-    return name
+    return renamed(name, DIFFUSERS_WAN)
 
 
 @pytest.mark.parametrize(
@@ -261,19 +265,13 @@ FAIRSEQ = (
 )
 
 
-def fairseq_name(name: str) -> str:
-    for ours, theirs in FAIRSEQ:
-        name = re.sub(ours, theirs, name)
-    return name
-
-
 def wav2vec2_forms(tensors: Tensors) -> Iterator[Tensors]:
     old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     yield tensors
     yield {f"wav2vec2.{name}": tensor for name, tensor in tensors.items()} | {"lm_head.weight": torch.zeros(32, 768)}
     yield {re.sub("|".join(old), lambda part: old[part[0]], name): tensor for name, tensor in tensors.items()}
-    yield {fairseq_name(name): tensor for name, tensor in tensors.items()}
-    yield {f"w2v_encoder.w2v_model.{fairseq_name(name)}": tensor for name, tensor in tensors.items()}
+    yield {renamed(name, FAIRSEQ): tensor for name, tensor in tensors.items()}
+    yield {f"w2v_encoder.w2v_model.{renamed(name, FAIRSEQ)}": tensor for name, tensor in tensors.items()}
 
 
 def test_wav2vec2_under_every_name(pack: Import, wav2vec2: Tensors) -> None:
