@@ -16,6 +16,7 @@ from models.checkpoint import CheckpointError, read_checkpoint
 from models.config import DiTConfig
 from models.dit import TalkingHeadDiT
 from models.network_tensors import NetworkTensors, fitted, network_tensors
+from scripts._environment import ROOT
 from tests.models.tiny import TINY, tiny_dit
 
 METADATA = TINY.to_metadata()
@@ -50,6 +51,13 @@ def identified(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = META
 def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("family", ["pro", "lite"])
+def test_published_checkpoints_are_whole(family: str) -> None:
+    shapes = json.loads((ROOT / "tests" / "data" / f"keys_{family}.json").read_text(encoding="utf-8"))
+    found = identified({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, {})
+    assert found.tensors.keys() == shapes.keys() and not found.notes
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
