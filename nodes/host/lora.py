@@ -51,8 +51,10 @@ class ChecksLora:
                 f"LoRA: none of its tensors has a name of {checkpoint.name} (such as blocks.0.self_attn.q, alone or "
                 "behind diffusion_model., transformer., base_model.model. or lora_unet_). It was made for another model"
             )
-        shapes = tensor_shapes(checkpoint.config)
-        unlike = [key for key, patch in patches.items() if isinstance(key, str) and not _fits(key, patch, shapes)]
+        low_rank = {key: patch for key, patch in patches.items() if getattr(patch, "name", None) == "lora"}
+        # Model merging adds its patches one by one: the shapes are made only for a LoRA.
+        shapes = tensor_shapes(checkpoint.config) if low_rank else {}
+        unlike = [key for key, patch in low_rank.items() if isinstance(key, str) and not _fits(key, patch, shapes)]
         if unlike:
             raise ValueError(
                 f"LoRA: {len(unlike)} of its {len(patches)} weights are of another size than those of "
@@ -62,11 +64,11 @@ class ChecksLora:
 
 
 def _fits(key: str, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether a low-rank patch has the size of its weight; of other kinds of patches core takes care."""
-    shape, weights = shapes.get(key.removeprefix(ROOM)), getattr(patch, "weights", None)
-    if shape is None or getattr(patch, "name", None) != "lora" or not isinstance(weights, (tuple, list)):
+    """Whether a low-rank patch has the size of its weight."""
+    shape = shapes.get(key.removeprefix(ROOM))
+    if shape is None:
         return True
-    up, down, *_ = weights
+    up, down, *_ = patch.weights
     return up.shape[0] == shape[0] and math.prod(down.shape[1:]) == math.prod(shape[1:])
 
 

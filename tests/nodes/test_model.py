@@ -140,6 +140,17 @@ def test_a_lora_that_fits_nothing_is_an_error_in_the_graph(
     assert not model.patches
 
 
+def test_cores_model_merging_still_works(comfy: Import, pack: Import, case: dict[str, Any]) -> None:
+    # Core patches no parameters of modules that hold others, as `modulation` is.
+    scaled = [name for name in case["tensors"] if not name.endswith("modulation")]
+    other = {**case["tensors"], **{name: case["tensors"][name] * 1.1 for name in scaled}}
+    half = {**case["tensors"], **{name: case["tensors"][name] * 1.05 for name in scaled}}
+    models = load(pack, case), load(pack, {**case, "tensors": other})
+    (merged,) = comfy("comfy_extras.nodes_model_merging").ModelMergeSimple().merge(*models, 0.5)
+    by_hand = denoised(pack, load(pack, {**case, "tensors": half}), case)
+    torch.testing.assert_close(denoised(pack, merged, case), by_hand, atol=1e-4, rtol=0)
+
+
 def test_models_class_is_cores_in_all_but_lora_names(comfy: Import, pack: Import) -> None:
     base = comfy("comfy.model_base").BaseModel
     given = pack("nodes.host.lora").LoraNamedModel
