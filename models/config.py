@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,13 +20,69 @@ FAMILY_VAE_STRIDES = {16: (4, 8, 8), 128: (8, 32, 32)}
 AUDIO_WINDOW = 5
 SAMPLERS = ("few_step", "euler")
 PREDICTIONS = ("flow", "reference_residual")
+TEXT_TENSOR = "text_embedding.0.weight"
 
+CONFIG_FILE = "config_file"
+"""Metadata entry beside ``config``: the file that it was read from, where it was not the checkpoint's own."""
+
+# Far beyond any network of the family, and small enough that no number overflows.
+MAX_DIMENSION = 1 << 20
+MAX_LAYERS = 1000
+MAX_STRIDE = 64
+MAX_WINDOW = 255
+MAX_FRAMES = 1 << 14
+
+Config = TypeVar("Config")
 StateDict = Mapping[str, torch.Tensor]
 Metadata = Mapping[str, str]
 
 
 class ConfigError(ValueError):
     """A configuration that is inconsistent, or a checkpoint that is not of this family."""
+
+
+def parse_object(text: str, source: str) -> dict[str, Any]:
+    """The JSON object in ``text``. Raises ConfigError, which names ``source``, for anything else."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source} must be a JSON object, got {type(values).__name__}")
+    return values
+
+
+def parse_config(kind: type[Config], text: str, source: str) -> Config:
+    """The configuration that the JSON object in ``text`` describes. Raises ConfigError, which names ``source``."""
+    values = parse_object(text, source)
+    try:
+        return kind(**values)
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f"{source} is wrong: {error}") from error
+
+
+def check_integer(name: str, value: object, least: int, most: int) -> None:
+    """Raises ConfigError unless ``value`` is an integer (which True is not) in ``least``..``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{name} must be an integer in {least}..{most}, got {short(value)}")
+
+
+def check_number(name: str, value: object, least: float, most: float) -> None:
+    """Raises ConfigError unless ``value`` is a finite number in ``least``..``most``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise ConfigError(f"{name} must be a number in {least:g}..{most:g}, got {short(value)}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raises ConfigError unless ``value`` is one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        raise ConfigError(f"{name} must be one of {choices}, got {short(value)}")
+
+
+def short(value: object) -> str:
+    """``value`` for a message, at most 60 characters of it."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "a huge integer"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True)
@@ -47,10 +103,9 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
             least = 0 if item.name in ("context_layers", "context_dim") else 1
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"audio.{item.name} must be an integer of at least {least}, got {value!r}")
+            most = {"window": MAX_WINDOW, "context_layers": MAX_LAYERS}.get(item.name, MAX_DIMENSION)
+            check_integer(f"audio.{item.name}", getattr(self, item.name), least, most)
         if (self.context_layers > 0) != (self.context_dim > 0):
             raise ConfigError(
                 f"audio.context_layers {self.context_layers} and audio.context_dim {self.context_dim} go together"
@@ -68,7 +123,8 @@ class DiTConfig:
     """Dimensions of a ``TalkingHeadDiT``; names follow the published ``config.json``.
 
     ``in_dim`` is noisy plus reference latent channels (2 x ``out_dim``); ``vae_stride``, ``patch_size`` are (t, h, w).
-    ``has_audio_emb`` says whether the checkpoint carries the family's unused ``audio_emb`` tensors.
+    ``has_text_embedding`` and ``has_audio_emb`` say whether the checkpoint carries these tensors of the family, which
+    no talking-head network uses.
 
     ``prediction`` says what the head's output means: the ``flow`` itself (the published family), or
     ``reference_residual``, x0 minus the reference. A network that is no wider than its patches hold values cannot pass
@@ -87,18 +143,22 @@ class DiTConfig:
     vae_stride: tuple[int, int, int] = (4, 8, 8)
     patch_size: tuple[int, int, int] = (1, 2, 2)
     audio: AudioConfig = field(default_factory=AudioConfig)
+    has_text_embedding: bool = True
     has_audio_emb: bool = False
     prediction: str = "flow"
 
     def __post_init__(self) -> None:
-        for name in ("dim", "ffn_dim", "num_heads", "num_layers", "in_dim", "out_dim", "freq_dim", "text_dim"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be a positive integer, got {value!r}")
+        for name in ("dim", "ffn_dim", "num_heads", "in_dim", "out_dim", "freq_dim", "text_dim"):
+            check_integer(name, getattr(self, name), 1, MAX_DIMENSION)
+        check_integer("num_layers", self.num_layers, 1, MAX_LAYERS)
+        check_number("eps", self.eps, 1e-12, 1.0)
+        check_choice("prediction", self.prediction, PREDICTIONS)
         for name in ("vae_stride", "patch_size"):
             value = getattr(self, name)
-            if len(value) != 3 or any(not isinstance(v, int) or v < 1 for v in value):
-                raise ConfigError(f"{name} must be three positive integers (t, h, w), got {value!r}")
+            if not isinstance(value, tuple) or len(value) != 3:
+                raise ConfigError(f"{name} must be three positive integers (t, h, w), got {short(value)}")
+            for axis, size in zip("thw", value, strict=True):
+                check_integer(f"{name} ({axis})", size, 1, MAX_STRIDE)
         if self.vae_stride[0] < 2 or self.patch_size[0] != 1:
             raise ConfigError(
                 "the family compresses time in the VAE only: "
@@ -106,8 +166,6 @@ class DiTConfig:
             )
         if self.in_dim != 2 * self.out_dim:
             raise ConfigError(f"in_dim must be 2 x out_dim (noisy + reference), got {self.in_dim} and {self.out_dim}")
-        if self.prediction not in PREDICTIONS:
-            raise ConfigError(f"prediction must be one of {PREDICTIONS}, got {self.prediction!r}")
         if self.freq_dim % 2:
             raise ConfigError(f"freq_dim must be even, got {self.freq_dim}")
         if self.dim % self.num_heads:
@@ -137,7 +195,7 @@ class DiTConfig:
     def to_dict(self) -> dict[str, Any]:
         """The published ``config.json`` form plus ``audio``."""
         values = dataclasses.asdict(self)
-        del values["has_audio_emb"]
+        del values["has_audio_emb"], values["has_text_embedding"]
         values["vae_stride"], values["patch_size"] = list(self.vae_stride), list(self.patch_size)
         return values
 
@@ -155,7 +213,8 @@ class DiTConfig:
         Raises:
             ConfigError: the tensors are not of this family, or metadata and shapes disagree.
         """
-        declared = _declared(metadata)
+        source = (metadata or {}).get(CONFIG_FILE, "the checkpoint's `config` metadata")
+        declared = parse_object(metadata["config"], source) if metadata and "config" in metadata else {}
         shapes = {name: tuple(tensor.shape) for name, tensor in sd.items()}
         try:
             return _from_shapes(shapes, declared)
@@ -163,46 +222,66 @@ class DiTConfig:
             raise ConfigError(
                 f"not a checkpoint of the AsymTalker family (FlashHead Pro/Lite, AKD students, nano): no tensor {error}"
             ) from error
+        except ConfigError as error:
+            if not declared:
+                raise
+            raise ConfigError(f"{error} (configuration: {source}{_whose(declared)})") from error
 
 
-def _declared(metadata: Metadata | None) -> dict[str, Any]:
-    if not metadata or "config" not in metadata:
-        return {}
-    try:
-        values = json.loads(metadata["config"])
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"the checkpoint's `config` metadata is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"the checkpoint's `config` metadata must be a JSON object, got {type(values).__name__}")
-    return values
+def _whose(declared: dict[str, Any]) -> str:
+    """Which model a configuration says that it is of, as most published ones do."""
+    for name in ("_class_name", "architectures", "model_type"):
+        if isinstance(declared.get(name), (str, list)):
+            return f", which is of a {short(declared[name])}; a network needs its own config.json beside it"
+    return ""
+
+
+def _shape(shapes: dict[str, tuple[int, ...]], name: str, dimensions: int) -> tuple[int, ...]:
+    shape = shapes[name]
+    if len(shape) != dimensions or 0 in shape:
+        raise ConfigError(f"the tensor {name} must have {dimensions} dimensions, got the shape {list(shape)}")
+    return shape
+
+
+def _num_layers(shapes: dict[str, tuple[int, ...]]) -> int:
+    found = {name.split(".", 2)[1] for name in shapes if name.startswith("blocks.")}
+    wanted = {str(index) for index in range(len(found))}
+    if found != wanted:
+        raise ConfigError(
+            f"the tensors are of {len(found)} blocks, of which {sorted(wanted - found)[:3]} are missing: the file is "
+            f"incomplete, or of another architecture ({sorted(short(index) for index in found - wanted)[:3]})"
+        )
+    return len(found)
 
 
 def _from_shapes(shapes: dict[str, tuple[int, ...]], declared: dict[str, Any]) -> DiTConfig:
-    dim, in_dim, *patch = shapes["patch_embedding.weight"]
-    patch_volume = math.prod(patch)
-    out_dim = shapes["head.head.weight"][0] // patch_volume
+    dim, in_dim, *patch = _shape(shapes, "patch_embedding.weight", 5)
+    out_dim = _shape(shapes, "head.head.weight", 2)[0] // math.prod(patch)
     vae_stride = _vae_stride(out_dim, declared)
     measured = {
         "dim": dim,
         "in_dim": in_dim,
         "out_dim": out_dim,
         "patch_size": tuple(patch),
-        "ffn_dim": shapes["blocks.0.ffn.0.weight"][0],
-        "num_layers": 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")),
-        "freq_dim": shapes["time_embedding.0.weight"][1],
-        "text_dim": shapes["text_embedding.0.weight"][1],
+        "ffn_dim": _shape(shapes, "blocks.0.ffn.0.weight", 2)[0],
+        "num_layers": _num_layers(shapes),
+        "freq_dim": _shape(shapes, "time_embedding.0.weight", 2)[1],
     }
+    has_text_embedding = TEXT_TENSOR in shapes
+    if has_text_embedding:
+        measured["text_dim"] = _shape(shapes, TEXT_TENSOR, 2)[1]
     for name, value in measured.items():
         stated = declared.get(name, value)
         stated = tuple(stated) if isinstance(stated, list) else stated
         if stated != value:
-            raise ConfigError(f"the config says {name} = {stated}, the tensors have {value}")
+            raise ConfigError(f"the config says {name} = {short(stated)}, the tensors have {value}")
     return DiTConfig(
         **measured,
         vae_stride=vae_stride,
         num_heads=declared.get("num_heads", max(1, dim // FAMILY_HEAD_DIM)),
         eps=declared.get("eps", 1e-6),
         audio=_audio(shapes, dim, vae_stride[0], declared.get("audio", {})),
+        has_text_embedding=has_text_embedding,
         has_audio_emb="audio_emb.proj.0.weight" in shapes,
         prediction=declared.get("prediction", "flow"),
     )
@@ -210,7 +289,12 @@ def _from_shapes(shapes: dict[str, tuple[int, ...]], declared: dict[str, Any]) -
 
 def _vae_stride(latent_channels: int, declared: dict[str, Any]) -> tuple[int, int, int]:
     if "vae_stride" in declared:
-        t, h, w = declared["vae_stride"]
+        stride = declared["vae_stride"]
+        if not isinstance(stride, list) or len(stride) != 3:
+            raise ConfigError(f"vae_stride must be three positive integers (t, h, w), got {short(stride)}")
+        for axis, size in zip("thw", stride, strict=True):
+            check_integer(f"vae_stride ({axis})", size, 1, MAX_STRIDE)
+        t, h, w = stride
         return t, h, w
     if latent_channels not in FAMILY_VAE_STRIDES:
         raise ConfigError(
@@ -220,20 +304,23 @@ def _vae_stride(latent_channels: int, declared: dict[str, Any]) -> tuple[int, in
     return FAMILY_VAE_STRIDES[latent_channels]
 
 
-def _audio(shapes: dict[str, tuple[int, ...]], dim: int, stride_t: int, declared: dict[str, Any]) -> AudioConfig:
-    intermediate_dim, first_width = shapes["audio_proj.proj1.weight"]
+def _audio(shapes: dict[str, tuple[int, ...]], dim: int, stride_t: int, declared: Any) -> AudioConfig:
+    if not isinstance(declared, dict):
+        raise ConfigError(f"audio must be an object with window, blocks and channels, got {short(declared)}")
+    intermediate_dim, first_width = _shape(shapes, "audio_proj.proj1.weight", 2)
+    is_context = "audio_proj.context.input.weight" in shapes
     audio = AudioConfig(
         window=declared.get("window", AUDIO_WINDOW),
         blocks=declared.get("blocks", FAMILY_AUDIO_BLOCKS),
         channels=declared.get("channels", FAMILY_AUDIO_CHANNELS),
         intermediate_dim=intermediate_dim,
-        context_tokens=shapes["audio_proj.proj3.weight"][0] // dim,
+        context_tokens=_shape(shapes, "audio_proj.proj3.weight", 2)[0] // dim,
         context_layers=sum(name.startswith("audio_proj.context.") and name.endswith(".conv.weight") for name in shapes),
-        context_dim=shapes.get("audio_proj.context.input.weight", (0,))[0],
+        context_dim=_shape(shapes, "audio_proj.context.input.weight", 2)[0] if is_context else 0,
     )
     vector = audio.blocks * audio.channels
     expected = (audio.window * vector, audio.later_vectors(stride_t) * vector)
-    found = (first_width, shapes["audio_proj.proj1_vf.weight"][1])
+    found = (first_width, _shape(shapes, "audio_proj.proj1_vf.weight", 2)[1])
     if expected != found:
         raise ConfigError(
             f"audio projections take {found} values, but window {audio.window}, "
@@ -258,26 +345,22 @@ class SamplingConfig:
     frames_per_chunk: int = 33
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise ConfigError(f"sampler must be one of {SAMPLERS}, got {self.sampler!r}")
-        if not 1 <= self.steps <= 50:
-            raise ConfigError(f"steps must be 1..50, got {self.steps}")
-        if not self.shift > 0:
-            raise ConfigError(f"shift must be positive, got {self.shift}")
-        if not self.guidance >= 1:
-            raise ConfigError(f"audio guidance must be at least 1 (1 is off), got {self.guidance}")
-        if self.frames_per_chunk < 2:
-            raise ConfigError(f"frames_per_chunk must be at least 2, got {self.frames_per_chunk}")
+        check_choice("sampler", self.sampler, SAMPLERS)
+        check_integer("steps", self.steps, 1, 50)
+        check_number("shift", self.shift, 1e-3, 1000)
+        check_number("audio guidance (1 is off)", self.guidance, 1, 1000)
+        check_integer("frames_per_chunk", self.frames_per_chunk, 2, MAX_FRAMES)
 
     def to_metadata(self) -> dict[str, str]:
         return {"sampling": json.dumps(dataclasses.asdict(self))}
 
     @classmethod
-    def from_metadata(cls, metadata: Metadata | None) -> SamplingConfig:
-        """The checkpoint's own wish, else the published students' defaults."""
+    def from_metadata(cls, metadata: Metadata | None, *, distilled: bool = True) -> SamplingConfig:
+        """The checkpoint's own wish, else the published students' defaults, or those of an undistilled network."""
         if not metadata or "sampling" not in metadata:
-            return cls()
-        try:
-            return cls(**json.loads(metadata["sampling"]))
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ConfigError(f"the checkpoint's `sampling` metadata is wrong: {error}") from error
+            return cls() if distilled else UNDISTILLED
+        return parse_config(cls, metadata["sampling"], "the checkpoint's `sampling` metadata")
+
+
+UNDISTILLED = SamplingConfig(sampler="euler", steps=20, guidance=3.0)
+"""How the family's teachers are sampled."""

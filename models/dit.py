@@ -49,10 +49,11 @@ class TalkingHeadDiT(nn.Module):
         self.patch_embedding = operations.Conv3d(
             config.in_dim, dim, kernel_size=config.patch_size, stride=config.patch_size, **factory
         )
-        # The family's files carry a text projection that the talking-head models never use.
-        self.text_embedding = nn.Sequential(
-            linear(config.text_dim, dim, **factory), nn.GELU(approximate="tanh"), linear(dim, dim, **factory)
-        )
+        if config.has_text_embedding:
+            # The family's files carry a text projection that the talking-head models never use.
+            self.text_embedding = nn.Sequential(
+                linear(config.text_dim, dim, **factory), nn.GELU(approximate="tanh"), linear(dim, dim, **factory)
+            )
         self.time_embedding = nn.Sequential(
             linear(config.freq_dim, dim, **factory), nn.SiLU(), linear(dim, dim, **factory)
         )
@@ -113,3 +114,13 @@ class TalkingHeadDiT(nn.Module):
                 nn.init.normal_(parameter, std=self.config.dim**-0.5)
         for projection in (self.head.head, *(block.cross_attn.o for block in self.blocks)):
             nn.init.zeros_(projection.weight)
+
+
+def tensor_shapes(config: DiTConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a network of ``config``; nothing is allocated.
+
+    ComfyUI's operations may create a layer's tensors only when they are loaded, so that a network in ComfyUI does not
+    have these names before.
+    """
+    network = TalkingHeadDiT(config, device="meta")
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

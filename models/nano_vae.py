@@ -19,7 +19,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .config import ConfigError, Metadata
+from .checkpoint import CheckpointError, differences
+from .config import ConfigError, Metadata, check_integer, check_number, parse_config
 
 PATCH = 8
 STRIDE_T = 4
@@ -40,6 +41,13 @@ class NanoVAEConfig:
     decoder_blocks: int = 3
     latent_scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_integer("latent_channels", self.latent_channels, 1, 4096)
+        check_integer("width", self.width, 2, 16384)
+        check_integer("encoder_blocks", self.encoder_blocks, 0, 100)
+        check_integer("decoder_blocks", self.decoder_blocks, 0, 100)
+        check_number("latent_scale", self.latent_scale, 1e-6, 1e6)
+
     def to_metadata(self) -> dict[str, str]:
         return {"nano_vae": json.dumps(dataclasses.asdict(self))}
 
@@ -47,7 +55,7 @@ class NanoVAEConfig:
     def from_metadata(cls, metadata: Metadata | None) -> NanoVAEConfig:
         if not metadata or "nano_vae" not in metadata:
             raise ConfigError("not a nano VAE: the file's metadata has no `nano_vae` entry")
-        return cls(**json.loads(metadata["nano_vae"]))
+        return parse_config(cls, metadata["nano_vae"], "the `nano_vae` metadata")
 
 
 def pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -211,7 +219,19 @@ class NanoVAE(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, sd: Mapping[str, Tensor], metadata: Metadata | None) -> NanoVAE:
-        """The VAE of a nano checkpoint, in float32 for inference."""
-        vae = cls(NanoVAEConfig.from_metadata(metadata))
+        """The VAE of a nano checkpoint, in float32 for inference.
+
+        Raises:
+            ConfigError: the metadata does not describe a nano VAE.
+            CheckpointError: the tensors are not those that it describes.
+        """
+        config = NanoVAEConfig.from_metadata(metadata)
+        with torch.device("meta"):
+            expected = {name: tensor.shape for name, tensor in cls(config).state_dict().items()}
+        # Compared before anything is allocated.
+        unlike = differences(expected, sd, [name for name in sd if name not in expected])
+        if unlike:
+            raise CheckpointError(f"{unlike}: the file is incomplete, or its `nano_vae` metadata is wrong ({config})")
+        vae = cls(config)
         vae.load_state_dict(sd)
         return vae.float().eval().requires_grad_(False)

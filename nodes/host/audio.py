@@ -9,10 +9,8 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
-import comfy.utils
 import torch
 from comfy import model_management
-from comfy.audio_encoders.audio_encoders import load_audio_encoder_from_sd
 from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from torch import Tensor
 
@@ -28,7 +26,6 @@ from ...models.audio import (
     num_video_frames,
     to_mono_16k,
 )
-from ...models.checkpoint import CheckpointError
 from ...models.listening import LOG_MEL, Listener, SpeechFeatures, listen
 from ...models.mixing import to_mono
 from ...models.resampling import resample
@@ -68,30 +65,6 @@ class LogMelAudioEncoder:
             "encoded_audio_all_layers": (features,),
             "audio_samples": waveforms[0].shape[-1],
         }
-
-
-def load_wav2vec2(state_dict: dict[str, Tensor], name: str) -> Any:
-    """A wav2vec2 checkpoint as core's AudioEncoderModel with its weights kept in float32.
-
-    Core stores them in float16 on most machines, which costs about 3e-3 in the features.
-
-    Raises:
-        CheckpointError: core does not know the checkpoint, or it is not a wav2vec2.
-    """
-    state_dict = comfy.utils.state_dict_prefix_replace(dict(state_dict), {"wav2vec2.": ""})
-    weights = {key: tensor for key, tensor in state_dict.items() if not key.startswith("lm_head.")}
-    try:
-        encoder = load_audio_encoder_from_sd(dict(weights))
-    except RuntimeError as error:
-        raise CheckpointError(f"{name}: not a wav2vec2 checkpoint that ComfyUI can load ({error})") from error
-    if not isinstance(encoder.model, Wav2Vec2Model):
-        raise CheckpointError(
-            f"{name}: a {type(encoder.model).__name__} is not a wav2vec2, which the network listens with"
-        )
-    encoder.model.float()
-    encoder.load_sd(weights)
-    encoder.dtype = torch.float32
-    return encoder
 
 
 def audio_features(

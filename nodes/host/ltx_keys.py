@@ -6,14 +6,19 @@ of blocks. A table below is that list: each block's path in diffusers, in core's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
-import torch
 from torch import Tensor
 
 Table = tuple[str, ...]
 
-DIFFUSERS_MARKS = ("latents_mean", "latents_std", "decoder.mid_block.resnets.0.conv1.conv.weight")
+DIFFUSERS_MARK = "decoder.mid_block.resnets.0.conv1.conv.weight"
+CORE_MARK = "decoder.up_blocks.0.res_blocks.0.conv1.conv.weight"
+STATISTICS = ("per_channel_statistics.mean-of-means", "per_channel_statistics.std-of-means")
+
+# What only later generations have: a decoder that takes a noise level, and resampling that changes the channels.
+NOISE_LEVEL = "decoder.timestep_scale_multiplier"
+RESAMPLING = "encoder.down_blocks.1.conv.conv.weight"
 
 # LTX-Video 0.9.0, which is the published VAE_LTX; 0.9.1 has the same encoder.
 ENCODER_CHANGES_CHANNELS_IN_BLOCKS: Table = (
@@ -69,22 +74,38 @@ OUTSIDE_BLOCKS = {
     "decoder.time_embedder": "decoder.last_time_embedder",
     "decoder.scale_shift_table": "decoder.last_scale_shift_table",
 }
-UNREAD_STATISTICS = ("mean-of-stds", "mean-of-stds_over_std-of-means", "channel")
-"""Core's VAE declares these vectors too, reads none of them, and leaves uninitialised what the file does not hold."""
+UNREAD_STATISTICS = tuple(
+    f"per_channel_statistics.{name}" for name in ("mean-of-stds", "mean-of-stds_over_std-of-means", "channel")
+)
+"""Older versions of core declare these vectors too, read none of them, and leave them as they find the memory."""
 
 
-def has_diffusers_names(state_dict: Mapping[str, Tensor]) -> bool:
+def has_diffusers_names(names: Container[str]) -> bool:
     """Whether these are the tensors of diffusers' AutoencoderKLLTXVideo."""
-    return all(name in state_dict for name in DIFFUSERS_MARKS)
+    return DIFFUSERS_MARK in names
+
+
+def has_core_names(names: Container[str]) -> bool:
+    """Whether these are the tensors of an LTX-Video VAE, named as LTX-Video and core do."""
+    return CORE_MARK in names
+
+
+def has_statistics(names: Container[str]) -> bool:
+    """Whether core's LTX-Video VAE has the mean and spread of its latents, which it normalises them by."""
+    return not has_core_names(names) or all(name in names for name in STATISTICS)
+
+
+def generation(names: Container[str]) -> str:
+    """Which LTX-Video the VAE is of, by core's tensor names; their latents differ."""
+    if RESAMPLING in names:
+        return "0.9.5 or later" if NOISE_LEVEL in names else "2"
+    return "0.9.1" if NOISE_LEVEL in names else "0.9.0"
 
 
 def core_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under core's names; a name that no table knows stays as it is."""
     blocks = _block_prefixes(state_dict)
-    renamed = {_core_name(name, blocks): tensor for name, tensor in state_dict.items()}
-    for statistic in UNREAD_STATISTICS:
-        renamed[f"per_channel_statistics.{statistic}"] = torch.zeros_like(state_dict["latents_mean"])
-    return renamed
+    return {_core_name(name, blocks): tensor for name, tensor in state_dict.items()}
 
 
 def _block_prefixes(state_dict: Mapping[str, Tensor]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ...models.checkpoint import CheckpointError
-from ...models.config import DiTConfig, SamplingConfig
+from ...models.config import ConfigError, DiTConfig, SamplingConfig
 from ...models.dit import TalkingHeadDiT
 from ...models.layers import AudioKeyValue
+from ...models.network_tensors import fitted, network_tensors
+from .lora import LoraNamedModel, patcher_class
 
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
     "default": None,
@@ -31,7 +34,8 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 }
 """Loader choice -> dtype in which the weights are stored; None lets core choose for the device."""
 
-CHECKPOINT_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+UNDISTILLED_NAME = re.compile("teacher|pretrain|undistil", re.IGNORECASE)
+"""In the name of a checkpoint or its folder, which is all that says so where the file's metadata does not."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Checkpoint:
     """What a loaded MODEL remembers of its file.
 
     ``reference`` is the kind that it was trained with ("tre", "static"), empty where the file does not say.
-    ``weights_id`` changes with every change of the weights' content.
+    ``weights_id`` changes with every change of the weights' content. ``notes`` say what was done to the file's tensors.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Checkpoint:
     sampling: SamplingConfig
     reference: str
     weights_id: str
+    notes: tuple[str, ...] = ()
 
 
 class CoreAttention:
@@ -138,7 +143,7 @@ class TalkingHeadConfig(supported_models_base.BASE):
         self.latent_format = latent_format_for(config.latent_channels)
 
 
-class TalkingHeadModel(model_base.BaseModel):
+class TalkingHeadModel(LoraNamedModel):
     """Core's BaseModel over ``HostDiT``: ``apply_model(x, u, reference=..., audio_kv=...)`` returns x0 = x - u*flow."""
 
     diffusion_model: HostDiT
@@ -146,7 +151,7 @@ class TalkingHeadModel(model_base.BaseModel):
     def __init__(self, model_config: TalkingHeadConfig, checkpoint: Checkpoint, device: Any = None) -> None:
         # Core has no type there; that of the default is guessed.
         network: Any = HostDiT
-        super().__init__(model_config, model_base.ModelType.FLOW, device=device, unet_model=network)
+        model_base.BaseModel.__init__(self, model_config, model_base.ModelType.FLOW, device=device, unet_model=network)
         self.checkpoint = checkpoint
 
     def memory_required(
@@ -168,34 +173,50 @@ def load_model(
     """Build a MODEL from a checkpoint's tensors, the way core's own loader does.
 
     Raises:
-        CheckpointError: tensors are missing or have other shapes than the configuration says.
-        ConfigError: the tensors are of another architecture.
+        CheckpointError: tensors are missing, too many, quantised, or of other shapes than the configuration says.
+        ConfigError: the tensors are of another architecture, or the metadata does not describe them.
     """
-    state_dict = _without_prefix(state_dict)
-    config = DiTConfig.from_state_dict(state_dict, metadata)
-    checkpoint = Checkpoint(
-        name,
-        config,
-        SamplingConfig.from_metadata(metadata),
-        (metadata or {}).get("reference", ""),
-        weights_fingerprint(state_dict),
-    )
+    tensors, checkpoint = _identified(state_dict, metadata, name)
     load_device = model_management.get_torch_device()
     offload_device = model_management.unet_offload_device()
-    model_config = TalkingHeadConfig(config)
+    model_config = TalkingHeadConfig(checkpoint.config)
     supported = model_config.supported_inference_dtypes
     dtype = WEIGHT_DTYPES[weight_dtype] or model_management.unet_dtype(
-        model_params=comfy_utils.calculate_parameters(state_dict),
+        model_params=comfy_utils.calculate_parameters(tensors),
         supported_dtypes=list(supported),
-        weight_dtype=comfy_utils.weight_dtype(state_dict),
+        weight_dtype=comfy_utils.weight_dtype(tensors),
     )
     model_config.set_inference_dtype(dtype, model_management.unet_manual_cast(dtype, load_device, list(supported)))
     model = TalkingHeadModel(model_config, checkpoint, device=offload_device)
-    _check_tensors(name, model.diffusion_model.state_dict(), state_dict)
-    model.load_model_weights(dict(state_dict))
+    patcher: Any = patcher_class(load_device)(model, load_device=load_device, offload_device=offload_device)
+    if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
+        # Newer versions: layers take over the tensors that they are given, which would keep the file's type.
+        load: Any = model.load_model_weights
+        load({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
+    else:
+        model.load_model_weights(dict(tensors))
     model.requires_grad_(False)
+    for note in checkpoint.notes:
+        logging.warning("AsymTalker: %s: %s", name, note)
     logging.info("AsymTalker: %s, weights %s, latents %s", name, dtype, type(model.latent_format).__name__)
-    return model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+    return patcher
+
+
+def _identified(
+    state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None, name: str
+) -> tuple[dict[str, Tensor], Checkpoint]:
+    """The network's own tensors and what they are, before anything is allocated for them."""
+    try:
+        found = network_tensors(state_dict, metadata)
+        config = DiTConfig.from_state_dict(found.tensors, metadata)
+        network = fitted(found.tensors, config)
+        sampling = SamplingConfig.from_metadata(metadata, distilled=not UNDISTILLED_NAME.search(name))
+    except (CheckpointError, ConfigError) as error:
+        raise type(error)(f"{name}: {error}") from error
+    weights_id = weights_fingerprint(network.tensors)
+    reference = (metadata or {}).get("reference", "")
+    checkpoint = Checkpoint(name, config, sampling, reference, weights_id, (*found.notes, *network.notes))
+    return network.tensors, checkpoint
 
 
 def talking_head(model: Any) -> TalkingHeadModel:
@@ -206,8 +227,10 @@ def talking_head(model: Any) -> TalkingHeadModel:
     """
     inner = getattr(model, "model", None)
     if not isinstance(inner, TalkingHeadModel):
+        given = model if inner is None else inner
+        what = "empty (None)" if given is None else f"a {type(given).__name__}"
         raise ValueError(
-            f"model: this MODEL is a {type(inner).__name__}, which cannot make a talking head; "
+            f"model: this MODEL is {what}, which cannot make a talking head; "
             "connect the MODEL output of Load AsymTalker (LoRA and compile nodes may be in between)"
         )
     return inner
@@ -228,20 +251,3 @@ def weights_fingerprint(state_dict: Mapping[str, Tensor]) -> str:
 
 def _content_digest(tensor: Tensor) -> bytes:
     return hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data).digest()
-
-
-def _without_prefix(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in CHECKPOINT_PREFIXES:
-        if all(key.startswith(prefix) for key in state_dict):
-            return {key[len(prefix) :]: tensor for key, tensor in state_dict.items()}
-    return state_dict
-
-
-def _check_tensors(name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    missing = [key for key in expected if key not in found]
-    misshapen = [key for key in expected if key in found and expected[key].shape != found[key].shape]
-    if missing or misshapen:
-        raise CheckpointError(
-            f"{name}: {len(missing)} tensors are missing {missing[:3]} and {len(misshapen)} have another shape "
-            f"{misshapen[:3]}: the file is incomplete or of another architecture"
-        )

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from comfy import latent_formats, model_management, model_patcher
+from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
+from comfy.ldm.wan.vae import WanVAE
 from comfy.sd import VAE
 from comfy.taesd.taehv import TAEHV
 from torch import Tensor
 
 from ...models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
+from . import ltx_keys
 from .model import TalkingHeadModel
 
+WAN_CHANNELS, LTX_CHANNELS = 16, 128
+LTX_GENERATION = "0.9.0"
+PICTURE_CHANNELS = 3
 VAE_ADVICE = {
     16: "load the Wan 2.1 VAE (wan_2.1_vae.safetensors or Wan2.1_VAE.pth, folder models/vae)",
     48: "set `vae` of Load AsymTalker to `default`, which loads nano's own VAE",
-    128: "load the LTX-Video VAE (folder VAE_LTX of the published files, or models/vae)",
+    128: "load the LTX-Video 0.9.0 VAE (folder VAE_LTX of the published files, or models/vae)",
 }
 
 
@@ -58,13 +65,33 @@ def check_vae(vae: Any, model: TalkingHeadModel) -> None:
     config = model.checkpoint.config
     advice = VAE_ADVICE.get(config.latent_channels, "load the VAE that this checkpoint was trained with")
     wanted = _describe(config.latent_channels, config.vae_stride[0], config.vae_stride[1])
-    if getattr(vae, "first_stage_model", None) is None:
-        raise ValueError(f"vae: no usable VAE is connected; {model.checkpoint.name} needs {wanted}: {advice}")
+    needs = f"{model.checkpoint.name} needs {wanted}: {advice}"
+    network = getattr(vae, "first_stage_model", None)
+    if network is None or not isinstance(vae, VAE):
+        given = "" if vae is None or isinstance(vae, VAE) else f" (a {type(vae).__name__} came)"
+        raise ValueError(f"vae: no usable VAE is connected{given}; {needs}")
     if vae.latent_dim != 3:
-        raise ValueError(f"vae: an image VAE is connected; {model.checkpoint.name} needs {wanted}: {advice}")
-    given = (vae.latent_channels, vae.temporal_compression_decode(), vae.spacial_compression_decode())
-    if given != (config.latent_channels, config.vae_stride[0], config.vae_stride[1]):
-        raise ValueError(f"vae: the VAE has {_describe(*given)}; {model.checkpoint.name} needs {wanted}: {advice}")
+        raise ValueError(f"vae: an image VAE is connected; {needs}")
+    found = (vae.latent_channels, vae.temporal_compression_decode(), vae.spacial_compression_decode())
+    if found != (config.latent_channels, config.vae_stride[0], config.vae_stride[1]):
+        raise ValueError(f"vae: the VAE has {_describe(*found)}; {needs}")
+    other = _other_model(network, config.latent_channels)
+    if other:
+        raise ValueError(f"vae: this is the VAE of {other}, whose latents are other ones; {needs}")
+
+
+def _other_model(network: torch.nn.Module, latent_channels: int) -> str:
+    """Whose VAE it is that has a published space's channels and strides, but is not of that space."""
+    names = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if latent_channels == WAN_CHANNELS and isinstance(network, WanVAE):
+        colours = names["decoder.head.2.weight"][0] if "decoder.head.2.weight" in names else PICTURE_CHANNELS
+        return "" if colours == PICTURE_CHANNELS else f"a variant of Wan 2.1's with {colours} output channels"
+    if latent_channels == LTX_CHANNELS and isinstance(network, VideoVAE):
+        generation = ltx_keys.generation(names)
+        return "" if generation == LTX_GENERATION else f"LTX-Video {generation}"
+    known = latent_channels not in (WAN_CHANNELS, LTX_CHANNELS) or isinstance(network, (NanoVAE, WanVAE))
+    tiny_wan = latent_channels == WAN_CHANNELS and isinstance(network, TAEHV)
+    return "" if known or tiny_wan else f"another model ({type(network).__name__})"
 
 
 def load_nano_vae(state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> NanoStockVAE:
@@ -76,7 +103,7 @@ class NanoStockVAE(VAE):
     """nano's VAE with core's interface: IMAGE batches [F, H, W, 3] <-> latents [1, C, T, h, w], tiling included."""
 
     def __init__(self, network: NanoVAE) -> None:
-        with _without_empty_vae_warning():
+        with without_core_warnings():
             # Core's constructor recognises VAEs by tensor names; given none, it only sets every attribute's default.
             super().__init__(sd={})
         self.first_stage_model = network
@@ -138,13 +165,15 @@ def _nano_bytes(size: tuple[int, ...], values_per_pixel: int, dtype: torch.dtype
 
 
 def _latent_format(vae: VAE, wanted: latent_formats.LatentFormat) -> latent_formats.LatentFormat:
-    """The scaling between what the VAE object speaks and the MODEL's latents.
+    """The scaling between what the VAE object takes and the MODEL's latents.
 
-    Core takes a float16 TAEHV of 16 channels for HunyuanVideo's and scales its latents for it, but `taew2_1` works on
-    Wan latents as the MODEL normalises them: undoing the VAE object's own scaling hands it just those.
+    Core's own loader takes a float16 TAEHV of 16 channels for HunyuanVideo's and scales its latents for it, but
+    `taew2_1` works on Wan latents as the MODEL normalises them: undoing the VAE object's own scaling gives it just
+    those. The pack's loader gives every tiny VAE the scaling that it needs.
     """
     own = getattr(vae.first_stage_model, "latent_format", None)
-    if isinstance(vae.first_stage_model, TAEHV) and own is not None:
+    if isinstance(vae.first_stage_model, TAEHV) and own is latent_formats.HunyuanVideo:
+        logging.info("AsymTalker: this tiny VAE is taken for taew2_1; choose lighttaew2_1 in `vae` of Load AsymTalker")
         return own()
     return wanted
 
@@ -154,9 +183,12 @@ def _describe(channels: int, stride_t: int | None, stride_space: Any) -> str:
 
 
 @contextmanager
-def _without_empty_vae_warning() -> Iterator[None]:
+def without_core_warnings() -> Iterator[None]:
+    """While a VAE is built only to be looked at: core's log lines about it would not be true."""
+    thread = threading.get_ident()
+
     def wanted(record: logging.LogRecord) -> bool:
-        return "No VAE weights detected" not in record.getMessage()
+        return record.thread != thread or "VAE" not in record.getMessage()
 
     root = logging.getLogger()
     root.addFilter(wanted)

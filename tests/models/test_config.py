@@ -89,7 +89,7 @@ def test_wrong_metadata_is_refused(metadata: dict[str, str] | None, message: str
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dim": 0}, "dim must be a positive integer"),
+        ({"dim": 0}, "dim must be an integer in 1"),
         ({"num_heads": 3}, "head_dim 16 cannot be split"),
         ({"in_dim": 9}, "in_dim must be 2 x out_dim"),
         ({"patch_size": (2, 2, 2)}, "compresses time in the VAE only"),

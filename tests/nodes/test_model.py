@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,22 @@ def test_weight_dtypes_load_and_stay_close(
     assert error < tolerance * expected(case).square().mean().sqrt()
 
 
-def test_core_lora_loader_equals_merged_weights(
-    comfy: Import, pack: Import, case: dict[str, Any], folders: Path
-) -> None:
+LORA_NAMES = {
+    "core": ("diffusion_model.{}", "lora_A.weight", "lora_B.weight"),
+    "bare": ("{}", "lora_A.weight", "lora_B.weight"),
+    "diffusers": ("transformer.{}", "lora_A.weight", "lora_B.weight"),
+    "peft": ("base_model.model.{}", "lora_A.weight", "lora_B.weight"),
+    "peft with an adapter's name": ("base_model.model.{}", "lora_A.default.weight", "lora_B.default.weight"),
+    "up and down": ("{}", "lora_down.weight", "lora_up.weight"),
+    "kohya": ("lora_unet_{}", "lora_down.weight", "lora_up.weight"),
+}
+
+
+def lora_and_merged(
+    case: dict[str, Any], naming: str, strength: float, alpha: float
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A LoRA of four layers, and the checkpoint with it merged in by hand."""
+    pattern, down_name, up_name = LORA_NAMES[naming]
     generator = torch.Generator().manual_seed(1)
     dim = case["tensors"]["blocks.0.self_attn.q.weight"].shape[0]
     lora: dict[str, torch.Tensor] = {}
@@ -86,19 +100,63 @@ def test_core_lora_loader_equals_merged_weights(
     for layer in ("self_attn.q", "self_attn.o", "cross_attn.k", "cross_attn.v"):
         down = torch.randn(4, dim, generator=generator) * dim**-0.5
         up = torch.randn(dim, 4, generator=generator) * 0.2
-        lora[f"diffusion_model.blocks.0.{layer}.lora_A.weight"] = down
-        lora[f"diffusion_model.blocks.0.{layer}.lora_B.weight"] = up
-        merged[f"blocks.0.{layer}.weight"] = merged[f"blocks.0.{layer}.weight"] + 0.8 * up @ down
-    save_file(lora, folders / "models" / "loras" / "style.safetensors")
+        name = f"blocks.0.{layer}"
+        theirs = pattern.format(name.replace(".", "_") if naming == "kohya" else name)
+        lora |= {f"{theirs}.{down_name}": down, f"{theirs}.{up_name}": up, f"{theirs}.alpha": torch.tensor(alpha)}
+        merged[f"{name}.weight"] = merged[f"{name}.weight"] + strength * alpha / 4 * up @ down
+    return lora, merged
 
+
+def apply_lora(comfy: Import, folders: Path, model: Any, lora: dict[str, torch.Tensor]) -> Any:
+    """The MODEL behind core's own LoRA loader."""
+    save_file(lora, folders / "models" / "loras" / "style.safetensors")
+    return comfy("nodes").LoraLoaderModelOnly().load_lora_model_only(model, "style.safetensors", 0.8)[0]
+
+
+@pytest.mark.parametrize("naming", LORA_NAMES)
+def test_core_lora_loader_equals_merged_weights(
+    comfy: Import, pack: Import, case: dict[str, Any], folders: Path, naming: str
+) -> None:
+    lora, merged = lora_and_merged(case, naming, strength=0.8, alpha=2.0)
     plain = load(pack, case)
-    (patched,) = comfy("nodes").LoraLoaderModelOnly().load_lora_model_only(plain, "style.safetensors", 0.8)
-    with_lora = denoised(pack, patched, case)
+    with_lora = denoised(pack, apply_lora(comfy, folders, plain, lora), case)
     by_hand = denoised(pack, load(pack, {**case, "tensors": merged}), case)
 
     torch.testing.assert_close(with_lora, by_hand, atol=1e-5, rtol=0)
     assert (with_lora - expected(case)).abs().max() > 1e-3
     torch.testing.assert_close(denoised(pack, plain, case), expected(case), atol=2e-5, rtol=0)
+
+
+def test_a_lora_that_fits_nothing_is_an_error_in_the_graph(
+    comfy: Import, pack: Import, case: dict[str, Any], folders: Path
+) -> None:
+    model = load(pack, case)
+    foreign = {f"unet.down.0.attn.{part}.weight": torch.zeros(4, 4) for part in ("lora_A", "lora_B")}
+    with pytest.raises(ValueError, match=r"LoRA: none of its tensors has a name of golden.*base_model\.model"):
+        apply_lora(comfy, folders, model, foreign)
+    larger = {f"blocks.0.self_attn.q.{part}.weight": torch.zeros(96, 96) for part in ("lora_A", "lora_B")}
+    with pytest.raises(ValueError, match=r"LoRA: 1 of its 1 weights are of another size.*blocks\.0\.self_attn\.q"):
+        apply_lora(comfy, folders, model, larger)
+    assert not model.patches
+
+
+def test_cores_model_merging_still_works(comfy: Import, pack: Import, case: dict[str, Any]) -> None:
+    # Core patches no parameters of modules that hold others, as `modulation` is.
+    scaled = [name for name in case["tensors"] if not name.endswith("modulation")]
+    other = {**case["tensors"], **{name: case["tensors"][name] * 1.1 for name in scaled}}
+    half = {**case["tensors"], **{name: case["tensors"][name] * 1.05 for name in scaled}}
+    models = load(pack, case), load(pack, {**case, "tensors": other})
+    (merged,) = comfy("comfy_extras.nodes_model_merging").ModelMergeSimple().merge(*models, 0.5)
+    by_hand = denoised(pack, load(pack, {**case, "tensors": half}), case)
+    torch.testing.assert_close(denoised(pack, merged, case), by_hand, atol=1e-4, rtol=0)
+
+
+def test_models_class_is_cores_in_all_but_lora_names(comfy: Import, pack: Import) -> None:
+    base = comfy("comfy.model_base").BaseModel
+    given = pack("nodes.host.lora").LoraNamedModel
+    for name in {name for part in given.__mro__ for name in vars(part) if not name.startswith("__")}:
+        if hasattr(base, name):
+            assert getattr(given, name) is getattr(base, name), name
 
 
 def test_wrappers_of_core_see_every_call(comfy: Import, pack: Import, case: dict[str, Any]) -> None:
@@ -143,6 +201,64 @@ def test_cores_compile_node_reaches_the_network(comfy: Import, pack: Import, cas
     torch.testing.assert_close(denoised(pack, compiled, case), denoised(pack, model, case), atol=1e-5, rtol=0)
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_scaled_fp8_checkpoints_are_right(pack: Import, case: dict[str, Any], prefix: str) -> None:
+    stored: dict[str, torch.Tensor] = {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
+    for name, weight in case["tensors"].items():
+        stored[name] = weight
+        if name.startswith("blocks.") and name.endswith(".weight") and weight.ndim == 2:
+            scale = weight.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+            stored[name] = (weight / scale).to(torch.float8_e4m3fn)
+            stored[name.removesuffix("weight") + "scale_weight"] = scale
+    model = load(pack, {**case, "tensors": {prefix + name: tensor for name, tensor in stored.items()}})
+    assert "fp8 weights with scales" in model.model.checkpoint.notes[0]
+    error = (denoised(pack, model, case) - expected(case)).square().mean().sqrt()
+    assert error < 0.1 * expected(case).square().mean().sqrt()
+
+
+def test_pruned_checkpoints_give_the_same(pack: Import, case: dict[str, Any]) -> None:
+    pruned = {name: tensor for name, tensor in case["tensors"].items() if not name.startswith("text_embedding.")}
+    assert len(pruned) < len(case["tensors"])
+    model = load(pack, {**case, "tensors": pruned})
+    torch.testing.assert_close(denoised(pack, model, case), expected(case), atol=2e-5, rtol=0)
+    assert not hasattr(model.model.diffusion_model, "text_embedding")
+
+
+@pytest.mark.parametrize(
+    ("name", "sampled"),
+    [
+        ("asymtalker/mine/teacher", ("euler", 20, 3.0)),
+        ("Model_Pretrained/diffusion_pytorch_model.safetensors", ("euler", 20, 3.0)),
+        ("asymtalker/mine/student", ("few_step", 4, 1.0)),
+    ],
+)
+def test_undistilled_checkpoints_have_their_own_defaults(
+    pack: Import, case: dict[str, Any], name: str, sampled: tuple[str, int, float]
+) -> None:
+    load_model = pack("nodes.host.model").load_model
+    own = load_model(case["tensors"], case["metadata"], name=name).model.checkpoint.sampling
+    assert (own.sampler, own.steps, own.guidance) == sampled
+    wish = pack("models.config").SamplingConfig(steps=7).to_metadata()
+    stated = load_model(case["tensors"], {**case["metadata"], **wish}, name=name).model.checkpoint.sampling
+    assert (stated.sampler, stated.steps) == ("few_step", 7)
+
+
+@pytest.mark.parametrize("added", ["metadata", "tensors"])
+def test_what_is_wrong_with_a_checkpoint_names_it(pack: Import, case: dict[str, Any], added: str) -> None:
+    config = json.dumps({**json.loads(case["metadata"]["config"]), "audio": "x"})
+    wrong = {"metadata": {"config": config}, "tensors": {"blocks.0.ffn.0.qweight": torch.zeros(1)}}
+    with pytest.raises(ValueError, match=r"^golden: .*(audio must be an object|blocks\.0\.ffn\.0\.qweight)"):
+        load(pack, {**case, added: {**case[added], **wrong[added]}})
+
+
+def test_tensors_of_others_are_named_to_the_user(
+    pack: Import, case: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load(pack, {**case, "tensors": {**case["tensors"], "vae.decoder.conv_in.weight": torch.zeros(1)}})
+    assert "vae.decoder.conv_in.weight" in caplog.text
+    assert "left out: vae.decoder.conv_in.weight" in model.model.checkpoint.notes[0]
 
 
 def test_incomplete_and_foreign_checkpoints_are_refused(pack: Import, case: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def test_wav2vec2_is_loaded_and_run_in_float32(comfy: Import, pack: Import) -> N
         operations=comfy("comfy.ops").manual_cast,
     )
     weights = {name: torch.randn(tensor.shape) * 0.02 for name, tensor in network.state_dict().items()}
-    encoder = pack("nodes.host.audio").load_wav2vec2({f"wav2vec2.{k}": v for k, v in weights.items()}, "test")
+    encoder = pack("nodes.host.wav2vec2").load_wav2vec2({f"wav2vec2.{k}": v for k, v in weights.items()}, "test")
     assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float32}
     stored = encoder.model.state_dict()
     assert all(torch.equal(stored[name], tensor) for name, tensor in weights.items())

@@ -70,7 +70,7 @@ def stock_codec(config: DiTConfig, name: str, vae_file: Any) -> Any:
     model_config = model.TalkingHeadConfig(config)
     model_config.set_inference_dtype(torch.float32, None)
     target = model.TalkingHeadModel(model_config, checkpoint, device="meta")
-    return _module("vae").StockVideoCodec(_module("loading").load_vae(vae_file), target)
+    return _module("vae").StockVideoCodec(_module("vae_files").load_vae(vae_file), target)
 
 
 class BatchCodec:
@@ -101,7 +101,7 @@ class SpeechEncoder:
             located = folders.Located(ROOT / name, None)
             encoder_file = _module("companions").locate_audio_encoder(folders.DEFAULT, located).file
         weights, _ = checkpoint.read_checkpoint(encoder_file)
-        self._encoder = _module("audio").load_wav2vec2(weights, str(encoder_file))
+        self._encoder = _module("wav2vec2").load_wav2vec2(weights, str(encoder_file))
 
     @torch.no_grad()
     def __call__(self, audio: Tensor) -> Tensor:
