@@ -18,7 +18,7 @@ from .housekeeping import (
     remove_spool,
     spool_bytes,
 )
-from .locks import HELD_NAME, FolderBusyError, FolderLock
+from .locks import HELD_NAME, FolderBusyError, FolderGoneError, FolderLock
 from .manifest import Segment, SpoolHeader
 from .mux import EncodedVideo, encode_video
 from .spool import SpoolReader, SpoolWriter
@@ -27,6 +27,7 @@ __all__ = [
     "HELD_NAME",
     "EncodedVideo",
     "FolderBusyError",
+    "FolderGoneError",
     "FolderLock",
     "Fragment",
     "MediaError",
