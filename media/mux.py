@@ -25,7 +25,7 @@ import numpy as np
 from .carrier import SILENCE, AudioTrack, write_carrier
 from .errors import MediaError, format_bytes, free_bytes, storage_error
 from .housekeeping import check_disk
-from .locks import LOCK_NAME, FolderBusyError, FolderLock
+from .locks import LOCK_NAME, FolderBusyError, FolderGoneError, FolderLock
 
 # The rates in AAC's table (ISO 14496-3, 1.6.3.4).
 AAC_SAMPLE_RATES = frozenset({7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
@@ -282,10 +282,13 @@ def _sweep(folder: Path) -> None:
         if not (work / LOCK_NAME).is_file():
             continue
         try:
-            FolderLock(work, patience_s=0).release()
-        except (FolderBusyError, FileNotFoundError):
+            with FolderLock(work, patience_s=0) as lock:
+                # On a disk without locks it may be another server's.
+                is_abandoned = lock.is_exclusive
+        except (FolderBusyError, FolderGoneError):
             continue
-        _remove_abandoned(work)
+        if is_abandoned:
+            _remove_abandoned(work)
 
 
 def _remove_abandoned(work: Path) -> None:
