@@ -34,7 +34,6 @@ SPOOL_SHARE_OF_RAW = 1 / 3
 
 
 _JOB_NAME = re.compile(r"[0-9a-f]{32}")
-"""How jobs' folders are named: what is called so is ours, whatever it has become."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +55,11 @@ class SpoolInfo:
     in_use: bool
     saved: bool
     problem: str = ""
+
+
+def is_job_name(name: str) -> bool:
+    """Whether `name` is what jobs' folders are called: what is called so is ours, whatever it has become."""
+    return _JOB_NAME.fullmatch(name) is not None
 
 
 def list_spools(root: str | os.PathLike[str]) -> list[SpoolInfo]:
@@ -193,7 +197,7 @@ def check_disk(path: str | os.PathLike[str], num_bytes: int, purpose: str = "thi
 
 def _is_spool(path: Path) -> bool:
     """Whether `path` is a job's, by its name or by what lies in it."""
-    if _JOB_NAME.fullmatch(path.name):
+    if is_job_name(path.name):
         return True
     return not path.is_symlink() and any(
         entry.name in (HEADER_NAME, MANIFEST_NAME) or entry.name.endswith(SEGMENT_SUFFIX) for entry in _entries(path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from comfy.sd import VAE
 
 from ...media import (
     FolderBusyError,
+    MediaError,
     Segment,
     SpoolHeader,
     SpoolWriter,
@@ -36,13 +38,14 @@ from .guards import check_memory
 from .jobs import (
     MAX_SPOOL_BYTES,
     Job,
+    checked_keep,
     drop_unwanted,
+    keep_fitting,
     make_job,
     pack_state,
     spool_header,
     spool_root,
     take_over,
-    unpack_state,
 )
 from .live import LiveJob, Origin, watchable
 from .model import TalkingHeadModel, talking_head
@@ -52,6 +55,11 @@ from .vae import StockVideoCodec
 from .video import SpooledVideo, SpoolHandle
 
 SAMPLER_CHOICES = ("auto", *SAMPLERS)
+
+NO_LOCKS = (
+    "the disk of {folder} has no file locks (as some network drives): the job runs, but no second ComfyUI may use this "
+    "folder at the same time"
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,9 @@ class Settings:
     audio_guidance: float
     continuity: ContinuityOptions
     keep: str = "until saved"
+
+    def __post_init__(self) -> None:
+        checked_keep(self.keep)
 
     def resolve(self, own: SamplingConfig, frames_per_chunk: int) -> SamplingConfig:
         """The checkpoint's ``own`` configuration with what the user set. Raises ConfigError for impossible values."""
@@ -122,12 +133,15 @@ def generate(
     started = time.monotonic()
     drop_unwanted(job, settings.keep)
     with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
-        take_over(spool, job)
+        if not spool.is_exclusive:
+            tell(node_id, NO_LOCKS.format(folder=spool_root()))
+        state = keep_fitting(spool, job, reference)
+        if take_over(spool, job):
+            state = keep_fitting(spool, job, reference)
         missing = audio.num_frames - spool.num_frames
         disk = estimate_spool_bytes(missing, header.width, header.height)
         check_disk(folder, disk, "the frames of this video")
         records = [_stored(segment) for segment in spool.segments]
-        state = unpack_state(spool.last_state) if spool.last_state is not None else None
         resumed_at = len(records)
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
         tell(node_id, _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk()))
@@ -146,10 +160,24 @@ def generate(
                 on_step=progress.on_step,
             )
             records.extend(_store(chunks, spool, progress, job))
+        spool.flush()
+        # Before the folder is given up: another server must find it either written or held.
+        handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     usual.note([sum(record.seconds.values()) for record in records[resumed_at:]])
     report = _report(network, header, sampling, settings, records[resumed_at:], records, time.monotonic() - started)
-    return SpooledVideo(SpoolHandle.of(folder, settings.keep)), report
+    return _video(handle, audio.num_frames), report
+
+
+def _video(handle: SpoolHandle, num_frames: int) -> SpooledVideo:
+    """The finished video. Raises MediaError if it is not whole any more, rather than give a shorter one."""
+    video = SpooledVideo(handle)
+    if video.get_frame_count() != num_frames:
+        raise MediaError(
+            f"{handle.folder} holds {video.get_frame_count()} of {num_frames} frames: files in it were removed or "
+            "changed while the job ran. Queue the job again to generate what is missing."
+        )
+    return video
 
 
 @contextmanager
@@ -158,9 +186,14 @@ def _kept(folder: Path, keep: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(FolderBusyError):
+        try:
             if keep == "never" or not has_frames(folder):
                 remove_spool(folder)
+        except FolderBusyError:
+            logging.debug("AsymTalker: %s is in use and stays", folder)
+        except MediaError as error:
+            # The exception under way says why the job ended; this one must not hide it.
+            logging.warning("AsymTalker: frames of a job that ended early stay: %s", error)
         raise
 
 
