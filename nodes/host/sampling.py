@@ -148,8 +148,9 @@ def generate(
         live.begin(spool)
         progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:
+            chunk_network = ChunkNetwork(model)
             chunks = rollout(
-                ChunkNetwork(model),
+                chunk_network,
                 codec,
                 reference,
                 audio,
@@ -158,6 +159,7 @@ def generate(
                 settings.seed,
                 state=state,
                 on_step=progress.on_step,
+                run_sampling=chunk_network.run_sampling,
             )
             records.extend(_store(chunks, spool, progress, job))
         spool.flush()
