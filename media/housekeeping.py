@@ -248,7 +248,11 @@ def _problem(folder: Path) -> str:
         return "it is a link, which is not followed"
     if not stat.S_ISDIR(folder.lstat().st_mode):
         return "it is not a folder"
-    return "" if os.access(folder, os.R_OK | os.X_OK) else "this user may not look into it"
+    try:
+        os.scandir(folder).close()
+    except PermissionError:
+        return "this user may not look into it"
+    return ""
 
 
 def _unknown(folder: Path, problem: str) -> SpoolInfo | None:
