@@ -21,7 +21,7 @@ from aiohttp import web
 
 from tests.media.conftest import moving_frames
 
-from .conftest import Import
+from .conftest import ROOT, Import
 
 ROUTE = "/asymtalker/live"
 CHUNKS, FRAMES = 3, 8
@@ -83,7 +83,7 @@ def job(pack: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.fixture
 def port(pack: Import, job: Any) -> Iterator[SimpleNamespace]:
-    """The routes in a server; ``running`` is how many requests it is answering."""
+    """The routes in a server, beside the pack's ``web``; ``running`` is how many requests it is answering."""
     state, routes = SimpleNamespace(running=0), web.RouteTableDef()
     pack("nodes.host.live_routes").add_routes(routes)
     loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
@@ -99,6 +99,7 @@ def port(pack: Import, job: Any) -> Iterator[SimpleNamespace]:
     async def serve() -> None:
         app = web.Application(middlewares=[counted])
         app.add_routes(routes)
+        app.router.add_static("/web", ROOT / "web")
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
