@@ -108,7 +108,7 @@ class JobRecord:
         if spool.header is None:
             return None
         names = [field.name for field in dataclasses.fields(cls)]
-        values = {name: spool.header.metadata.get(name) for name in names}
+        values: dict[str, Any] = {name: spool.header.metadata.get(name) for name in names}
         texts = all(isinstance(values[name], str) for name in ("model", "settings_id", "keep"))
         numbers = is_whole(values["num_frames"], 1, MAX_FRAMES) and is_whole(values["seed"], 0, MAX_SEED)
         return cls(**values) if texts and numbers else None
@@ -232,6 +232,12 @@ def take_over(spool: SpoolWriter, job: Job) -> int:
         logging.info("AsymTalker: frames of an earlier job are not taken over: %s", error)
         return 0
     return len(best[1])
+
+
+def resume(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
+    """Find what ``spool`` or other jobs have of ``job`` already; the state to go on from, None at the beginning."""
+    state = keep_fitting(spool, job, reference)
+    return keep_fitting(spool, job, reference) if take_over(spool, job) else state
 
 
 def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:

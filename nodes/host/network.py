@@ -176,7 +176,15 @@ class ChunkGuider:
             )
         if {"sampler_cfg_function", "sampler_post_cfg_function"} & model_options.keys():
             return samplers.cfg_function(
-                self.inner_model, *outputs, self.cfg, x, timestep, model_options, cond=sides[0], uncond=sides[1]
+                self.inner_model,
+                outputs[0],
+                outputs[1],
+                self.cfg,
+                x,
+                timestep,
+                model_options,
+                cond=sides[0],
+                uncond=sides[1],
             )
         return outputs[0] if self.cfg == 1 else torch.lerp(outputs[1], outputs[0], self.cfg)
 

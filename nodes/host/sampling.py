@@ -40,12 +40,11 @@ from .jobs import (
     Job,
     checked_keep,
     drop_unwanted,
-    keep_fitting,
     make_job,
     pack_state,
+    resume,
     spool_header,
     spool_root,
-    take_over,
 )
 from .live import LiveJob, Origin, watchable
 from .model import TalkingHeadModel, talking_head
@@ -133,11 +132,10 @@ def generate(
     started = time.monotonic()
     drop_unwanted(job, settings.keep)
     with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
-        if not spool.is_exclusive:
-            tell(node_id, NO_LOCKS.format(folder=spool_root()))
-        state = keep_fitting(spool, job, reference)
-        if take_over(spool, job):
-            state = keep_fitting(spool, job, reference)
+        notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
+        for note in notes:
+            tell(node_id, note)
+        state = resume(spool, job, reference)
         missing = audio.num_frames - spool.num_frames
         disk = estimate_spool_bytes(missing, header.width, header.height)
         check_disk(folder, disk, "the frames of this video")
@@ -148,27 +146,42 @@ def generate(
         live.begin(spool)
         progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:
-            chunk_network = ChunkNetwork(model)
-            chunks = rollout(
-                chunk_network,
-                codec,
-                reference,
-                audio,
-                sampling,
-                settings.continuity,
-                settings.seed,
-                state=state,
-                on_step=progress.on_step,
-                run_sampling=chunk_network.run_sampling,
-            )
+            chunks = _chunks(model, codec, reference, audio, sampling, settings, state, progress)
             records.extend(_store(chunks, spool, progress, job))
         spool.flush()
         # Before the folder is given up: another server must find it either written or held.
         handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
-    usual.note([sum(record.seconds.values()) for record in records[resumed_at:]])
-    report = _report(network, header, sampling, settings, records[resumed_at:], records, time.monotonic() - started)
+    made, elapsed_s = records[resumed_at:], time.monotonic() - started
+    usual.note([sum(record.seconds.values()) for record in made])
+    report = _report(network, header, sampling, settings, made, records, elapsed_s, notes)
     return _video(handle, audio.num_frames), report
+
+
+def _chunks(
+    model: ModelPatcher,
+    codec: StockVideoCodec,
+    reference: Reference,
+    audio: RecordingFeatures,
+    sampling: SamplingConfig,
+    settings: Settings,
+    state: ContinuityState | None,
+    progress: RolloutProgress,
+) -> Iterator[tuple[Chunk, ContinuityState]]:
+    """The rollout from ``state`` on, each chunk one sampling of core's."""
+    network = ChunkNetwork(model)
+    return rollout(
+        network,
+        codec,
+        reference,
+        audio,
+        sampling,
+        settings.continuity,
+        settings.seed,
+        state=state,
+        on_step=progress.on_step,
+        run_sampling=network.run_sampling,
+    )
 
 
 def _video(handle: SpoolHandle, num_frames: int) -> SpooledVideo:
@@ -258,6 +271,7 @@ def _report(
     made: list[ChunkRecord],
     records: list[ChunkRecord],
     elapsed_s: float,
+    notes: list[str],
 ) -> str:
     frames_made = sum(record.frames for record in made)
     report: dict[str, Any] = {
@@ -275,6 +289,8 @@ def _report(
         "continuity": dataclasses.asdict(settings.continuity),
         "chunks": [_rounded(record) for record in records],
     }
+    if notes:
+        report["notes"] = notes
     return json.dumps(report, indent=1)
 
 

@@ -62,9 +62,7 @@ def write(scene: SimpleNamespace, job: Any, frames: np.ndarray[Any, Any]) -> Pat
     folder = scene.root / job.job_id
     scene.jobs.drop_unwanted(job, "until saved")
     with scene.media.SpoolWriter(folder, scene.header(job)) as spool:
-        scene.jobs.keep_fitting(spool, job, scene.reference)
-        scene.jobs.take_over(spool, job)
-        scene.jobs.keep_fitting(spool, job, scene.reference)
+        scene.jobs.resume(spool, job, scene.reference)
         for index in range(spool.num_segments, 3):
             spool.append(frames[index], scene.state(index), {"x": 1.0}, job.chunk_ids[index])
     return folder
@@ -108,7 +106,10 @@ def edit_line(number: int, **changes: Any) -> Damage:
 
 
 def put(name: str, content: bytes) -> Damage:
-    return lambda spool, _: (spool / name).write_bytes(content) and None
+    def damage(spool: Path, _: Path) -> None:
+        (spool / name).write_bytes(content)
+
+    return damage
 
 
 def replaced(name: str, how: str) -> Damage:
