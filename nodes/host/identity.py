@@ -1,8 +1,9 @@
 """What nodes have put on a MODEL as a hash that is the same in every process: of code and values, never of addresses.
 
-Functions count by their code, defaults and what their closures hold; objects by their class and attributes. Two things
-cannot be told: what a function reads from its module's globals, and values without content of their own (locks, ids,
-open files), which count by their class alone. Another version of Python compiles other code, and is another identity.
+Functions count by their code, defaults and what their closures hold; objects by their class and attributes. Three
+things cannot be told and count by their name alone: what a function reads from its module's globals, what belongs to
+PyTorch or NumPy (compiled code among it), and values without content of their own (locks, ids, open files). Another
+version of Python compiles other code, and is another identity.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import itertools
 import types
 from collections.abc import Mapping, Set
 from enum import Enum
+from fractions import Fraction
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 MAX_DEPTH = 24
+_LIBRARIES = ("torch", "numpy")
+_PLAIN = (bool, int, float, complex, str, bytes, Fraction, PurePath, range, slice, np.generic)
 _RUNTIME_OPTIONS = ("to_load_options", "multigpu_clones")
 
 
@@ -44,7 +49,7 @@ def patches_id(model: ModelPatcher) -> str:
     if not changed:
         return ""
     digest = hashlib.blake2b(digest_size=16)
-    _Content(model.model).feed(digest, changed)
+    _Content(model).feed(digest, changed)
     return digest.hexdigest()
 
 
@@ -71,17 +76,32 @@ def _without_empty(value: Any) -> Any:
     return {key: item for key, item in kept.items() if not isinstance(item, (Mapping, list, tuple)) or item}
 
 
-class _Content:
-    """Feeds the content of any object to a digest; the network's own weights, hashed elsewhere, by name alone."""
+def _own_modules(model: ModelPatcher) -> dict[int, str]:
+    """Names of the network's own modules by ``id``, whatever objects are patched into it at the moment."""
+    originals = model.object_patches_backup
+    patched = tuple(f"{name}." for name in originals)
+    own = {
+        id(module): name
+        for name, module in model.model.named_modules()
+        if not patched or not f"{name}.".startswith(patched)
+    }
+    for name, original in originals.items():
+        if isinstance(original, nn.Module):
+            own.update({id(module): f"{name}.{inner}".rstrip(".") for inner, module in original.named_modules()})
+    return own
 
-    def __init__(self, network: nn.Module | None) -> None:
-        self._network = network
-        self._own = {} if network is None else {id(module): name for name, module in network.named_modules()}
+
+class _Content:
+    """Feeds the content of any object to a digest; modules of the MODEL itself, hashed elsewhere, by name alone."""
+
+    def __init__(self, model: ModelPatcher | None) -> None:
+        self._network = None if model is None else model.model
+        self._own = {} if model is None else _own_modules(model)
         self._open: list[int] = []
 
     def feed(self, digest: Any, value: Any) -> None:
         """Every value is led by its kind and length, so that different nestings differ."""
-        if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        if value is None or isinstance(value, _PLAIN):
             _write(digest, type(value).__name__, repr(value))
         elif isinstance(value, Tensor):
             _write(digest, "tensor")
@@ -90,6 +110,8 @@ class _Content:
             _write(digest, "array", str((value.dtype, value.shape)), hashlib.sha256(value.tobytes()).hexdigest())
         elif isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType, Enum, torch.dtype, torch.device)):
             _write(digest, "name", _name(value))
+        elif _is_library(value):
+            _write(digest, "library", _name(value if isinstance(value, types.FunctionType) else type(value)))
         elif id(value) in self._open or len(self._open) >= MAX_DEPTH:
             _write(digest, "again", _name(type(value)))
         else:
@@ -165,8 +187,12 @@ class _Content:
                 _write(digest, name, "the network's", self._own[id(part)])
                 continue
             _write(digest, name, _name(type(part)))
-            # Numbers and texts only: flags are also set where weights are moved.
-            settings = {key: item for key, item in vars(part).items() if type(item) in (int, float, str)}
+            # Public numbers and texts only: flags are also set where weights are moved, and PyTorch keeps addresses.
+            settings = {
+                key: item
+                for key, item in vars(part).items()
+                if type(item) in (int, float, str) and not key.startswith("_")
+            }
             self.feed(digest, settings)
             for key, tensor in sorted([*part._parameters.items(), *part._buffers.items()]):
                 if tensor is not None:
@@ -187,6 +213,14 @@ def _write(digest: Any, *words: str) -> None:
         data = word.encode(errors="surrogatepass")
         digest.update(f"{len(data)}:".encode())
         digest.update(data)
+
+
+def _is_library(value: Any) -> bool:
+    """Whether a function, or what an object is of, belongs to PyTorch or NumPy; modules of networks have content."""
+    if isinstance(value, nn.Module):
+        return False
+    owner = value if isinstance(value, types.FunctionType) else type(value)
+    return str(owner.__module__).split(".")[0] in _LIBRARIES
 
 
 def _name(value: Any) -> str:

@@ -203,6 +203,29 @@ def test_what_is_patched_onto_a_model_is_another_job(comfy: Import, pack: Import
     assert job_of(pack, scene, model) == before, "using a MODEL does not change it"
 
 
+def test_cores_nodes_on_a_model_give_the_same_job_each_time(
+    comfy: Import, pack: Import, scene: SimpleNamespace
+) -> None:
+    advanced, compiling = comfy("comfy_extras.nodes_model_advanced"), comfy("comfy_extras.nodes_torch_compile")
+
+    def made() -> dict[str, Any]:
+        return {
+            "compile": compiling.TorchCompileModel.execute(scene.model, "inductor").result[0],
+            "compile otherwise": compiling.TorchCompileModel.execute(scene.model, "cudagraphs").result[0],
+            "shift 3": advanced.ModelSamplingSD3().patch(scene.model, 3.0)[0],
+            "shift 5": advanced.ModelSamplingSD3().patch(scene.model, 5.0)[0],
+            "rescaled": advanced.RescaleCFG().patch(scene.model, 0.7)[0],
+        }
+
+    models = made()
+    jobs = {name: job_of(pack, scene, model) for name, model in models.items()}
+    assert {name: job_of(pack, scene, model) for name, model in made().items()} == jobs
+    assert len(set(jobs.values())) == len(jobs)
+    for name in ("shift 3", "rescaled"):
+        sampling_of(pack, scene, models[name], guidance=2.0)
+        assert job_of(pack, scene, models[name]) == jobs[name]
+
+
 _CHILD = """
 import sys
 sys.argv = ["comfyui", "--cpu"]
