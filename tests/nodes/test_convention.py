@@ -230,8 +230,7 @@ _CHILD = """
 import sys
 sys.argv = ["comfyui", "--cpu"]
 import torch
-from scripts._environment import find_comfyui
-from training.host import load_pack
+from training.core.host import load_pack
 import importlib
 name = load_pack()
 identity = importlib.import_module(f"{name}.nodes.host.identity")
