@@ -13,12 +13,13 @@ from .housekeeping import (
     enforce_cap,
     estimate_spool_bytes,
     has_frames,
+    is_job_name,
     list_spools,
     mark_saved,
     remove_spool,
     spool_bytes,
 )
-from .locks import HELD_NAME, FolderBusyError, FolderLock
+from .locks import HELD_NAME, FolderBusyError, FolderGoneError, FolderLock
 from .manifest import Segment, SpoolHeader
 from .mux import EncodedVideo, encode_video
 from .spool import SpoolReader, SpoolWriter
@@ -27,6 +28,7 @@ __all__ = [
     "HELD_NAME",
     "EncodedVideo",
     "FolderBusyError",
+    "FolderGoneError",
     "FolderLock",
     "Fragment",
     "MediaError",
@@ -41,6 +43,7 @@ __all__ = [
     "enforce_cap",
     "estimate_spool_bytes",
     "has_frames",
+    "is_job_name",
     "list_spools",
     "mark_saved",
     "remove_spool",

@@ -1,19 +1,41 @@
-"""Listing, sizing and removing spools, and the disk checks that come before a job starts."""
+"""Listing, sizing and removing spools, and the disk checks that come before a job starts.
+
+The folder of spools is anybody's: other versions, other servers and other programs leave things in it, and files get
+damaged. One entry that does not fit is listed as unknown or left out; it never keeps a job from running.
+"""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import re
 import shutil
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MediaError, format_bytes, free_bytes, storage_error
-from .locks import HELD_NAME, LOCK_NAME, FolderBusyError, FolderLock
-from .manifest import HEADER_NAME, MANIFEST_NAME, SAVED_NAME, SpoolHeader, complete_segments, read_header
+from .locks import HELD_NAME, LOCK_NAME, FolderBusyError, FolderGoneError, FolderLock
+from .manifest import (
+    HEADER_NAME,
+    MANIFEST_NAME,
+    SAVED_NAME,
+    SEGMENT_SUFFIX,
+    SpoolHeader,
+    complete_segments,
+    read_header,
+    remove_entry,
+)
 
 SPOOL_SHARE_OF_RAW = 1 / 3
 """Conservative compressed share of raw RGB: 3.9 GB for 600 s of 512x512 at 25 fps."""
+
+
+_JOB_NAME = re.compile(r"[0-9a-f]{32}")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,6 +43,7 @@ class SpoolInfo:
     """One spool as `list_spools` finds it; `modified` is seconds since the epoch, `num_bytes` its disk use.
 
     `saved`: a finished video was saved from it. `in_use`: it is being written or read, or a video refers to it.
+    `problem` says why it is unknown, and then `header` is None; it is empty for those that can be read.
     """
 
     folder: Path
@@ -31,25 +54,37 @@ class SpoolInfo:
     modified: float
     in_use: bool
     saved: bool
+    problem: str = ""
+
+
+def is_job_name(name: str) -> bool:
+    """Whether `name` is what jobs' folders are called: what is called so is ours, whatever it has become."""
+    return _JOB_NAME.fullmatch(name) is not None
 
 
 def list_spools(root: str | os.PathLike[str]) -> list[SpoolInfo]:
-    """The spools directly below `root`, least recently written first; empty if `root` does not exist."""
+    """The spools directly below `root`, least recently written first; empty if `root` does not exist.
+
+    Those that cannot be read are in it too, with their `problem`. Raises MediaError when `root` itself cannot be read.
+    """
     root = Path(root)
     if not root.is_dir():
         return []
-    return sorted(
-        (_describe(folder) for folder in root.iterdir() if _is_spool(folder)), key=lambda spool: spool.modified
-    )
+    try:
+        entries = list(root.iterdir())
+    except OSError as error:
+        raise storage_error(root, "listing stored frames", error) from error
+    spools = (_describe(entry) for entry in entries if _is_spool(entry))
+    return sorted((spool for spool in spools if spool is not None), key=lambda spool: spool.modified)
 
 
 def spool_bytes(folder: str | os.PathLike[str]) -> int:
-    """Bytes of all files of one spool."""
+    """Bytes of all files of one spool, as far as they can be seen."""
     total = 0
-    for entry in Path(folder).iterdir():
+    for entry in _entries(Path(folder)):
         try:
-            total += entry.stat().st_size
-        except FileNotFoundError:
+            total += entry.lstat().st_size
+        except OSError:
             # Renamed or removed by its writer since it was listed.
             continue
     return total
@@ -69,38 +104,61 @@ def mark_saved(folder: str | os.PathLike[str]) -> None:
 
 
 def remove_spool(folder: str | os.PathLike[str]) -> None:
-    """Delete a spool and its folder; nothing happens if it does not exist. Raises FolderBusyError if it is in use."""
+    """Delete a spool and its folder, whatever is left of it; nothing happens if it does not exist.
+
+    A link in its place is deleted, and what it points to stays.
+    Raises FolderBusyError if it is in use, MediaError if it is no spool or cannot be deleted.
+    """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         return
     if not _is_spool(folder):
         raise MediaError(f"{folder} holds no stored frames and is not deleted. Give the folder of a job.")
-    with FolderLock(folder) as lock, FolderLock(folder, name=HELD_NAME) as held:
-        _remove_locked(folder, lock, held)
-
-
-def _remove_locked(folder: Path, *locks: FolderLock) -> None:
     try:
-        # The header goes first: a removal cut short leaves no spool, only files that the next opening clears.
-        (folder / HEADER_NAME).unlink(missing_ok=True)
-        for entry in list(folder.iterdir()):
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink()
+        else:
+            _remove_folder(folder)
+    except (FileNotFoundError, FolderGoneError):
+        # Another process removes it too.
+        return
+    except OSError as error:
+        raise storage_error(folder, "deleting stored frames", error) from error
+
+
+def _remove_folder(folder: Path) -> None:
+    """Raises OSError, FolderBusyError, MediaError."""
+    locks: list[FolderLock] = []
+    try:
+        for name in (LOCK_NAME, HELD_NAME):
+            if not _is_other_than_file(folder / name):
+                locks.append(FolderLock(folder, name=name))
+        # The header goes first: a removal cut short leaves no frames that could be taken for a job's.
+        for entry in sorted(_entries(folder), key=lambda entry: entry.name != HEADER_NAME):
             if entry.name not in (LOCK_NAME, HELD_NAME):
-                entry.unlink()
+                remove_entry(entry)
         if os.name == "nt":
             for lock in locks:
                 lock.release()
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise storage_error(folder, "deleting stored frames", error) from error
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            # A job has begun anew in it since: the folder is that job's now.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    finally:
+        for lock in locks:
+            lock.release()
 
 
 def enforce_cap(root: str | os.PathLike[str], max_bytes: int, keep: Collection[Path] = ()) -> list[SpoolInfo]:
     """Delete the oldest spools below `root` until all together take at most `max_bytes`; returns those deleted.
 
-    Spools in use and those whose folder is in `keep` stay, so the cap may remain exceeded.
+    Spools in use and those whose folder is in `keep` stay, so the cap may remain exceeded. Unknown ones stay and do not
+    count, nor do those that cannot be deleted, which are logged: the good ones do not go in their place.
     """
     kept = {Path(folder).absolute() for folder in keep}
-    spools = list_spools(root)
+    spools = [spool for spool in list_spools(root) if not spool.problem]
     total = sum(spool.num_bytes for spool in spools)
     removed: list[SpoolInfo] = []
     for spool in spools:
@@ -113,8 +171,11 @@ def enforce_cap(root: str | os.PathLike[str], max_bytes: int, keep: Collection[P
         except FolderBusyError:
             # Its job started again since it was listed.
             continue
+        except MediaError as error:
+            logger.warning("The oldest frames stay: %s", error)
+        else:
+            removed.append(spool)
         total -= spool.num_bytes
-        removed.append(spool)
     return removed
 
 
@@ -134,23 +195,74 @@ def check_disk(path: str | os.PathLike[str], num_bytes: int, purpose: str = "thi
         )
 
 
-def _is_spool(folder: Path) -> bool:
-    return (folder / HEADER_NAME).is_file() or (folder / MANIFEST_NAME).is_file()
-
-
-def _describe(folder: Path) -> SpoolInfo:
-    segments = complete_segments(folder)
-    stamp = folder / MANIFEST_NAME
-    return SpoolInfo(
-        folder=folder,
-        header=read_header(folder),
-        num_segments=len(segments),
-        num_frames=segments[-1].end_frame if segments else 0,
-        num_bytes=spool_bytes(folder),
-        modified=(stamp if stamp.exists() else folder).stat().st_mtime,
-        in_use=_is_in_use(folder),
-        saved=(folder / SAVED_NAME).exists(),
+def _is_spool(path: Path) -> bool:
+    """Whether `path` is a job's, by its name or by what lies in it."""
+    if is_job_name(path.name):
+        return True
+    return not path.is_symlink() and any(
+        entry.name in (HEADER_NAME, MANIFEST_NAME) or entry.name.endswith(SEGMENT_SUFFIX) for entry in _entries(path)
     )
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in `folder`; nothing where it is none or cannot be looked into."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_other_than_file(path: Path) -> bool:
+    return os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode)
+
+
+def _describe(folder: Path) -> SpoolInfo | None:
+    """What `list_spools` says of one spool; None if it was removed meanwhile."""
+    try:
+        problem = _problem(folder)
+        if problem:
+            return _unknown(folder, problem)
+        segments = complete_segments(folder)
+        stamp = folder / MANIFEST_NAME
+        info = SpoolInfo(
+            folder=folder,
+            header=read_header(folder),
+            num_segments=len(segments),
+            num_frames=segments[-1].end_frame if segments else 0,
+            num_bytes=spool_bytes(folder),
+            modified=(stamp if stamp.exists() else folder).stat().st_mtime,
+            in_use=_is_in_use(folder),
+            saved=(folder / SAVED_NAME).exists(),
+        )
+    except (OSError, MediaError) as error:
+        return _unknown(folder, str(error)) if os.path.lexists(folder) else None
+    if info.header is None and not info.in_use:
+        return (
+            _unknown(folder, "its description is missing, damaged or of another version") if _entries(folder) else None
+        )
+    return info
+
+
+def _problem(folder: Path) -> str:
+    if folder.is_symlink():
+        return "it is a link, which is not followed"
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        return "it is not a folder"
+    try:
+        os.scandir(folder).close()
+    except PermissionError:
+        return "this user may not look into it"
+    return ""
+
+
+def _unknown(folder: Path, problem: str) -> SpoolInfo | None:
+    try:
+        status = folder.lstat()
+    except OSError:
+        return None
+    logger.info("%s is left alone: %s", folder, problem)
+    num_bytes = spool_bytes(folder) if stat.S_ISDIR(status.st_mode) else status.st_size
+    return SpoolInfo(folder, None, 0, 0, num_bytes, status.st_mtime, in_use=False, saved=False, problem=problem)
 
 
 def _is_in_use(folder: Path) -> bool:
@@ -161,4 +273,6 @@ def _is_in_use(folder: Path) -> bool:
             FolderLock(folder, shared=shared, patience_s=0, name=name).release()
         except FolderBusyError:
             return True
+        except FolderGoneError:
+            return False
     return False

@@ -1,4 +1,9 @@
-"""A lock on a folder that the operating system itself drops when its holder dies, `kill -9` and power loss included."""
+"""A lock on a folder that the operating system itself drops when its holder dies, `kill -9` and power loss included.
+
+Some network and FUSE file systems have no such locks (`flock`). There a lock keeps out this process alone, and
+`FolderLock.is_exclusive` says so: work goes on, and whoever shares that disk between two processes must not let them
+use one folder at once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +26,8 @@ else:
 LOCK_NAME = "lock"
 HELD_NAME = "held"
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+_NOT_A_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
 # Windows refuses reads of a locked range, so the locked byte lies beyond the owner's name.
 _WINDOWS_LOCK_OFFSET = 1 << 20
 
@@ -28,46 +36,90 @@ class FolderBusyError(MediaError):
     """Another writer, reader or clean-up holds the folder."""
 
 
+class FolderGoneError(MediaError):
+    """The folder, or the file that is locked in it, was removed, as by another process."""
+
+
+class _Holders:
+    """Who holds which file in this process, for disks that have no locks: -1 (exclusive) or the number of readers."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Path, int] = {}
+        self._guard = threading.Lock()
+
+    def take(self, key: Path, shared: bool) -> bool:
+        """Whether `key` was free, and is held now."""
+        with self._guard:
+            count = self._counts.get(key, 0)
+            if count < 0 or (count > 0 and not shared):
+                return False
+            self._counts[key] = count + 1 if shared else -1
+            return True
+
+    def give_back(self, key: Path) -> None:
+        """One holder less."""
+        with self._guard:
+            left = max(self._counts.get(key, 0), 1) - 1
+            if left:
+                self._counts[key] = left
+            else:
+                self._counts.pop(key, None)
+
+
+_HOLDERS = _Holders()
+
+
 class FolderLock:
     """An exclusive (writers, removal) or shared (readers) lock on `folder`, held from construction to `release()`.
 
     `name` is the file that is locked: "lock" for as long as someone works on the folder, "held" for as long as a
-    finished video needs it to stay.
+    finished video needs it to stay. A link in its place is not followed. `is_exclusive` is False where the disk has no
+    locks, so that other processes are not kept out.
 
     On Windows a shared lock is exclusive too: one reader at a time.
-    Raises FolderBusyError when it is held elsewhere for `patience_s` (a listing holds it for an instant), MediaError
-    when the folder cannot be used.
+    Raises FolderBusyError when it is held elsewhere for `patience_s` (a listing holds it for an instant),
+    FolderGoneError when the folder is not there, MediaError when it cannot be used.
     """
 
     def __init__(self, folder: Path, *, shared: bool = False, patience_s: float = 0.5, name: str = LOCK_NAME) -> None:
         self.folder = folder
+        self.is_exclusive = True
+        self._descriptor = -1
+        self._key: Path | None = None
         path = folder / name
         deadline = time.monotonic() + patience_s
         while True:
             self._descriptor = _open(path, shared)
             try:
-                _lock(self._descriptor, shared)
-            except OSError as error:
-                owner = _read_owner(path)
-                os.close(self._descriptor)
-                if error.errno in _BUSY:
-                    if time.monotonic() < deadline:
-                        time.sleep(0.02)
-                        continue
+                if self._is_taken(path, shared):
+                    if _is_same_file(self._descriptor, path):
+                        break
+                    # Whoever held the lock before removed the folder: what we locked is no longer there.
+                elif time.monotonic() < deadline:
+                    time.sleep(0.02)
+                else:
                     raise FolderBusyError(
-                        f"{folder} is in use by {owner}. Wait until that job has finished, or stop it, and queue again."
-                    ) from error
+                        f"{folder} is in use by {_read_owner(path)}. Wait until that job has finished, or stop it, and "
+                        "queue again."
+                    )
+            except OSError as error:
+                self.release()
                 raise storage_error(folder, "locking", error) from error
-            if _is_same_file(self._descriptor, path):
-                break
-            # Whoever held the lock before removed the folder: what we locked is no longer there.
-            os.close(self._descriptor)
+            except BaseException:
+                self.release()
+                raise
+            self.release()
         if not shared and name == LOCK_NAME:
-            os.ftruncate(self._descriptor, 0)
-            os.write(self._descriptor, f"process {os.getpid()}".encode())
+            # Only others' messages need the owner's name: a full disk must not end what needs no space.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+                os.write(self._descriptor, f"process {os.getpid()}".encode())
 
     def release(self) -> None:
         """Give the lock back; further calls do nothing."""
+        if self._key is not None:
+            _HOLDERS.give_back(self._key)
+            self._key = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -80,13 +132,37 @@ class FolderLock:
     ) -> None:
         self.release()
 
+    def _is_taken(self, path: Path, shared: bool) -> bool:
+        """Try once. Raises OSError where the file cannot be locked for another reason than somebody else's lock."""
+        try:
+            _lock(self._descriptor, shared)
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            if error.errno not in _NO_LOCKS:
+                raise
+            key = path.resolve()
+            if not _HOLDERS.take(key, shared):
+                return False
+            self._key, self.is_exclusive = key, False
+        return True
+
 
 def _open(path: Path, shared: bool) -> int:
     flags = os.O_RDONLY if shared and sys.platform != "win32" else os.O_RDWR | os.O_CREAT
     try:
-        return os.open(path, flags, 0o644)
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except FileNotFoundError as error:
+        raise FolderGoneError(
+            f"{path.parent} is no longer there: its frames were removed. Queue the job again to generate them anew."
+        ) from error
     except OSError as error:
-        raise storage_error(path.parent, "locking", error) from error
+        if error.errno in _NOT_A_FILE:
+            raise MediaError(
+                f"{path} is not a plain file, so the folder {path.parent} cannot be used. Delete that folder and queue "
+                "the job again."
+            ) from error
+        raise storage_error(path.parent, f"locking the file {path.name}", error) from error
 
 
 def _lock(descriptor: int, shared: bool) -> None:
@@ -106,6 +182,6 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
 
 
 def _read_owner(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(100).strip() or "another process"
     return "another process"

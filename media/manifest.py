@@ -16,13 +16,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
+import stat
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .errors import MediaError, storage_error
+from .segments import CODECS, Codec
 
 HEADER_NAME = "job.json"
 MANIFEST_NAME = "manifest.jsonl"
@@ -30,6 +36,20 @@ SAVED_NAME = "saved"
 SEGMENT_SUFFIX = ".segment"
 TEMPORARY_SUFFIX = ".part"
 FORMAT_VERSION = 1
+
+MAX_SIDE = 1 << 16
+MAX_FPS = 1000
+MAX_HEADER_BYTES = 1 << 20
+MAX_MANIFEST_BYTES = 1 << 28
+MAX_SEGMENT_BYTES = 1 << 31
+_HASH_BLOCK = 1 << 20
+HASHING_THREADS = 4
+
+# No exponents: 1e9999999 takes minutes to become a fraction.
+_RATE = re.compile(r"[0-9]{1,9}(/[0-9]{1,9})?")
+
+_NOT_READABLE = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError, MediaError)
+"""What parsing content of any kind raises: wrong types, a rate of 0/0, nesting without end."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +66,17 @@ class SpoolHeader:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.job_id:
+        if not isinstance(self.job_id, str) or not self.job_id:
             raise MediaError("A spool needs a job id: a hash of everything that changes its frames.")
-        if min(self.width, self.height) < 2:
-            raise MediaError(f"Frames of {self.width}x{self.height} cannot be stored: both sides must be at least 2.")
-        if self.fps <= 0:
-            raise MediaError(f"{self.fps} frames per second cannot be stored: the rate must be positive.")
+        if not (is_whole(self.width, 2, MAX_SIDE) and is_whole(self.height, 2, MAX_SIDE)):
+            raise MediaError(
+                f"Frames of {self.width}x{self.height} cannot be stored: both sides must be at least 2 and at most "
+                f"{MAX_SIDE}."
+            )
+        if not isinstance(self.fps, Fraction) or not 0 < self.fps <= MAX_FPS:
+            raise MediaError(f"{self.fps} frames per second cannot be stored: above 0 and at most {MAX_FPS} can.")
+        if not isinstance(self.metadata, Mapping) or not all(map(_is_plain, self.metadata.values())):
+            raise MediaError("The metadata of a spool must be a mapping of names to texts and numbers.")
 
     def to_json(self) -> str:
         """The content of job.json."""
@@ -60,10 +85,12 @@ class SpoolHeader:
 
     @classmethod
     def from_json(cls, text: str) -> SpoolHeader:
-        """Parse job.json. Raises ValueError or KeyError on anything else."""
-        fields = json.loads(text)
+        """Parse job.json. Raises one of `_NOT_READABLE` on anything else."""
+        fields = _parse(text)
         if fields["version"] != FORMAT_VERSION:
             raise ValueError(f"spool format {fields['version']}, this version reads {FORMAT_VERSION}")
+        if not _RATE.fullmatch(fields["fps"]):
+            raise ValueError(f"{fields['fps']} is not a frame rate as this version writes it")
         return cls(fields["job_id"], fields["width"], fields["height"], Fraction(fields["fps"]), fields["metadata"])
 
 
@@ -81,9 +108,18 @@ class Segment:
     video_bytes: int
     state_bytes: int
     checksum: str
-    codec: str
+    codec: Codec
     stats: dict[str, float]
     identity: str = ""
+
+    def __post_init__(self) -> None:
+        counts = (self.index, 0), (self.first_frame, 0), (self.frames, 1), (self.video_bytes, 1), (self.state_bytes, 0)
+        if not all(is_whole(count, least, MAX_SEGMENT_BYTES) for count, least in counts):
+            raise MediaError(f"Segment {self.index} has counts that cannot be: {[count for count, _ in counts]}.")
+        if not isinstance(self.checksum, str) or not isinstance(self.identity, str) or self.codec not in CODECS:
+            raise MediaError(f"Segment {self.index} has no hash, identity or codec that can be.")
+        if not isinstance(self.stats, dict) or not all(map(_is_number, self.stats.values())):
+            raise MediaError(f"Segment {self.index} has statistics that are not numbers.")
 
     @property
     def file_name(self) -> str:
@@ -95,9 +131,19 @@ class Segment:
         """One past the last frame."""
         return self.first_frame + self.frames
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of its file."""
+        return self.video_bytes + self.state_bytes
+
     def to_line(self) -> bytes:
         """Its line in the manifest, newline included."""
         return (json.dumps(asdict(self)) + "\n").encode()
+
+
+def is_whole(value: Any, least: int, most: int) -> bool:
+    """Whether `value` is an integer (no float, no bool) of `least` to `most`."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def checksum(data: bytes) -> str:
@@ -106,10 +152,13 @@ def checksum(data: bytes) -> str:
 
 
 def read_header(folder: Path) -> SpoolHeader | None:
-    """The header of the spool in `folder`; None if there is none, or none that can be read."""
+    """The header of the spool in `folder`; None if there is none, or none that fits this version.
+
+    Raises MediaError when the disk or its permissions keep it from being read.
+    """
     try:
-        return SpoolHeader.from_json((folder / HEADER_NAME).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return SpoolHeader.from_json(_read_file(folder / HEADER_NAME, MAX_HEADER_BYTES).decode())
+    except (FileNotFoundError, NotADirectoryError, *_NOT_READABLE):
         return None
     except OSError as error:
         raise storage_error(folder, "reading a spool", error) from error
@@ -118,17 +167,16 @@ def read_header(folder: Path) -> SpoolHeader | None:
 def read_segment(folder: Path, segment: Segment) -> tuple[bytes, bytes]:
     """(compressed frames, state) of a segment. Raises MediaError if the file is missing or damaged."""
     try:
-        data = (folder / segment.file_name).read_bytes()
+        data = _read_file(folder / segment.file_name, MAX_SEGMENT_BYTES)
     except OSError as error:
         raise MediaError(
             f"Frames {segment.first_frame} to {segment.end_frame - 1} are gone: {folder / segment.file_name} cannot be "
             f"read ({error.strerror}). Queue the job again to generate them anew."
         ) from error
-    if len(data) != segment.video_bytes + segment.state_bytes or checksum(data) != segment.checksum:
-        raise MediaError(
-            f"{folder / segment.file_name} is damaged (frames {segment.first_frame} to {segment.end_frame - 1}). "
-            f"Delete the folder {folder} and queue the job again."
-        )
+    except ValueError as error:
+        raise _damaged(folder, segment) from error
+    if len(data) != segment.num_bytes or checksum(data) != segment.checksum:
+        raise _damaged(folder, segment)
     return data[: segment.video_bytes], data[segment.video_bytes :]
 
 
@@ -136,23 +184,38 @@ def complete_segments(folder: Path) -> list[Segment]:
     """The whole chunks of a spool, in order: the longest prefix whose manifest lines and files are intact.
 
     Sizes are checked for every file and content for the last, the only one a crash can have torn: an hour of video
-    must not be read in full to continue it (readers check each segment's content as they reach it).
+    must not be read in full to list it. Whoever builds on the content hashes it first (`intact_segments`).
     """
-    segments = [
-        segment for segment in _parse_manifest(folder) if _file_size(folder, segment.file_name) == _total(segment)
-    ]
-    whole: list[Segment] = []
-    for segment in segments:
-        if segment.index != len(whole):
-            break
-        whole.append(segment)
-    while whole:
-        try:
-            read_segment(folder, whole[-1])
-            break
-        except MediaError:
-            whole.pop()
+    whole = list(takewhile(lambda one: _file_size(folder / one.file_name) == one.num_bytes, _parse_manifest(folder)))
+    while whole and not is_intact(folder, whole[-1]):
+        whole.pop()
     return whole
+
+
+def intact_segments(folder: Path, start: int = 0, stop: int | None = None) -> list[Segment]:
+    """`complete_segments`, cut before the first of chunks [start, stop) whose content is not what was written."""
+    segments = complete_segments(folder)
+    chosen = segments[start:stop]
+    # Hashing leaves Python's lock, and one thread alone is slower than the disk.
+    with ThreadPoolExecutor(HASHING_THREADS) as threads:
+        for segment, intact in zip(chosen, threads.map(lambda one: is_intact(folder, one), chosen), strict=True):
+            if not intact:
+                return segments[: segment.index]
+    return segments
+
+
+def is_intact(folder: Path, segment: Segment) -> bool:
+    """Whether a segment's file holds what was written, read in small blocks."""
+    path, digest = folder / segment.file_name, hashlib.blake2b(digest_size=16)
+    if _file_size(path) != segment.num_bytes:
+        return False
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_HASH_BLOCK):
+                digest.update(block)
+    except OSError:
+        return False
+    return digest.hexdigest() == segment.checksum
 
 
 def manifest_bytes(segments: Sequence[Segment]) -> bytes:
@@ -175,7 +238,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write, sync and rename, so that `path` has the old content or the new, never a part. Raises OSError."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
-        with temporary.open("wb") as file:
+        # A new file: what lies there may be a link, whose target is not ours.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -186,10 +251,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def remove_entry(path: Path) -> None:
+    """Delete a file, a link (not what it points to) or a folder with all in it. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def remove_unless_plain(path: Path) -> None:
+    """Delete what is in a file's place and is no file: a link, a folder, a pipe. Raises OSError."""
+    if os.path.lexists(path) and _file_size(path) < 0:
+        remove_entry(path)
+
+
 def _parse_manifest(folder: Path) -> list[Segment]:
     try:
-        content = (folder / MANIFEST_NAME).read_bytes()
-    except FileNotFoundError:
+        content = _read_file(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return []
     except OSError as error:
         raise storage_error(folder, "reading a spool", error) from error
@@ -197,8 +276,8 @@ def _parse_manifest(folder: Path) -> list[Segment]:
     # A line without its newline was cut short by a crash; nothing after a bad line can be trusted.
     for line in content.split(b"\n")[:-1]:
         try:
-            segment = Segment(**json.loads(line))
-        except (ValueError, TypeError):
+            segment = Segment(**_parse(line))
+        except _NOT_READABLE:
             break
         if segment.index != len(segments) or segment.first_frame != (segments[-1].end_frame if segments else 0):
             break
@@ -206,12 +285,40 @@ def _parse_manifest(folder: Path) -> list[Segment]:
     return segments
 
 
-def _total(segment: Segment) -> int:
-    return segment.video_bytes + segment.state_bytes
+def _parse(text: str | bytes) -> dict[str, Any]:
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError(f"an object is needed, this is a {type(fields).__name__}")
+    return cast("dict[str, Any]", fields)
 
 
-def _file_size(folder: Path, name: str) -> int:
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    """Content of a plain file; a link is not followed. Raises OSError, or ValueError for anything else or larger."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
+        raise ValueError(f"{path} is not a plain file of at most {max_bytes} bytes")
+    return path.read_bytes()
+
+
+def _file_size(path: Path) -> int:
+    """Size of a plain file, -1 for anything else."""
     try:
-        return (folder / name).stat().st_size
-    except FileNotFoundError:
+        status = path.lstat()
+    except OSError:
         return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or is_whole(value, -MAX_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _damaged(folder: Path, segment: Segment) -> MediaError:
+    return MediaError(
+        f"{folder / segment.file_name} is damaged (frames {segment.first_frame} to {segment.end_frame - 1}). "
+        f"Delete the folder {folder} and queue the job again."
+    )

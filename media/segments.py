@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import av
 import numpy as np
@@ -28,6 +28,7 @@ Frames = npt.NDArray[np.uint8]
 """uint8 RGB, [n, H, W, 3] for a chunk or [H, W, 3] for a frame."""
 
 Codec = Literal["h264", "ffv1"]
+CODECS: tuple[Codec, ...] = get_args(Codec)
 
 H264_BUDGET = 0.30
 """Share of the raw bytes (3.5 GB for 600 s of 512x512 at 25 fps) above which FFV1 is tried."""

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import queue
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -21,7 +20,7 @@ from types import TracebackType
 import numpy as np
 
 from .errors import MediaError, storage_error
-from .locks import HELD_NAME, LOCK_NAME, FolderLock
+from .locks import HELD_NAME, LOCK_NAME, FolderGoneError, FolderLock
 from .manifest import (
     HEADER_NAME,
     MANIFEST_NAME,
@@ -29,9 +28,12 @@ from .manifest import (
     SpoolHeader,
     checksum,
     complete_segments,
+    intact_segments,
     manifest_bytes,
     read_header,
     read_segment,
+    remove_entry,
+    remove_unless_plain,
     sync_folder,
     write_atomically,
 )
@@ -55,11 +57,7 @@ class SpoolWriter:
     def __init__(self, folder: str | os.PathLike[str], header: SpoolHeader) -> None:
         self.folder = Path(folder)
         self.header = header
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.folder, "creating the folder for frames", error) from error
-        self._lock = FolderLock(self.folder)
+        self._lock = _lock_new(self.folder)
         try:
             self._segments = _prepare(self.folder, header)
             self._manifest = (self.folder / MANIFEST_NAME).open("ab", buffering=0)
@@ -74,6 +72,11 @@ class SpoolWriter:
         self._queue: queue.Queue[_Work | None] = queue.Queue(QUEUE_DEPTH)
         self._thread = threading.Thread(target=self._store_queued, name="frame-spool", daemon=True)
         self._thread.start()
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether other processes are kept out; False on a disk without locks."""
+        return self._lock.is_exclusive
 
     @property
     def num_segments(self) -> int:
@@ -150,12 +153,12 @@ class SpoolWriter:
         """Take over the chunks that come next from the spool in `source`, which stays as it is.
 
         The files are shared where the file system has hard links, else copied. Raises MediaError if the chunks do not
-        follow on the last one here, are not what `source` lists any more, or cannot be written.
+        follow on the last one here, are not what `source` lists any more, are damaged, or cannot be written.
         """
         self.flush()
         with FolderLock(source, shared=True):
             first, stop = self.num_segments, self.num_segments + len(segments)
-            if complete_segments(source)[first:stop] != list(segments):
+            if intact_segments(source, first, stop)[first:stop] != list(segments):
                 raise MediaError(f"{source} has changed while it was taken over. Queue the job again.")
             try:
                 for segment in segments:
@@ -312,8 +315,25 @@ def _link_or_copy(source: Path, target: Path) -> None:
         write_atomically(target, source.read_bytes())
 
 
+def _lock_new(folder: Path) -> FolderLock:
+    """Create `folder` where it is not there yet, and lock it."""
+    while True:
+        if folder.is_symlink():
+            raise MediaError(f"{folder} is a link, which is not followed. Remove the link and queue the job again.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(folder, "creating the folder for frames", error) from error
+        try:
+            return FolderLock(folder)
+        except FolderGoneError:
+            # Another process has removed it in between.
+            continue
+
+
 def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
-    """Make `folder`, locked by us, a clean spool of `header`'s job; returns its complete segments."""
+    """Make `folder`, locked by us, a clean spool of `header`'s job; returns its segments, their content hashed."""
+    remove_unless_plain(folder / HELD_NAME)
     (folder / HELD_NAME).touch()
     existing = read_header(folder)
     if existing is None:
@@ -334,9 +354,10 @@ def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
         )
     if existing != header:
         write_atomically(folder / HEADER_NAME, header.to_json().encode())
-    segments = complete_segments(folder)
+    segments = intact_segments(folder)
     intact = manifest_bytes(segments)
     path = folder / MANIFEST_NAME
+    remove_unless_plain(path)
     if not path.exists() or path.read_bytes() != intact:
         write_atomically(path, intact)
     listed = {segment.file_name for segment in segments}
@@ -347,5 +368,9 @@ def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
 def _remove_except(folder: Path, keep: set[str]) -> None:
     for entry in list(folder.iterdir()):
         if entry.name not in keep:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            try:
+                remove_entry(entry)
+            except OSError as error:
+                # A network disk's or a NAS's own (.nfs..., @eaDir): it is in nobody's way.
+                logging.getLogger(__name__).info("%s stays: %s", entry, error)
     sync_folder(folder)

@@ -116,8 +116,7 @@ def _sweep(own: Path) -> None:
         # Another user's leftovers cannot be removed, and must not stop anyone from saving.
         with contextlib.suppress(OSError, MediaError):
             if (work / LOCK_NAME).is_file():
-                if work != own:
-                    FolderLock(work, patience_s=0).release()
+                if work != own and _is_abandoned(work):
                     _remove_abandoned(work)
             elif work.name.startswith(WORK_PREFIX) and _is_old(work, own):
                 shutil.rmtree(work, ignore_errors=True)
@@ -125,6 +124,13 @@ def _sweep(own: Path) -> None:
         with contextlib.suppress(OSError):
             if _is_old(claim, own):
                 claim.rmdir()
+
+
+def _is_abandoned(work: Path) -> bool:
+    """Whether no process works there. Raises FolderBusyError, or FolderGoneError where it was removed meanwhile."""
+    with FolderLock(work, patience_s=0) as lock:
+        # On a disk without locks it may be another server's.
+        return lock.is_exclusive
 
 
 def _is_old(folder: Path, own: Path) -> bool:

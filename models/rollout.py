@@ -6,10 +6,12 @@ so that consecutive chunks share those tail frames and motion goes on across the
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -28,6 +30,12 @@ CARRIES = ("pixels", "latents")
 
 Network = Callable[[Tensor, Tensor, float], Denoise]
 """(audio windows [1, F, 5, blocks, channels], reference latents, guidance) -> denoise; prepared once per chunk."""
+
+SamplingLoop = Callable[[Denoise, Tensor, Tensor], Tensor]
+"""(denoise, schedule [steps + 1], start noise [1, C, T, h, w]) -> latents: one chunk's whole denoising loop."""
+
+RunSampling = Callable[[SamplingLoop, Denoise, Tensor, Tensor], Tensor]
+"""(loop, and what it takes) -> latents: runs the loop once, for hosts that do something before and after each."""
 
 OnStep = Callable[[int, int, Tensor], None]
 """(chunk index, step index, x0 [1, C, T, h, w]) after every denoising step; may raise to stop."""
@@ -139,11 +147,13 @@ def rollout(
     *,
     state: ContinuityState | None = None,
     on_step: OnStep | None = None,
+    run_sampling: RunSampling | None = None,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """Generate the video for ``audio`` chunk by chunk.
 
     Args:
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
+        run_sampling: what runs each chunk's denoising loop; None just calls it.
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
@@ -161,7 +171,8 @@ def rollout(
         windows = heard.windows(span.start, reference.frames_per_chunk)
         clock.stage("listening")
         denoise = network(windows, reference.latents, sampling.guidance)
-        latents, pixels, stats = _generate(denoise, codec, reference, sampling, state, seed, on_step, clock)
+        attempt = partial(sample, denoise, reference, sampling, state, seed, on_step, run_sampling=run_sampling)
+        latents, pixels, stats = _generate(attempt, codec, reference, state.chunk_index, clock)
         stats["color_distance"] = color_distance(pixels, reference.portrait)
         clock.stage("statistics")
         # Frames that the chunk before has given already are left out, unless the next state is encoded from them.
@@ -182,13 +193,10 @@ def rollout(
 
 
 def _generate(
-    denoise: Denoise,
+    make_latents: Callable[[int], Tensor],
     codec: VideoCodec,
     reference: Reference,
-    sampling: SamplingConfig,
-    state: ContinuityState,
-    seed: int,
-    on_step: OnStep | None,
+    chunk_index: int,
     clock: StageClock,
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """A chunk's latents, its pixels as decoded, and whether it took a second attempt, with a seed of its own.
@@ -198,7 +206,7 @@ def _generate(
     """
 
     def attempt(number: int) -> tuple[Tensor, Tensor, str | None]:
-        latents = sample(denoise, reference, sampling, state, seed, on_step, number)
+        latents = make_latents(number)
         clock.stage("network")
         pixels = codec.decode(latents)
         clock.stage("decode")
@@ -209,16 +217,16 @@ def _generate(
     latents, pixels, problem = attempt(0)
     if problem is None:
         return latents, pixels, {}
-    logger.warning("chunk %d is generated anew: %s", state.chunk_index, problem)
+    logger.warning("chunk %d is generated anew: %s", chunk_index, problem)
     latents, pixels, problem = attempt(1)
     if problem is None:
         return latents, pixels, {"regenerated": 1.0}
     if problem == NOT_FINITE:
         raise RolloutError(
-            f"chunk {state.chunk_index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
+            f"chunk {chunk_index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
             "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
         )
-    logger.warning("chunk %d stays as it is, the second attempt is no better: %s", state.chunk_index, problem)
+    logger.warning("chunk %d stays as it is, the second attempt is no better: %s", chunk_index, problem)
     return latents, pixels, {"regenerated": 1.0, "collapsed": 1.0}
 
 
@@ -230,20 +238,26 @@ def sample(
     seed: int,
     on_step: OnStep | None,
     attempt: int = 0,
+    run_sampling: RunSampling | None = None,
 ) -> Tensor:
     """Latents [1, C, T, h, w] of the chunk that ``state`` opens; another ``attempt`` draws other noise."""
     sampler, schedule = SAMPLERS[sampling.sampler]
-    steps = iter(range(sampling.steps))
-
-    def observed(x: Tensor, u: Tensor) -> Tensor:
-        x0 = denoise(x, u)
-        if on_step is not None:
-            on_step(state.chunk_index, next(steps), x0)
-        return x0
-
     like = reference.latents
-    noise = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt))
-    return sampler(observed, schedule(sampling.steps, sampling.shift), state.latents.to(like), noise)
+    draws = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt))
+
+    def loop(denoise: Denoise, levels: Tensor, start: Tensor) -> Tensor:
+        steps = itertools.count()
+
+        def observed(x: Tensor, u: Tensor) -> Tensor:
+            x0 = denoise(x, u)
+            if on_step is not None:
+                on_step(state.chunk_index, next(steps), x0)
+            return x0
+
+        return sampler(observed, levels, state.latents.to(like), itertools.chain([start], draws))
+
+    levels, start = schedule(sampling.steps, sampling.shift), next(draws)
+    return loop(denoise, levels, start) if run_sampling is None else run_sampling(loop, denoise, levels, start)
 
 
 def _carry(codec: VideoCodec, pixels: Tensor, latents: Tensor, options: ContinuityOptions, num_frames: int) -> Tensor:

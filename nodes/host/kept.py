@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
-from ...media import SpoolInfo, list_spools, remove_spool
+from ...media import FolderBusyError, MediaError, SpoolInfo, is_job_name, list_spools, remove_spool
 from ...media.errors import format_bytes
-from .jobs import MAX_SPOOL_BYTES, spool_root
+from .jobs import MAX_SPOOL_BYTES, JobRecord, spool_root
 from .progress import duration
 
 ID_LENGTH = 8
+MAX_NAME = 80
 ALL = "all"
 FINISHED = "finished"
 
@@ -17,15 +19,29 @@ FINISHED = "finished"
 def kept_jobs(remove: str) -> str:
     """List what is kept, after removing what ``remove`` names: ids, ``finished`` or ``all``, separated by commas.
 
+    What cannot be removed is named under the list, and all else is.
+
     Raises:
-        ValueError: an id that is not there, or means several jobs; nothing is removed then.
-        FolderBusyError: a named job is being worked on, or its video is in use.
+        ValueError: an id that is not there, or means several jobs.
+        FolderBusyError: a named job is being worked on, or its video is in use. Nothing is removed in either case.
     """
     spools = list_spools(spool_root())
     words = [word.strip().lower() for word in remove.split(",") if word.strip()]
-    for spool in [found for word in words for found in _named(word, spools)]:
+    chosen = {spool.folder: spool for word in words for spool in _named(word, spools)}
+    failures = list(filter(None, map(_remove, chosen.values())))
+    text = "\n".join([_table(list_spools(spool_root()) if words else spools), *failures])
+    # Names of files need not be text, which ComfyUI's own messages must be.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _remove(spool: SpoolInfo) -> str:
+    """Remove one spool; why it stays, if it does."""
+    try:
         remove_spool(spool.folder)
-    return _table(list_spools(spool_root()) if words else spools)
+    except MediaError as error:
+        logging.warning("AsymTalker: a kept job stays: %s", error)
+        return f"{_name(spool)} was not removed: {error}"
+    return ""
 
 
 def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
@@ -33,11 +49,15 @@ def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
         return [spool for spool in spools if not spool.in_use]
     if word == FINISHED:
         return [spool for spool in spools if _is_finished(spool) and not spool.in_use]
-    found = [spool for spool in spools if spool.folder.name.startswith(word)]
+    found = [spool for spool in spools if spool.folder.name.lower().startswith(word)]
     if len(found) != 1:
         raise ValueError(
             f"remove: {len(found)} kept jobs have an id that begins with {word!r}; give an id of the list, "
             f"`{FINISHED}` or `{ALL}`, or leave it empty to remove nothing"
+        )
+    if found[0].in_use:
+        raise FolderBusyError(
+            f"remove: {word} is in use; wait until its job and its video are done with, then try again"
         )
     return found
 
@@ -50,18 +70,27 @@ def _table(spools: list[SpoolInfo]) -> str:
 
 
 def _line(spool: SpoolInfo) -> str:
-    what, progress = "unknown", f"{spool.num_frames} frames"
-    if spool.header is not None:
-        metadata, fps = spool.header.metadata, float(spool.header.fps)
-        what = f"{metadata['model']} {spool.header.width}x{spool.header.height}, seed {metadata['seed']}"
-        share = spool.num_frames / metadata["num_frames"]
-        progress = f"{spool.num_frames / fps:.1f} of {metadata['num_frames'] / fps:.1f} s ({share:.0%})"
-    state = "finished" if _is_finished(spool) else "unfinished"
+    record = JobRecord.of(spool)
+    if spool.header is None or record is None:
+        state, what = "unknown", spool.problem or "its description does not fit this version"
+        progress = f"{spool.num_frames} frames"
+    else:
+        state, fps = "finished" if _is_finished(spool) else "unfinished", float(spool.header.fps)
+        what = f"{record.model[:MAX_NAME]} {spool.header.width}x{spool.header.height}, seed {record.seed}"
+        share = spool.num_frames / record.num_frames
+        progress = f"{spool.num_frames / fps:.1f} of {record.num_frames / fps:.1f} s ({share:.0%})"
     if spool.in_use:
         state += ", in use"
     age = f"{duration(max(0.0, time.time() - spool.modified))} old"
-    return " | ".join((spool.folder.name[:ID_LENGTH], state, what, progress, format_bytes(spool.num_bytes), age))
+    return " | ".join((_name(spool), state, what, progress, format_bytes(spool.num_bytes), age))
+
+
+def _name(spool: SpoolInfo) -> str:
+    """Its id: enough of a job's hash to tell it from others, and all of any other name."""
+    name = spool.folder.name
+    return name[:ID_LENGTH] if is_job_name(name) else name
 
 
 def _is_finished(spool: SpoolInfo) -> bool:
-    return spool.header is not None and spool.num_frames >= spool.header.metadata["num_frames"]
+    record = JobRecord.of(spool)
+    return record is not None and spool.num_frames >= record.num_frames

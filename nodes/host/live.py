@@ -5,15 +5,20 @@ Nothing is encoded before somebody asks for it. Frames are those that wait for t
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
+import tempfile
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import folder_paths
+import numpy as np
 from comfy_execution.utils import get_executing_context
 
 from ...media import Fragment, MediaError, SpoolHeader, SpoolWriter, encode_fragment
@@ -52,8 +57,11 @@ class Origin:
 
 
 def workflow_id(hidden: Any) -> str | None:
-    """Id of the workflow that a node is executed for; a prompt that is queued without one has none."""
-    return ((hidden.extra_pnginfo or {}).get("workflow") or {}).get("id")
+    """Id of the workflow that a node is executed for; None where a prompt comes without one, or with something else."""
+    extra = hidden.extra_pnginfo
+    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
+    found = workflow.get("id") if isinstance(workflow, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 class LiveJob:
@@ -97,7 +105,9 @@ class LiveJob:
         self._tell(self._chunks[-1])
 
     def end(self, state: str) -> None:
-        """No more chunks come; all that were handed over are on disk."""
+        """No more chunks come; all that were handed over are on disk, and the sound goes there too."""
+        with self._encoding:
+            self._sound = None if self._sound is None else _moved_to_disk(self._sound)
         self.state = state
         self._seconds_left = 0.0
         self._recent.clear()
@@ -165,6 +175,23 @@ class LiveJob:
         server = prompt_server()
         if server is not None:
             server.send_sync(EVENT, {"job": self.summary(), "chunk": chunk})
+
+
+def _moved_to_disk(sound: AudioTrack) -> AudioTrack:
+    """The same sound in a file without a name, which goes when nothing refers to it: an hour takes 230 MB.
+
+    Where the disk has no room it stays in memory.
+    """
+    try:
+        Path(folder_paths.get_temp_directory()).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder_paths.get_temp_directory()) as file:
+            sound.waveform.tofile(file)
+            file.flush()
+            waveform = np.memmap(file, sound.waveform.dtype, "r", shape=sound.waveform.shape)
+    except OSError as error:
+        logging.info("AsymTalker: the sound of an ended job stays in memory: %s", error)
+        return sound
+    return AudioTrack(waveform, sound.sample_rate)
 
 
 class LiveJobs:

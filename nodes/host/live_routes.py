@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiohttp import web
@@ -19,11 +23,16 @@ def register() -> None:
     """Add the routes to the server, where one runs."""
     server = prompt_server()
     if server is not None:
-        server.routes.get(ROOT)(list_jobs)
-        server.routes.get(ROOT + "/{job}")(show_job)
-        server.routes.get(ROOT + "/{job}/init")(send_init)
-        server.routes.get(ROOT + "/{job}/stream")(send_stream)
-        server.routes.get(ROOT + "/{job}/{chunk:[0-9]{1,7}}")(send_chunk)
+        add_routes(server.routes)
+
+
+def add_routes(routes: web.RouteTableDef) -> None:
+    """Add the routes to a server's; each answers HEAD too."""
+    routes.get(ROOT)(list_jobs)
+    routes.get(ROOT + "/{job}")(show_job)
+    routes.get(ROOT + "/{job}/init")(send_init)
+    routes.get(ROOT + "/{job}/stream")(send_stream)
+    routes.get(ROOT + "/{job}/{chunk:[0-9]{1,7}}")(send_chunk)
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -37,15 +46,21 @@ async def show_job(request: web.Request) -> web.Response:
     return web.json_response({"job": job.summary(), "chunks": job.chunk_list()})
 
 
-async def send_init(request: web.Request) -> web.Response:
+async def send_init(request: web.Request) -> web.StreamResponse:
     """The initialisation segment, its codecs in Content-Type."""
-    fragment = await _fragment(_job(request), 0)
+    job = _job(request)
+    if request.method == "HEAD":
+        return await _headers_only(request)
+    fragment = await _fragment(job, 0)
     return _stream(fragment.init, fragment.mime_type)
 
 
-async def send_chunk(request: web.Request) -> web.Response:
+async def send_chunk(request: web.Request) -> web.StreamResponse:
     """The media segment of a finished chunk."""
-    fragment = await _fragment(_job(request), int(request.match_info["chunk"]))
+    job, index = _job(request), int(request.match_info["chunk"])
+    if request.method == "HEAD" and index < job.num_done:
+        return await _headers_only(request)
+    fragment = await _fragment(job, index)
     return _stream(fragment.media, "video/mp4")
 
 
@@ -55,17 +70,53 @@ async def send_stream(request: web.Request) -> web.StreamResponse:
     For browsers that may not use a MediaSource. A viewer who takes nothing more costs nothing more.
     """
     job = _job(request)
-    index = int(request.query.get("first", "0")) if request.query.get("first", "0").isdecimal() else 0
+    index = _first(request, job)
+    if request.method == "HEAD":
+        return await _headers_only(request)
     response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
     await response.prepare(request)
+    # A viewer who leaves ends it here, while writing or while waiting for the next chunk.
+    with contextlib.suppress(ConnectionError):
+        async with contextlib.aclosing(_parts(request, job, index)) as parts:
+            async for part in parts:
+                await response.write(part)
+        await response.write_eof()
+    return response
+
+
+async def _parts(request: web.Request, job: LiveJob, index: int) -> AsyncGenerator[bytes, None]:
+    """What the stream consists of, as it is made."""
     is_first = True
     while (is_there := index < job.num_done) or job.state == RUNNING:
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError
         if not is_there:
             await asyncio.sleep(STREAM_POLL_S)
             continue
-        fragment = await _fragment(job, index)
-        await response.write(fragment.init + fragment.media if is_first else fragment.media)
+        try:
+            fragment = await asyncio.to_thread(job.fragment, index)
+        except MediaError as error:
+            # What was sent cannot be taken back: only a connection that breaks off says that the file is not whole.
+            logging.info("AsymTalker: a live stream ends early: %s", error)
+            request.transport.abort()
+            raise ConnectionAbortedError from error
+        yield fragment.init + fragment.media if is_first else fragment.media
         is_first, index = False, index + 1
+
+
+def _first(request: web.Request, job: LiveJob) -> int:
+    text = request.query.get("first", "0")
+    if not re.fullmatch("[0-9]{1,7}", text):
+        raise _refusal(web.HTTPBadRequest, "first: give the number of a chunk")
+    if int(text) >= job.num_chunks:
+        raise _refusal(web.HTTPNotFound, f"first: the video has {job.num_chunks} chunks, from 0 on")
+    return int(text)
+
+
+async def _headers_only(request: web.Request) -> web.StreamResponse:
+    """The answer to HEAD: nothing is encoded, and nobody watches."""
+    response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
+    await response.prepare(request)
     await response.write_eof()
     return response
 

@@ -105,7 +105,8 @@ class HostDiT(TalkingHeadDiT):
         options = transformer_options or {}
         wrappers = patcher_extension.get_all_wrappers(patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = patcher_extension.WrapperExecutor.new_class_executor(self._flow, self, wrappers)
-        return executor.execute(x, timesteps, audio_kv, reference, options)
+        # Caching wrappers write into their input, which the sampler still needs.
+        return executor.execute(x.clone() if wrappers else x, timesteps, audio_kv, reference, options)
 
     def _flow(
         self, x: Tensor, timesteps: Tensor, audio_kv: list[AudioKeyValue], reference: Tensor, options: dict[str, Any]

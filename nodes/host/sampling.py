@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from comfy.sd import VAE
 
 from ...media import (
     FolderBusyError,
+    MediaError,
     Segment,
     SpoolHeader,
     SpoolWriter,
@@ -36,13 +38,13 @@ from .guards import check_memory
 from .jobs import (
     MAX_SPOOL_BYTES,
     Job,
+    checked_keep,
     drop_unwanted,
     make_job,
     pack_state,
+    resume,
     spool_header,
     spool_root,
-    take_over,
-    unpack_state,
 )
 from .live import LiveJob, Origin, watchable
 from .model import TalkingHeadModel, talking_head
@@ -53,6 +55,11 @@ from .vae import StockVideoCodec
 from .video import SpooledVideo, SpoolHandle
 
 SAMPLER_CHOICES = ("auto", *SAMPLERS)
+
+NO_LOCKS = (
+    "the disk of {folder} has no file locks (as some network drives): the job runs, but no second ComfyUI may use this "
+    "folder at the same time"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,9 @@ class Settings:
     audio_guidance: float
     continuity: ContinuityOptions
     keep: str = "until saved"
+
+    def __post_init__(self) -> None:
+        checked_keep(self.keep)
 
     def resolve(self, own: SamplingConfig, frames_per_chunk: int) -> SamplingConfig:
         """The checkpoint's ``own`` configuration with what the user set. Raises ConfigError for impossible values."""
@@ -123,36 +133,68 @@ def generate(
     started = time.monotonic()
     drop_unwanted(job, settings.keep)
     with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
-        take_over(spool, job)
+        notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
+        for note in notes:
+            tell(node_id, note)
+        state = resume(spool, job, reference)
         missing = audio.num_frames - spool.num_frames
         disk = estimate_spool_bytes(missing, header.width, header.height)
         check_disk(folder, disk, "the frames of this video")
         records = [_stored(segment) for segment in spool.segments]
-        state = unpack_state(spool.last_state) if spool.last_state is not None else None
         resumed_at = len(records)
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
         tell(node_id, _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk()))
         live.begin(spool)
         progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:
-            chunks = rollout(
-                ChunkNetwork(model),
-                codec,
-                reference,
-                audio,
-                sampling,
-                settings.continuity,
-                settings.seed,
-                state=state,
-                on_step=progress.on_step,
-            )
+            chunks = _chunks(model, codec, reference, audio, sampling, settings, state, progress)
             records.extend(_store(chunks, spool, progress, job))
+        spool.flush()
+        # Before the folder is given up: another server must find it either written or held.
+        handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
-    usual.note([sum(record.seconds.values()) for record in records[resumed_at:]])
+    made, elapsed_s = records[resumed_at:], time.monotonic() - started
+    usual.note([sum(record.seconds.values()) for record in made])
     files = {"model": file_of(network), "vae": file_of(vae), "audio_encoder": audio.encoder}
-    elapsed_s = time.monotonic() - started
-    report = _report(network, files, header, sampling, settings, records[resumed_at:], records, elapsed_s)
-    return SpooledVideo(SpoolHandle.of(folder, settings.keep), node_id), report
+    report = _report(network, files, header, sampling, settings, made, records, elapsed_s, notes)
+    return _video(handle, audio.num_frames, node_id), report
+
+
+def _chunks(
+    model: ModelPatcher,
+    codec: StockVideoCodec,
+    reference: Reference,
+    audio: RecordingFeatures,
+    sampling: SamplingConfig,
+    settings: Settings,
+    state: ContinuityState | None,
+    progress: RolloutProgress,
+) -> Iterator[tuple[Chunk, ContinuityState]]:
+    """The rollout from ``state`` on, each chunk one sampling of core's."""
+    network = ChunkNetwork(model)
+    return rollout(
+        network,
+        codec,
+        reference,
+        audio,
+        sampling,
+        settings.continuity,
+        settings.seed,
+        state=state,
+        on_step=progress.on_step,
+        run_sampling=network.run_sampling,
+    )
+
+
+def _video(handle: SpoolHandle, num_frames: int, node_id: str | None) -> SpooledVideo:
+    """The finished video. Raises MediaError if it is not whole any more, rather than give a shorter one."""
+    video = SpooledVideo(handle, node_id)
+    if video.get_frame_count() != num_frames:
+        raise MediaError(
+            f"{handle.folder} holds {video.get_frame_count()} of {num_frames} frames: files in it were removed or "
+            "changed while the job ran. Queue the job again to generate what is missing."
+        )
+    return video
 
 
 @contextmanager
@@ -161,9 +203,14 @@ def _kept(folder: Path, keep: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(FolderBusyError):
+        try:
             if keep == "never" or not has_frames(folder):
                 remove_spool(folder)
+        except FolderBusyError:
+            logging.debug("AsymTalker: %s is in use and stays", folder)
+        except MediaError as error:
+            # The exception under way says why the job ended; this one must not hide it.
+            logging.warning("AsymTalker: frames of a job that ended early stay: %s", error)
         raise
 
 
@@ -227,6 +274,7 @@ def _report(
     made: list[ChunkRecord],
     records: list[ChunkRecord],
     elapsed_s: float,
+    notes: list[str],
 ) -> str:
     frames_made = sum(record.frames for record in made)
     report: dict[str, Any] = {
@@ -245,6 +293,8 @@ def _report(
         "continuity": dataclasses.asdict(settings.continuity),
         "chunks": [_rounded(record) for record in records],
     }
+    if notes:
+        report["notes"] = notes
     return json.dumps(report, indent=1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import Import
+from .conftest import ROOT, Import
 from .test_generation import generate, scene
 
 __all__ = ["scene"]
@@ -92,6 +94,31 @@ def test_never_leaves_nothing_and_resumes_nothing(
     del video
     forget()
     assert spools(scene) == []
+
+
+_DROP = """
+import sys
+from media import list_spools, remove_spool
+for spool in list_spools(sys.argv[1]):
+    if not spool.in_use:
+        remove_spool(spool.folder)
+"""
+
+
+def test_another_server_does_not_take_a_finished_jobs_frames(
+    pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It drops what nobody uses, as at the start of each of its jobs: here at the moment when the writer is done."""
+    writer = pack("media").SpoolWriter
+    close = writer.close
+
+    def close_and_drop(self: Any) -> None:
+        close(self)
+        subprocess.run([sys.executable, "-c", _DROP, str(scene.spools)], cwd=ROOT, check=True)
+
+    monkeypatch.setattr(writer, "close", close_and_drop)
+    video, _ = generate(pack, scene, keep="never")
+    assert frames_of(video).shape[0] == sum(SPANS)
 
 
 def test_what_a_killed_process_had_no_time_to_remove_goes_with_the_next_job(

@@ -108,11 +108,14 @@ export class LiveSource {
   }
 
   #settled(change) {
+    // Both listeners go with the first event: one that was left would hold on to its chunk for as long as the buffer.
+    const listening = new AbortController();
+    const { signal } = listening;
     return new Promise((resolve, reject) => {
-      this.#buffer.addEventListener("updateend", resolve, { once: true });
-      this.#buffer.addEventListener("error", () => reject(new Error("the browser cannot play a chunk")), { once: true });
+      this.#buffer.addEventListener("updateend", resolve, { signal });
+      this.#buffer.addEventListener("error", () => reject(new Error("the browser cannot play a chunk")), { signal });
       change();
-    });
+    }).finally(() => listening.abort());
   }
 
   #finish() {
