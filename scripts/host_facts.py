@@ -55,6 +55,9 @@ WHOLE_CLASSES = (
 )
 """Classes of which the pack extends or imitates one, or holds objects: all of their public members count."""
 
+WHOLE_MODULES = ("comfy.model_management", "comfy.patcher_extension", "comfy.utils", "folder_paths")
+"""Modules whose functions the pack may come to use at any time."""
+
 ABSENT = "absent"
 
 
@@ -81,6 +84,9 @@ def facts_of(names: set[str]) -> dict[str, str]:
         facts[name] = _describe(value) if found else ABSENT
         if name in WHOLE_CLASSES and found:
             facts |= {f"{name}.{member}": text for member, text in _members(value)}
+    for name in WHOLE_MODULES:
+        functions = inspect.getmembers(resolve(name)[1], inspect.isfunction)
+        facts |= {f"{name}.{own}": _describe(value) for own, value in functions if value.__module__ == name}
     return facts
 
 
