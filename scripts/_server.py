@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -68,6 +69,7 @@ class ComfyServer:
             the live player uses where it may (media from blob: addresses).
         front_end: folder of a front end (`static` of a comfyui-frontend-package) in place of the installed one.
         port: TCP port on 127.0.0.1, None for a free one.
+        options: further options of ComfyUI's command line.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ComfyServer:
         api_nodes: bool = False,
         front_end: Path | None = None,
         port: int | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.comfyui = comfyui
         installed = installed_name(comfyui)
@@ -91,6 +94,7 @@ class ComfyServer:
         self.api_nodes = api_nodes
         self.front_end = front_end
         self.port = port or free_port()
+        self.options = tuple(options)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = workdir / "comfyui.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -116,7 +120,7 @@ class ComfyServer:
             command += ["--extra-model-paths-config", str(paths)]
         if self.only_this_pack:
             command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", self.pack_name]
-        return command + (["--cpu"] if self.cpu else [])
+        return [*command, *(["--cpu"] if self.cpu else []), *self.options]
 
     def start(self) -> None:
         """Start the process and wait until it answers.

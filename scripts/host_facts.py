@@ -86,7 +86,8 @@ def facts_of(names: set[str]) -> dict[str, str]:
             facts |= {f"{name}.{member}": text for member, text in _members(value)}
     for name in WHOLE_MODULES:
         functions = inspect.getmembers(resolve(name)[1], inspect.isfunction)
-        facts |= {f"{name}.{own}": _describe(value) for own, value in functions if value.__module__ == name}
+        own = {member: value for member, value in functions if value.__module__ == name and member[0] != "_"}
+        facts |= {f"{name}.{member}": _describe(value) for member, value in own.items()}
     return facts
 
 
