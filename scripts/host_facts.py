@@ -78,12 +78,10 @@ def main() -> None:
 
 def facts_of(names: set[str]) -> dict[str, str]:
     """Name -> what it is, for ``names`` and the members of ``WHOLE_CLASSES``."""
-    facts: dict[str, str] = {}
-    for name in names.union(WHOLE_CLASSES):
-        found, value = resolve(name)
-        facts[name] = _describe(value) if found else ABSENT
-        if name in WHOLE_CLASSES and found:
-            facts |= {f"{name}.{member}": text for member, text in _members(value)}
+    facts = {name: _describe_name(name) for name in names.union(WHOLE_CLASSES)}
+    for name in WHOLE_CLASSES:
+        if facts[name] != ABSENT:
+            facts |= {f"{name}.{member}": text for member, text in _members(resolve(name)[1])}
     for name in WHOLE_MODULES:
         functions = inspect.getmembers(resolve(name)[1], inspect.isfunction)
         own = {member: value for member, value in functions if value.__module__ == name and member[0] != "_"}
@@ -104,6 +102,11 @@ def resolve(name: str) -> tuple[bool, Any]:
             importlib.import_module(path)
         value = getattr(value, part)
     return True, value
+
+
+def _describe_name(name: str) -> str:
+    found, value = resolve(name)
+    return _describe(value) if found else ABSENT
 
 
 def _describe(value: Any) -> str:
