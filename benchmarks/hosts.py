@@ -58,9 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     figures: dict[str, Figures] = {}
     for comfyui, python in options.hosts:
-        with tempfile.TemporaryDirectory(prefix="asymtalker-") as folder:
-            version, figures_of_host = _run(comfyui, python, Path(folder))
-        figures[version] = figures_of_host
+        version, of_host = _run(comfyui, python)
+        figures[version] = of_host
     result = {"machine": machine(torch.device("cpu")), "hosts": figures}
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(table(figures))
@@ -81,29 +80,29 @@ def nano_graphs() -> dict[str, Graph]:
     return graphs
 
 
-def _run(comfyui: Path, python: Path, folder: Path) -> tuple[str, Figures]:
-    """One version's number and figures."""
-    with ComfyServer(comfyui, folder / "server", cpu=True, python=python) as server:
-        client = ComfyClient(server.url)
-        version = client.get("/system_stats")["system"]["comfyui_version"]
-        for asset in sorted(ASSETS.iterdir()):
-            client.upload(asset)
-        figures: Figures = {}
-        for name, graph in nano_graphs().items():
+def _run(comfyui: Path, python: Path) -> tuple[str, Figures]:
+    """One version's number and figures; every graph gets a server without frames of another one."""
+    version, figures = "", Figures()
+    for name, graph in nano_graphs().items():
+        with (
+            tempfile.TemporaryDirectory(prefix="asymtalker-") as folder,
+            ComfyServer(comfyui, Path(folder), cpu=True, python=python) as server,
+        ):
+            client = ComfyClient(server.url)
+            version = client.get("/system_stats")["system"]["comfyui_version"]
             print(f"{version}: {name} ...", file=sys.stderr, flush=True)
-            figures[name] = _run_graph(client, graph, folder)
+            figures[name] = _run_graph(client, graph, Path(folder))
     return version, figures
 
 
 def _run_graph(client: ComfyClient, graph: Graph, folder: Path) -> dict[str, Any]:
-    client.free()
-    spools = folder / "server" / "user" / "asymtalker" / "spool"
-    earlier = {spool.folder for spool in list_spools(spools)}
+    for asset in sorted(ASSETS.iterdir()):
+        client.upload(asset)
     started = time.monotonic()
     history = client.run(graph)
     seconds = time.monotonic() - started
-    made = [spool.folder for spool in list_spools(spools) if spool.folder not in earlier]
-    kept = sorted(frames_digest(SpoolReader(spool).frames()) for spool in made)
+    spools = list_spools(folder / "user" / "asymtalker" / "spool")
+    kept = sorted(frames_digest(SpoolReader(spool.folder).frames()) for spool in spools)
     saved = sorted(_saved_digest(client, file, folder / "video.mp4") for file in videos(history))
     return {"kept": kept, "saved": saved, "seconds": round(seconds, 1)}
 
