@@ -44,7 +44,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-COMMANDS = ("long", "kill", "continuity", "watching")
+COMMANDS = ("long", "kill", "continuity", "watching", "hosts")
 
 
 def main(arguments: list[str] | None = None) -> int:

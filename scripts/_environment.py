@@ -152,9 +152,14 @@ def fetch_comfyui(python: Path) -> Path:
 
 
 def install(python: Path, wanted: list[str]) -> None:
-    """Install the requirements into `.venv`, unless its list of what was installed there has them all."""
+    """Install the requirements into `.venv`, unless its list of what was installed there has them all.
+
+    ComfyUI versions pin other versions of the same packages: for another one the list is another.
+    """
     if INSTALLED.is_file() and set(wanted) <= set(requirement_lines(INSTALLED)):
         return
+    # Stopped half-way, the environment fits neither the old list nor the new one.
+    INSTALLED.unlink(missing_ok=True)
     say("Installing PyTorch and ComfyUI's requirements (some minutes, about 6 GB; only once) ...")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     run_checked([*pip, *wanted], "The requirements cannot be installed:")

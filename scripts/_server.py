@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -68,6 +69,8 @@ class ComfyServer:
             the live player uses where it may (media from blob: addresses).
         front_end: folder of a front end (`static` of a comfyui-frontend-package) in place of the installed one.
         port: TCP port on 127.0.0.1, None for a free one.
+        options: further options of ComfyUI's command line.
+        python: its interpreter, None for the running one.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class ComfyServer:
         api_nodes: bool = False,
         front_end: Path | None = None,
         port: int | None = None,
+        options: Sequence[str] = (),
+        python: Path | None = None,
     ) -> None:
         self.comfyui = comfyui
         installed = installed_name(comfyui)
@@ -91,6 +96,8 @@ class ComfyServer:
         self.api_nodes = api_nodes
         self.front_end = front_end
         self.port = port or free_port()
+        self.options = tuple(options)
+        self.python = python or Path(sys.executable)
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = workdir / "comfyui.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -99,7 +106,7 @@ class ComfyServer:
         """Create the folders and return the command line."""
         for name in ("input", "output", "user"):
             (self.workdir / name).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port)]
+        command = [str(self.python), str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port)]
         command += ["--disable-auto-launch", "--max-upload-size", "10000"]
         command += [] if self.api_nodes else ["--disable-api-nodes"]
         command += ["--front-end-root", str(self.front_end)] if self.front_end else []
@@ -116,7 +123,7 @@ class ComfyServer:
             command += ["--extra-model-paths-config", str(paths)]
         if self.only_this_pack:
             command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", self.pack_name]
-        return command + (["--cpu"] if self.cpu else [])
+        return [*command, *(["--cpu"] if self.cpu else []), *self.options]
 
     def start(self) -> None:
         """Start the process and wait until it answers.

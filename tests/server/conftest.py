@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,14 +36,23 @@ def portrait(client: ComfyClient, tmp_path_factory: pytest.TempPathFactory) -> s
 @pytest.fixture
 def make_graph(client: ComfyClient, portrait: str, tmp_path: Path) -> MakeGraph:
     """Return a function that gives the shipped nano graph with speech of a length, saved under a prefix."""
+    return functools.partial(nano_graph, client, portrait, tmp_path)
 
-    def make(seconds: float = 0.5, rate: int = 16000, channels: int = 1, prefix: str = "test") -> Graph:
-        name = f"speech_{seconds}_{rate}_{channels}.wav"
-        speech = client.upload(write_wav(tmp_path / name, speech_like(seconds, rate, channels), rate))
-        graph: Graph = copy.deepcopy(json.loads(NANO_GRAPH.read_text(encoding="utf-8")))
-        node(graph, "LoadImage")["image"] = portrait
-        node(graph, "LoadAudio")["audio"] = speech
-        node(graph, "AsymTalkerMux")["filename_prefix"] = prefix
-        return graph
 
-    return make
+def nano_graph(
+    client: ComfyClient,
+    portrait: str,
+    folder: Path,
+    seconds: float = 0.5,
+    rate: int = 16000,
+    channels: int = 1,
+    prefix: str = "test",
+) -> Graph:
+    """Return the shipped nano graph with an uploaded portrait, and speech that is made in `folder` and uploaded."""
+    name = f"speech_{seconds}_{rate}_{channels}.wav"
+    speech = client.upload(write_wav(folder / name, speech_like(seconds, rate, channels), rate))
+    graph: Graph = copy.deepcopy(json.loads(NANO_GRAPH.read_text(encoding="utf-8")))
+    node(graph, "LoadImage")["image"] = portrait
+    node(graph, "LoadAudio")["audio"] = speech
+    node(graph, "AsymTalkerMux")["filename_prefix"] = prefix
+    return graph

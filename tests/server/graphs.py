@@ -9,6 +9,7 @@ from scripts._client import Graph
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Their choices are the files of an input folder.
 FILE_INPUTS = {("LoadImage", "image"), ("LoadAudio", "audio")}
+OWN_PREFIX = "AsymTalker"
 # Notes and the like live in the frontend alone.
 FRONTEND_NODES = {"MarkdownNote", "Note", "Reroute", "PrimitiveNode"}
 
@@ -121,7 +122,9 @@ def ui_faults(workflow: dict[str, Any], object_info: dict[str, Any]) -> list[str
         names = [socket["name"] for socket in entry.get("inputs", [])]
         faults += [f"{where}: no input {name}" for name in names if name not in declared_inputs(info)]
         kinds = [socket["type"] for socket in entry.get("outputs", [])]
-        if kinds != list(info["output"]):
+        # A newer ComfyUI may give its own nodes further outputs, at the end.
+        last = None if class_type.startswith(OWN_PREFIX) else len(kinds)
+        if kinds != list(info["output"])[:last]:
             faults.append(f"{where}: outputs {kinds}, the server has {info['output']}")
         values, slots = entry.get("widgets_values", []), widget_values(info, class_type)
         if len(values) != len(slots):
@@ -131,6 +134,20 @@ def ui_faults(workflow: dict[str, Any], object_info: dict[str, Any]) -> list[str
             if slot is not None and (class_type, slot[0]) not in FILE_INPUTS:
                 faults += value_faults(f"{where}.{slot[0]}", value, slot[1])
     return faults + dangling_links(workflow)
+
+
+def without_unused_outputs(workflow: dict[str, Any]) -> dict[str, Any]:
+    """Return a graph in either form without the outputs of ComfyUI's nodes that nothing is linked to.
+
+    Which of them there are depends on its version.
+    """
+    nodes = [
+        entry
+        if entry["type"].startswith(OWN_PREFIX)
+        else {**entry, "outputs": [socket for socket in entry["outputs"] if socket["links"]]}
+        for entry in workflow.get("nodes", [])
+    ]
+    return {**workflow, "nodes": nodes} if nodes else workflow
 
 
 def dangling_links(workflow: dict[str, Any]) -> list[str]:
