@@ -159,8 +159,11 @@ def _parameters(function: Any) -> str:
 
 
 def set_on_self(owner: type) -> set[str]:
-    """The names that the methods of a class assign on their instance."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+    """The names that the methods of a class assign on their instance; none of a class that `type` made."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+    except OSError:
+        return set()
     stored = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
     return {node.attr for node in stored if isinstance(node.value, ast.Name) and node.value.id == "self"}
 

@@ -21,7 +21,7 @@ HunyuanDiT behind PEFT's ``base_model.model.``. It offers no other way to say so
 def _class_with_names() -> type[model_base.BaseModel]:
     """BaseModel in every respect but the names of LoRA tensors; BaseModel itself where core has no such classes."""
     found = [getattr(model_base, name) for name in NAMES_FROM if hasattr(model_base, name)]
-    given = {name for base in found for name in vars(base) if not name.startswith("_")}
+    given = {"__init__"} | {name for base in found for name in vars(base) if not name.startswith("_")}
     methods = {name: getattr(model_base.BaseModel, name) for name in given if hasattr(model_base.BaseModel, name)}
     return type("LoraNamedModel", (*found, model_base.BaseModel), methods)
 

@@ -152,7 +152,7 @@ class TalkingHeadModel(LoraNamedModel):
     def __init__(self, model_config: TalkingHeadConfig, checkpoint: Checkpoint, device: Any = None) -> None:
         # Core has no type there; that of the default is guessed.
         network: Any = HostDiT
-        model_base.BaseModel.__init__(self, model_config, model_base.ModelType.FLOW, device=device, unet_model=network)
+        super().__init__(model_config, model_base.ModelType.FLOW, device=device, unet_model=network)
         self.checkpoint = checkpoint
 
     def memory_required(
