@@ -1,1 +1,1 @@
-"""Measured speed of every stage of a video: ``python -m benchmarks``."""
+"""Measured speed of every stage of a video: ``python -m asymtalker.benchmarks``."""

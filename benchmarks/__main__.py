@@ -24,7 +24,9 @@ from .subjects import GEOMETRIES, load_subject
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m asymtalker.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--seconds", type=float, default=5.0, help="audio for the audio stage (default: %(default)s)")

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.audio import (
+from ..models.audio import (
     FPS,
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,
@@ -28,8 +28,7 @@ from models.audio import (
     num_video_frames,
     wav2vec2_features,
 )
-from models.listening import LOG_MEL, ROLLING_FRAMES, Listener, listen
-
+from ..models.listening import LOG_MEL, ROLLING_FRAMES, Listener, listen
 from . import comfyui
 from .speech import SPEECH, repeated_speech
 
@@ -40,7 +39,7 @@ DEFAULT = (WAV2VEC2_WINDOW_FRAMES // FPS, WAV2VEC2_CONTEXT_FRAMES // FPS)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.audio_windows",
+        prog="python -m asymtalker.benchmarks.audio_windows",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -24,7 +24,7 @@ def importable(device: torch.device) -> bool:
     if not (Path(named) / "comfy").is_dir():
         raise FileNotFoundError(f"COMFYUI_PATH={named} holds no ComfyUI (no folder comfy)")
     if named not in sys.path:
-        sys.path.append(named)
+        sys.path.insert(0, named)
     importlib.import_module("comfy.options").enable_args_parsing(False)
     importlib.import_module("comfy.cli_args").args.cpu = device.type == "cpu"
     return True

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.audio import FPS
-from models.drift import color_distance
-
+from ..models.audio import FPS
+from ..models.drift import color_distance
 from .host import Host, Made
 from .long_run import Cost, drift
 from .report import aligned
@@ -40,7 +39,7 @@ SHOWN_FRAMES = FPS
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks continuity",
+        prog="python -m asymtalker.benchmarks continuity",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

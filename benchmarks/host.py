@@ -12,11 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from models.config import AudioConfig, DiTConfig
-from models.dit import TalkingHeadDiT
-from scripts._environment import find_comfyui
-from training.core.host import load_pack
-
+from ..models.config import AudioConfig, DiTConfig
+from ..models.dit import TalkingHeadDiT
+from ..scripts._environment import find_comfyui
+from ..training.core.host import use_comfyui
 from .speech import PORTRAIT, repeated_speech
 
 SMALL = DiTConfig(
@@ -53,40 +52,40 @@ class Host:
     def __init__(self, subject: str, workdir: Path) -> None:
         if find_comfyui() is None:
             raise FileNotFoundError("videos are made through ComfyUI: name one in COMFYUI_PATH")
-        self._pack = load_pack()
+        use_comfyui()
         paths: Any = importlib.import_module("folder_paths")
         paths.set_user_directory(str(workdir / "user"))
         paths.set_output_directory(str(workdir / "output"))
         size = SUBJECTS[subject]
-        self.model, self.vae, self.encoder = self.module("nodes.host.loading").load_all(
+        self.model, self.vae, self.encoder = self.module("host.checkpoints.loading").load_all(
             "nano", "default", "default", "default"
         )
         if subject == "small":
             self.model = self._small()
         portrait = _picture(PORTRAIT)
-        self.reference = self.module("nodes.host.portrait").encode_reference(
+        self.reference = self.module("host.portrait").encode_reference(
             self.model, self.vae, portrait, size, size, "temporal", None
         )
 
     def module(self, name: str) -> Any:
         """A module of the pack by its path from the root."""
-        return importlib.import_module(f"{self._pack}.{name}")
+        return importlib.import_module(f"..{name}", __package__)
 
     def _small(self) -> Any:
         torch.manual_seed(0)
         network = TalkingHeadDiT(SMALL)
         network.initialise()
         nn.init.normal_(network.head.head.weight, std=0.02)
-        return self.module("nodes.host.model").load_model(network.state_dict(), SMALL.to_metadata(), name="small")
+        return self.module("host.model").load_model(network.state_dict(), SMALL.to_metadata(), name="small")
 
     def make(self, seconds: float, **changes: Any) -> Made:
         """A video of ``seconds``; ``changes`` are fields of ContinuityOptions."""
         audio = {"waveform": repeated_speech(seconds)[None, None], "sample_rate": 16_000}
-        features = self.module("nodes.host.audio").audio_features(self.encoder, audio)
+        features = self.module("host.audio").audio_features(self.encoder, audio)
         options = self.module("models.rollout").ContinuityOptions(**changes)
-        settings = self.module("nodes.host.sampling").Settings(7, 0, "auto", 0.0, 0.0, options)
+        settings = self.module("jobs.sampling").Settings(7, 0, "auto", 0.0, 0.0, options)
         with torch.inference_mode():
-            video, report = self.module("nodes.host.sampling").generate(
+            video, report = self.module("jobs.sampling").generate(
                 self.model, self.vae, self.reference, features, settings, None
             )
         return Made(video, report, audio)
@@ -95,11 +94,11 @@ class Host:
         """Mux it, as AsymTalker Mux & Save does."""
         samples = made.audio["waveform"][0].numpy()
         track = (samples, made.audio["sample_rate"])
-        self.module("nodes.host.video_file").write_mp4(made.video, file, track, crf=18, metadata=None)
+        self.module("video.writing").write_mp4(made.video, file, track, crf=18, metadata=None)
 
     def spool_bytes(self) -> int:
         """What all jobs have on disk."""
-        root = self.module("nodes.host.jobs").spool_root()
+        root = self.module("jobs.job").spool_root()
         return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
 
 

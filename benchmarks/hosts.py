@@ -19,11 +19,10 @@ from typing import Any
 import av
 import torch
 
-from media import SpoolReader, list_spools
-from scripts._client import ComfyClient, Graph, videos
-from scripts._environment import ROOT
-from scripts._server import ComfyServer
-
+from ..media import SpoolReader, list_spools
+from ..scripts._client import ComfyClient, Graph, videos
+from ..scripts._environment import ROOT
+from ..scripts._server import ComfyServer
 from .report import aligned, machine
 
 GRAPHS = ROOT / "workflows" / "api"
@@ -36,7 +35,9 @@ Figures = dict[str, dict[str, Any]]
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks hosts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m asymtalker.benchmarks hosts",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("hosts", nargs="+", type=_host, metavar="COMFYUI=PYTHON", help="a folder and its interpreter")
     parser.add_argument(

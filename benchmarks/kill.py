@@ -26,10 +26,9 @@ import aiohttp
 import av
 import requests
 
-from media import SpoolReader, list_spools
-from scripts._client import ComfyClient, ConnectionLost, Graph, videos
-from scripts._server import ComfyServer
-
+from ..media import SpoolReader, list_spools
+from ..scripts._client import ComfyClient, ConnectionLost, Graph, videos
+from ..scripts._server import ComfyServer
 from .served import nano_graph, start_server
 
 LOST = (ConnectionLost, aiohttp.ClientError, requests.RequestException)
@@ -84,7 +83,9 @@ class Kill:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks kill", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m asymtalker.benchmarks kill",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the video (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=25, help="how often (default: %(default)s)")

@@ -31,7 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks long", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m asymtalker.benchmarks long",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=_numbers, default=LENGTHS, help="lengths (default: 10,60,600,3600)")
     parser.add_argument("--subjects", type=_names, default=("nano",), help="nano, small or both (default: nano)")
@@ -89,7 +91,15 @@ def _run(subject: str, seconds: float, workdir: Path | None) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix=f"{subject}-", dir=workdir))
     try:
         figures = folder / "figures.json"
-        command = [sys.executable, "-m", "benchmarks.long_run", "--subject", subject, "--seconds", str(seconds)]
+        command = [
+            sys.executable,
+            "-m",
+            "asymtalker.benchmarks.long_run",
+            "--subject",
+            subject,
+            "--seconds",
+            str(seconds),
+        ]
         subprocess.run([*command, "--workdir", str(folder), "--json", str(figures)], cwd=ROOT, check=True)
         return json.loads(figures.read_text(encoding="utf-8"))
     finally:

@@ -1,4 +1,4 @@
-"""One video of one length, measured in a process of its own: ``python -m benchmarks.long_run``."""
+"""One video of one length, measured in a process of its own: ``python -m asymtalker.benchmarks.long_run``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Cost:
 
 def main(arguments: list[str] | None = None) -> int:
     """Make and save the video in ``--workdir`` and write the figures to ``--json``."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.long_run", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m asymtalker.benchmarks.long_run", description=__doc__)
     parser.add_argument("--subject", choices=tuple(SUBJECTS), required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--workdir", type=Path, required=True)

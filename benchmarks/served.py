@@ -6,10 +6,9 @@ import json
 import wave
 from pathlib import Path
 
-from scripts._client import ComfyClient, Graph
-from scripts._environment import ROOT, find_comfyui
-from scripts._server import ComfyServer
-
+from ..scripts._client import ComfyClient, Graph
+from ..scripts._environment import ROOT, find_comfyui
+from ..scripts._server import ComfyServer
 from .speech import PORTRAIT, repeated_speech
 
 GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"

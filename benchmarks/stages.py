@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from media import SpoolHeader, SpoolWriter, encode_video
-from models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wav2vec2_features
-from models.color import match_color
-from models.reference import temporal_reference
-from models.rollout import continuity_frames, to_uint8
-
+from ..media import SpoolHeader, SpoolWriter, encode_video
+from ..models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wav2vec2_features
+from ..models.color import match_color
+from ..models.reference import temporal_reference
+from ..models.rollout import continuity_frames, to_uint8
 from .subjects import Subject
 from .timing import median_seconds
 

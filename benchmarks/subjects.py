@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.checkpoint import read_checkpoint
-from models.config import AudioConfig, DiTConfig, SamplingConfig
-from models.dit import TalkingHeadDiT
-from models.nano_vae import NanoVAE, NanoVAEConfig
-from models.rollout import VideoCodec
-
+from ..models.checkpoint import read_checkpoint
+from ..models.config import AudioConfig, DiTConfig, SamplingConfig
+from ..models.dit import TalkingHeadDiT
+from ..models.nano_vae import NanoVAE, NanoVAEConfig
+from ..models.rollout import VideoCodec
 from . import comfyui
 
 NANO_FILES = Path(__file__).resolve().parent.parent / "models" / "nano"

@@ -21,15 +21,16 @@ from typing import Any
 import psutil
 import requests
 
-from scripts._client import ComfyClient, Graph, OnEvent
-
+from ..scripts._client import ComfyClient, Graph, OnEvent
 from .served import nano_graph, start_server
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks watching", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m asymtalker.benchmarks watching",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the video (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=4, help="runs of each kind (default: %(default)s)")

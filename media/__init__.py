@@ -1,12 +1,10 @@
 """Frames on disk and muxing: bounded memory, resumable, every output complete or absent.
 
 `spool` stores generated RGB frames losslessly, chunk by chunk; `housekeeping` lists, sizes and removes such stores and
-checks disk space before a job starts; `mux` turns frames and audio into an mp4; `fragments` makes what browsers
-play of a video that is still growing.
+checks disk space before a job starts; `mux` turns frames and audio into an mp4.
 """
 
 from .errors import MediaError
-from .fragments import Fragment, encode_fragment
 from .housekeeping import (
     SpoolInfo,
     check_disk,
@@ -30,7 +28,6 @@ __all__ = [
     "FolderBusyError",
     "FolderGoneError",
     "FolderLock",
-    "Fragment",
     "MediaError",
     "Segment",
     "SpoolHeader",
@@ -38,7 +35,6 @@ __all__ = [
     "SpoolReader",
     "SpoolWriter",
     "check_disk",
-    "encode_fragment",
     "encode_video",
     "enforce_cap",
     "estimate_spool_bytes",

@@ -37,7 +37,7 @@ MEL_BLOCK_FRAMES = 60 * FPS
 
 # wav2vec2 listens to a minute at a time, of which 5 s on either side are context for the 50 s in the middle. With
 # random weights that changed the features of 90 s of speech by 0.9 % of their spread, 30 s windows by 2.0 %; those of
-# 100 s whose loudness changed sixfold by 8 % and 30 %. `python -m benchmarks.audio_windows` measures it.
+# 100 s whose loudness changed sixfold by 8 % and 30 %. `python -m asymtalker.benchmarks.audio_windows` measures it.
 WAV2VEC2_WINDOW_FRAMES = 60 * FPS
 WAV2VEC2_CONTEXT_FRAMES = 5 * FPS
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from ..host import messages
+from ..host.checkpoints import folders
+from ..live import routes as live_routes
 from .audio_features import AsymTalkerAudioFeatures
 from .continuity import AsymTalkerContinuity
 from .drift_chart import AsymTalkerDriftChart
 from .face_crop import AsymTalkerFaceCrop
 from .face_paste import AsymTalkerFacePaste
-from .host import folders, live_routes, messages
 from .kept_jobs import AsymTalkerKeptJobs
 from .loader import AsymTalkerLoader
 from .mux import AsymTalkerMux

@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 from typing_extensions import override
 
+from ..host.audio import audio_features
 from ..models.listening import LISTENING, SpeechFeatures
-from .host.audio import audio_features
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, search_words
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from typing_extensions import override
 
-from .host.chart import THEMES, drift_chart
+from ..jobs.chart import THEMES, drift_chart
 from .inputs import checked
 from .sockets import CATEGORY, search_words
 

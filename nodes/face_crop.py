@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 from typing_extensions import override
 
-from .host.face_crop import ON_MISSING, CropOptions, crop_face
+from ..faces.crop_and_paste import ON_MISSING, CropOptions, crop_face
 from .inputs import checked
 from .sockets import CATEGORY, CropSocket, search_words
 

@@ -6,8 +6,8 @@ from comfy_api.latest import Input, io
 from torch import Tensor
 from typing_extensions import override
 
-from ..media.crop import Crop
-from .host.face_crop import paste_face
+from ..faces.crop import Crop
+from ..faces.crop_and_paste import paste_face
 from .inputs import checked
 from .sockets import CATEGORY, CropSocket, search_words
 

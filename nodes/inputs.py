@@ -18,13 +18,13 @@ from typing import Any, Concatenate, ParamSpec
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..media.crop import Crop
+from ..faces.crop import Crop
+from ..host.audio import NO_SOUND
+from ..host.messages import encodable, make_encodable, quoted
 from ..models.audio import AudioFeatures
 from ..models.listening import SpeechFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
-from .host.audio import NO_SOUND
-from .host.messages import encodable, make_encodable, quoted
 
 CHOICES_SHOWN = 12
 

@@ -7,7 +7,7 @@ import time
 from comfy_api.latest import io, ui
 from typing_extensions import override
 
-from .host.kept import kept_jobs
+from ..jobs.kept import kept_jobs
 from .inputs import checked
 from .sockets import CATEGORY, search_words
 

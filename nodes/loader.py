@@ -5,10 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io
 from typing_extensions import override
 
-from .host import folders
-from .host.companions import missing_model
-from .host.loading import load_all
-from .host.model import WEIGHT_DTYPES
+from ..host.checkpoints import folders
+from ..host.checkpoints.companions import missing_model
+from ..host.checkpoints.loading import load_all
+from ..host.model import WEIGHT_DTYPES
 from .inputs import checked
 from .sockets import CATEGORY, search_words
 

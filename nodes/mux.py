@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import Input, io, ui
 from typing_extensions import override
 
-from .host.destination import saving_problem
-from .host.saving import save_with_audio
+from ..video.destination import saving_problem
+from ..video.saving import save_with_audio
 from .inputs import checked
 from .sockets import CATEGORY, search_words
 

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 from typing_extensions import override
 
-from .host.portrait import MODES, encode_reference
+from ..host.portrait import MODES, encode_reference
 from .inputs import checked
 from .sockets import CATEGORY, ReferenceSocket, search_words
 

@@ -8,15 +8,15 @@ from typing import Any
 from comfy_api.latest import io
 from typing_extensions import override
 
+from ..jobs.job import KEEP
+from ..jobs.sampling import SAMPLER_CHOICES, Settings, generate
+from ..live.jobs import workflow_id
 from ..models.audio import FPS, RecordingFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
-from .host.jobs import KEEP
-from .host.live import workflow_id
-from .host.sampling import SAMPLER_CHOICES, Settings, generate
-from .host.savers import check_savers
-from .host.video import SpooledVideo
-from .host.video_file import Look
+from ..video.savers import check_savers
+from ..video.spooled import SpooledVideo
+from ..video.writing import Look
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
 

@@ -166,6 +166,38 @@ def install(python: Path, wanted: list[str]) -> None:
     INSTALLED.write_text("\n".join(wanted) + "\n", encoding="utf-8")
 
 
+def install_pack(python: Path) -> None:
+    """Install this folder, editable, as the package `asymtalker` into `.venv`, unless it is there."""
+    where = "import asymtalker, sys; sys.exit(asymtalker.__path__[0] != sys.argv[1])"
+    # Elsewhere than here, whose folders are importable by their own names.
+    probe = subprocess.run([str(python), "-c", where, str(ROOT)], cwd=VENV, capture_output=True)
+    if probe.returncode == 0:
+        return
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    run_checked([*pip, "--no-deps", "--editable", str(ROOT)], "The pack cannot be installed as `asymtalker`:")
+
+
+def link_folder(link: Path, target: Path) -> None:
+    """Make `link` lead to the folder `target`."""
+    if link.exists():
+        return
+    if sys.platform == "win32":
+        # Unlike a symbolic link, a junction needs no privilege.
+        import _winapi
+
+        _winapi.CreateJunction(str(target), str(link))
+    else:
+        link.symlink_to(target, target_is_directory=True)
+
+
+def package_path() -> Path:
+    """Return a folder in which this one is called `asymtalker`: for interpreters that it is not installed in."""
+    folder = ROOT / ".package"
+    folder.mkdir(exist_ok=True)
+    link_folder(folder / "asymtalker", ROOT)
+    return folder
+
+
 def become(python: Path) -> None:
     """Go on as the same program under another interpreter; does not return."""
     arguments = [str(python), *sys.argv]
@@ -198,6 +230,7 @@ def bootstrap(*, with_tests: bool = False) -> Path:
     python = create_venv()
     comfyui = comfyui or fetch_comfyui(python)
     install(python, requirements(comfyui, with_tests))
+    install_pack(python)
     if not in_venv:
         become(python)
     return comfyui

@@ -34,7 +34,8 @@ class Use:
 
 def pack_files() -> list[Path]:
     """The source files that ComfyUI imports."""
-    return [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py"))]
+    rooms = ("nodes", "host", "jobs", "video", "live", "faces")
+    return [ROOT / "__init__.py", *(file for room in rooms for file in sorted((ROOT / room).rglob("*.py")))]
 
 
 def uses() -> list[Use]:

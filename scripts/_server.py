@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from ._environment import ROOT
+from ._environment import ROOT, link_folder
 
 PACK_NAME = "ComfyUI-AsymTalker"
 START_TIMEOUT_S = 300
@@ -39,19 +39,6 @@ def installed_name(comfyui: Path) -> str | None:
     folder = comfyui / "custom_nodes"
     names = sorted(folder.iterdir()) if folder.is_dir() else []
     return next((entry.name for entry in names if entry.is_dir() and entry.resolve() == ROOT), None)
-
-
-def link_folder(link: Path, target: Path) -> None:
-    """Make `link` lead to the folder `target`."""
-    if link.exists():
-        return
-    if sys.platform == "win32":
-        # Unlike a symbolic link, a junction needs no privilege.
-        import _winapi
-
-        _winapi.CreateJunction(str(target), str(link))
-    else:
-        link.symlink_to(target, target_is_directory=True)
 
 
 class ComfyServer:

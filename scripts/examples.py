@@ -1,4 +1,4 @@
-"""`python -m scripts.examples` draws the second portrait and the painting of workflows/assets.
+"""`python -m asymtalker.scripts.examples` draws the second portrait and the painting of workflows/assets.
 
 Needs skia-python (training/requirements.txt). The people are those of the corpus: no real ones.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import skia
 
-from scripts._environment import ROOT
-from training.corpus.clip import identity_of, portrait_pose
-from training.corpus.render import render
+from ..training.corpus.clip import identity_of, portrait_pose
+from ..training.corpus.render import render
+from ._environment import ROOT
 
 ASSETS = ROOT / "workflows" / "assets"
 SECOND_PERSON = (5, 22)

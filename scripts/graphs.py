@@ -1,4 +1,4 @@
-"""`python -m scripts.graphs` writes the graphs of workflows/ in both forms, from what a real server says about nodes.
+"""`python -m asymtalker.scripts.graphs` writes the graphs of workflows/ in both forms, from a real server's node infos.
 
 To be run after a node's inputs have changed. With --check nothing is written: the exit status says whether they differ.
 """
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts._client import ComfyClient
-from scripts._environment import ROOT, find_comfyui
-from scripts._graph import GraphBuilder, Link, Node
-from scripts._server import ComfyServer
+from ._client import ComfyClient
+from ._environment import ROOT, find_comfyui
+from ._graph import GraphBuilder, Link, Node
+from ._server import ComfyServer
 
 WORKFLOWS = ROOT / "workflows"
 BLUE, GREEN, PURPLE, GOLD, TEAL = "#3f789e", "#8A8", "#a1309b", "#b58b2a", "#3e8a8a"

@@ -1,4 +1,4 @@
-"""`python scripts/host_facts.py COMFYUI_FOLDER` writes down what a ComfyUI offers of all that the pack relies on.
+"""`python -m asymtalker.scripts.host_facts COMFYUI_FOLDER` lists what a ComfyUI offers of all that the pack uses.
 
 Run it with the interpreter of that ComfyUI. It prints JSON with an entry for each name that the pack uses, and for
 every public member of the classes that it extends, calls or returns: what it is, its parameters (`=` marks those with a
@@ -22,10 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# Neither the pack's `nodes` nor this folder may hide modules of ComfyUI.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from scripts._host_use import HOST_MODULES, uses
+from ._host_use import HOST_MODULES, uses
 
 WHOLE_CLASSES = (
     "comfy.audio_encoders.audio_encoders.AudioEncoderModel",
@@ -66,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comfyui", type=Path, help="folder of a ComfyUI")
     folder: Path = parser.parse_args().comfyui.resolve()
-    sys.path[0] = str(folder)
+    sys.path.insert(0, str(folder))
     sys.argv[1:] = ["--cpu"]
     importlib.import_module("comfy.options").enable_args_parsing()
     # As main.py does: ComfyUI's nodes put the folder of a module of the same name first on the path.

@@ -1,4 +1,4 @@
-"""`python -m scripts.package` builds the archive that the Comfy Registry would ship and says how large it is.
+"""`python -m asymtalker.scripts.package` builds the Comfy Registry's archive and prints its size.
 
 Its files are those that git knows, without what .comfyignore names.
 """
@@ -11,7 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from scripts._environment import ROOT
+from ._environment import ROOT
 
 LIMIT_BYTES = 60_000_000
 

@@ -1,4 +1,4 @@
-"""`python -m scripts.pictures` makes every picture of the pack anew with the bundled weights.
+"""`python -m asymtalker.scripts.pictures` makes every picture of the pack anew with the bundled weights.
 
 A real ComfyUI runs the graphs of workflows/api; their videos become the thumbnails of the template browser, the moving
 picture of the README, the pictures of the help pages, the icon and the banner. To be run after nano's weights or the
@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from media.crop import square_around
-from media.faces import find_faces
-from models.audio import MEL_BANDS, log_mel_features, num_video_frames, to_mono_16k
-from scripts import _drawing as drawing
-from scripts._client import ComfyClient, videos
-from scripts._environment import ROOT, find_comfyui
-from scripts._server import ComfyServer
+from ..faces.crop import square_around
+from ..faces.detector import find_faces
+from ..models.audio import MEL_BANDS, log_mel_features, num_video_frames, to_mono_16k
+from . import _drawing as drawing
+from ._client import ComfyClient, videos
+from ._environment import ROOT, find_comfyui
+from ._server import ComfyServer
 
 WORKFLOWS, DOCS, HELP = ROOT / "workflows", ROOT / "docs", ROOT / "web" / "docs" / "images"
 ASSETS = WORKFLOWS / "assets"

@@ -14,7 +14,7 @@ from pathlib import Path
 # In place of this folder, whose test.py would hide the standard library's.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scripts._environment import ROOT, EnvironmentFault, apt_install, bootstrap, say
+from scripts._environment import ROOT, EnvironmentFault, apt_install, bootstrap, package_path, say
 
 # What some tests need; they skip with a reason where it is missing.
 DRAWING_PACKAGES = ["libegl1", "libgl1"]
@@ -38,12 +38,14 @@ def main() -> int:
         "types": types,
         "pytest": ["pytest", "-q", "-rs", *sys.argv[1:]],
     }
-    environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
+    # The pack is installed in `.venv` alone, and Pyright does not follow editable installations.
+    paths = [str(package_path())]
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "PYTHONPATH": os.pathsep.join(paths)}
     failed = []
     for name, command in checks.items():
         # pytest goes last, so that its closing line is the last one where all is well.
         say(f"== {name}")
-        extra = {"PYTHONPATH": str(comfyui)} if command is types else {}
+        extra = {"PYTHONPATH": os.pathsep.join([*paths, str(comfyui)])} if command is types else {}
         done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env={**environment, **extra})
         if done.returncode != 0:
             failed.append(name)

@@ -1,4 +1,4 @@
-"""``python -m training COMMAND``: one entry for every training program."""
+"""``python -m asymtalker.training COMMAND``: one entry for every training program."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import importlib
 import logging
 import sys
 
-from models.checkpoint import CheckpointError
-from models.config import ConfigError
-
+from ..models.checkpoint import CheckpointError
+from ..models.config import ConfigError
 from .core.config import TrainingError
 
 COMMANDS = {
@@ -36,7 +35,7 @@ COMMANDS = {
 def main() -> None:
     """Run the command in ``sys.argv``; only its module is imported."""
     parser = argparse.ArgumentParser(
-        prog="python -m training",
+        prog="python -m asymtalker.training",
         description="\n".join(f"{name:14}{purpose}" for name, (_, purpose) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

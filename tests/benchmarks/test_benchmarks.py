@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import main
+from asymtalker.benchmarks.__main__ import main
 
 
 def test_nano_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

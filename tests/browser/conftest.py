@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts._client import ComfyClient
-from scripts._environment import ROOT
-from scripts._server import ComfyServer
+from asymtalker.scripts._client import ComfyClient
+from asymtalker.scripts._environment import ROOT
+from asymtalker.scripts._server import ComfyServer
 
 pytest.importorskip("playwright.sync_api", reason="no playwright: scripts/test.py installs it")
 
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.browser.frontend import CHROMIUM_FLAGS, FrontEnd, chromium_or_skip
+from asymtalker.tests.browser.frontend import CHROMIUM_FLAGS, FrontEnd, chromium_or_skip
 
 # The one that ComfyUI requires, and the newest that the pack was tried with.
 FRONT_ENDS = (None, "comfyui-frontend-package==1.58.1")

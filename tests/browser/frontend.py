@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import ConsoleMessage, Error, Page
 
-from scripts._client import ComfyClient, PromptFailed, videos
+from asymtalker.scripts._client import ComfyClient, PromptFailed, videos
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",

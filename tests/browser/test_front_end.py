@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from scripts._environment import ROOT
-from tests.browser.frontend import FrontEnd
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.browser.frontend import FrontEnd
 
 
 def test_the_quick_start_runs_in_the_browser(front_end: FrontEnd) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from scripts._client import ComfyClient
-from scripts._environment import ROOT
-from scripts._server import ComfyServer
-from tests.browser.frontend import FrontEnd
+from asymtalker.scripts._client import ComfyClient
+from asymtalker.scripts._environment import ROOT
+from asymtalker.scripts._server import ComfyServer
+from asymtalker.tests.browser.frontend import FrontEnd
 
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
 # nano's weights come with the pack: how many files a run saves.

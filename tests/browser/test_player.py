@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scripts._client import ComfyClient
-from scripts._environment import ROOT
-from tests.browser.conftest import OpenFrontEnd
-from tests.browser.frontend import FrontEnd
-from tests.server.media import speech_like, write_wav
+from asymtalker.scripts._client import ComfyClient
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.browser.conftest import OpenFrontEnd
+from asymtalker.tests.browser.frontend import FrontEnd
+from asymtalker.tests.server.media import speech_like, write_wav
 
 CHUNK_S = 28 / 25
 # A job that no test waits for the end of.

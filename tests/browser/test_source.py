@@ -7,10 +7,9 @@ from typing import Any
 
 from playwright.sync_api import Browser
 
-from tests.nodes.conftest import comfy, folders, pack
-from tests.nodes.test_live import CHUNKS, job, port
+from asymtalker.tests.nodes.test_live import CHUNKS, job, port
 
-__all__ = ["comfy", "folders", "job", "pack", "port"]
+__all__ = ["job", "port"]
 
 # In the page: plays all finished chunks; returns how many listeners are left on the buffer, and what is buffered.
 FEED = """async ({ url, count, seconds }) => {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from scripts._client import ComfyClient, videos
-from tests.browser.frontend import FrontEnd
-from tests.browser.test_player import make_workflow, players
+from asymtalker.scripts._client import ComfyClient, videos
+from asymtalker.tests.browser.frontend import FrontEnd
+from asymtalker.tests.browser.test_player import make_workflow, players
 
 INTO_SUBGRAPH = """types => { const { graph } = window.app;
     graph.convertToSubgraph(new Set(graph.nodes.filter((node) => types.includes(node.type)))); }"""

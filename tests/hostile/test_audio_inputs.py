@@ -18,12 +18,10 @@ import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
-from models.audio import SAMPLE_RATE, to_mono_16k
-from models.mixing import to_mono
-from models.resampling import resample
-from tests.nodes.conftest import ROOT, Import, comfy, pack
-
-__all__ = ["comfy", "pack"]
+from asymtalker.models.audio import SAMPLE_RATE, to_mono_16k
+from asymtalker.models.mixing import to_mono
+from asymtalker.models.resampling import resample
+from asymtalker.tests.helpers import ROOT, Import
 
 SEED = 19
 USUAL_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 176400, 192000)
@@ -224,7 +222,7 @@ def test_the_centre_of_a_file_is_where_load_audio_puts_it(
     waveform[names.index("FC")] = voice = speech(1.0, rate)
     write_sound(file, waveform, rate, codec, layout)
     loaded, loaded_rate = comfy("comfy_extras.nodes_audio").load(str(file))
-    host = pack("nodes.host.audio")
+    host = pack("host.audio")
     with caplog.at_level("INFO"):
         features = host.audio_features(host.LogMelAudioEncoder(), {"waveform": loaded[None], "sample_rate": rate})
     assert loaded_rate == rate and "the centre channel" in caplog.text
@@ -309,7 +307,7 @@ UNUSABLE: list[tuple[Any, str]] = [
 @pytest.mark.parametrize("number", range(len(UNUSABLE)))
 def test_unusable_audio_is_one_message(pack: Import, number: int) -> None:
     value, message = UNUSABLE[number]
-    host = pack("nodes.host.audio")
+    host = pack("host.audio")
     with pytest.raises(ValueError, match=f"^{message}") as caught:
         host.audio_features(host.LogMelAudioEncoder(), value)
     str(caught.value).encode()
@@ -332,7 +330,7 @@ USABLE = [
 @pytest.mark.parametrize("number", range(len(USABLE)))
 def test_other_types_of_sound_are_the_same_sound(pack: Import, number: int) -> None:
     waveform, rate = USABLE[number]
-    host = pack("nodes.host.audio")
+    host = pack("host.audio")
     value = MappingProxyType(audio(waveform, rate))
     samples, checked_rate = host.checked_audio(value)
     assert checked_rate == 16_000 and samples.dtype == torch.float32 and not samples.requires_grad

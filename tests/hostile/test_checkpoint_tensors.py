@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from models.checkpoint import CheckpointError, read_checkpoint, read_published
-from models.config import ConfigError, DiTConfig, SamplingConfig
-from models.nano_vae import NanoVAE
-from models.network_tensors import fitted, network_tensors
-from tests.models.tiny import TINY, tiny_dit, tiny_vae
+from asymtalker.models.checkpoint import CheckpointError, read_checkpoint, read_published
+from asymtalker.models.config import ConfigError, DiTConfig, SamplingConfig
+from asymtalker.models.nano_vae import NanoVAE
+from asymtalker.models.network_tensors import fitted, network_tensors
+from asymtalker.tests.models.tiny import TINY, tiny_dit, tiny_vae
 
 MAX_GROWTH = 300 * 1024**2
 Refusal = (CheckpointError, ConfigError)

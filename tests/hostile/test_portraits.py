@@ -17,10 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.reference import fit_portrait
-from tests.nodes.conftest import ROOT, Import, comfy, folders, pack
-
-__all__ = ["comfy", "folders", "pack"]
+from asymtalker.models.reference import fit_portrait
+from asymtalker.tests.helpers import ROOT, Import
 
 SEED = 19
 GENERATOR = random.Random(SEED)
@@ -40,7 +38,7 @@ def spoiled(value: float) -> Tensor:
 
 @pytest.fixture(scope="module")
 def checked(pack: Import) -> Callable[..., tuple[Tensor, list[str]]]:
-    return pack("nodes.host.portrait").checked_portrait
+    return pack("host.portrait").checked_portrait
 
 
 # What a picture is.
@@ -261,7 +259,7 @@ print(peak() - before)
 
 @pytest.fixture(scope="module")
 def nano(pack: Import) -> SimpleNamespace:
-    model, vae, _ = pack("nodes.host.loading").load_all("nano", "default", "default", "default")
+    model, vae, _ = pack("host.checkpoints.loading").load_all("nano", "default", "default", "default")
     return SimpleNamespace(model=model, vae=vae)
 
 
@@ -273,20 +271,20 @@ def test_reference_refuses_a_size_that_does_not_fit_before_it_allocates(
     monkeypatch.setattr(nano.vae, "encode", lambda pixels: encoded.append(pixels))
     monkeypatch.setattr(comfy("comfy.model_management"), "get_free_memory", lambda device: 50_000_000)
     with pytest.raises(MemoryError, match=r"chunk of 33 frames of 1024x1024 takes about .* and 50\.0 MB is free"):
-        pack("nodes.host.portrait").encode_reference(nano.model, nano.vae, picture(), 1024, 1024, mode, None)
+        pack("host.portrait").encode_reference(nano.model, nano.vae, picture(), 1024, 1024, mode, None)
     assert encoded == []
 
 
 def test_the_guard_counts_a_size_as_it_counts_a_reference(pack: Import, nano: SimpleNamespace) -> None:
     """The Sampler finds no other number than Reference did."""
-    guards = pack("nodes.host.guards")
-    reference = pack("nodes.host.portrait").encode_reference(nano.model, nano.vae, picture(), 96, 64, "temporal", None)
+    guards = pack("host.guards")
+    reference = pack("host.portrait").encode_reference(nano.model, nano.vae, picture(), 96, 64, "temporal", None)
     size = guards.ChunkSize((96, 64), reference.frames_per_chunk)
     assert guards.chunk_memory(nano.model, nano.vae, size) == guards.chunk_memory(nano.model, nano.vae, reference)
 
 
 def test_the_reference_of_a_masked_portrait_is_that_of_the_white_one(pack: Import, nano: SimpleNamespace) -> None:
-    encode = pack("nodes.host.portrait").encode_reference
+    encode = pack("host.portrait").encode_reference
     image, mask = picture(), half(1, 40, 48)
     white = torch.where(mask[..., None] == 1, 1.0, image)
     masked = encode(nano.model, nano.vae, image, 64, 64, "temporal", None, mask)
@@ -295,7 +293,7 @@ def test_the_reference_of_a_masked_portrait_is_that_of_the_white_one(pack: Impor
 
 
 def test_face_crop_lays_a_masked_picture_over_white(pack: Import) -> None:
-    host = pack("nodes.host.face_crop")
+    host = pack("faces.crop_and_paste")
     options = host.CropOptions(0.0, 0, "error", (0, 0, 48, 40))
     image, mask = picture(), half(1, 40, 48)
     face, crop = host.crop_face(image, options, None, mask)
@@ -304,9 +302,9 @@ def test_face_crop_lays_a_masked_picture_over_white(pack: Import) -> None:
 
 
 def test_face_paste_keeps_the_white_of_the_mask(comfy: Import, pack: Import) -> None:
-    host, api = pack("nodes.host.face_crop"), comfy("comfy_api.latest")
+    host, api = pack("faces.crop_and_paste"), comfy("comfy_api.latest")
     image, mask = torch.zeros(1, 40, 48, 3), half(1, 40, 48)
-    crop = pack("media.crop").Crop(24, 8, 24, 48, 40)
+    crop = pack("faces.crop").Crop(24, 8, 24, 48, 40)
     grey = api.Types.VideoComponents(images=torch.full((2, 24, 24, 3), 0.5), audio=None, frame_rate=Fraction(25))
     video = host.paste_face(api.InputImpl.VideoFromComponents(grey), image, crop, 0.0, None, mask)
     for frame in video.frames():

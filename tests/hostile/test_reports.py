@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.nodes.conftest import Import, comfy, pack
-
-__all__ = ["comfy", "pack"]
+from asymtalker.tests.helpers import Import
 
 REPORT: dict[str, Any] = {
     "model": "nano",
@@ -51,7 +49,7 @@ def replaced(path: Path, value: Any) -> Any:
 
 @pytest.mark.parametrize("path", places(REPORT), ids=lambda path: ".".join(map(str, path)) or "all")
 def test_a_damaged_report_is_drawn_or_refused(pack: Import, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    chart = pack("nodes.host.chart")
+    chart = pack("jobs.chart")
     # The lines are drawn as they are, but on a small canvas: it is the values that matter.
     monkeypatch.setattr(chart, "SCALE", 1)
     refused = 0
@@ -69,11 +67,11 @@ def test_a_damaged_report_is_drawn_or_refused(pack: Import, monkeypatch: pytest.
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"chunks":' * 50_000, "\ud800", "\x00", "NaN", "-" * 1000])
 def test_text_that_is_no_report_is_refused(pack: Import, text: str) -> None:
     with pytest.raises(ValueError, match=r"^report: this is no report of a video"):
-        pack("nodes.host.chart").drift_chart(text, "dark")
+        pack("jobs.chart").drift_chart(text, "dark")
 
 
 @pytest.mark.parametrize("figure", [math.nan, math.inf])
 def test_a_figure_that_is_no_number_is_left_out(pack: Import, figure: float) -> None:
-    chart = pack("nodes.host.chart")
+    chart = pack("jobs.chart")
     report = replaced(("chunks", 1, "stats", "sharpness"), figure)
     assert chart.drift_chart(json.dumps(report), "light").shape == (1, 670, 960, 3)

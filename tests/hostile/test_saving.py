@@ -15,9 +15,7 @@ import av
 import pytest
 import torch
 
-from tests.nodes.conftest import Import, comfy, folders, pack
-
-__all__ = ["comfy", "folders", "pack"]
+from asymtalker.tests.helpers import Import
 
 SEED = 19
 Save = Callable[..., Path]
@@ -41,7 +39,7 @@ def make_video(comfy: Import) -> Callable[..., Any]:
 def texts(pack: Import, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the node shows when it has saved."""
     seen: list[str] = []
-    monkeypatch.setattr(pack("nodes.host.saving"), "tell", lambda node_id, text: seen.append(text))
+    monkeypatch.setattr(pack("video.saving"), "tell", lambda node_id, text: seen.append(text))
     return seen
 
 
@@ -52,7 +50,7 @@ def save(pack: Import, folders: Path, make_video: Callable[..., Any], texts: lis
     def run(prefix: str = "video/x", audio: Any = None, prompt: Any = None, info: Any = None, **changes: Any) -> Path:
         video = changes.get("video") or make_video()
         mark = changes.get("mark_generated", True)
-        saved, result = pack("nodes.host.saving").save_with_audio(video, audio, prefix, 18, mark, prompt, info, "1")
+        saved, result = pack("video.saving").save_with_audio(video, audio, prefix, 18, mark, prompt, info, "1")
         path = Path(saved.get_stream_source())
         assert path == folders / "output" / result.subfolder / result.filename
         return path
@@ -172,13 +170,13 @@ def test_what_is_accepted_when_queued_is_saved(pack: Import, folders: Path, save
     "prefix", ["CON/x", "a/nul.txt/x", "a./x", "a /x", "C:x", "x?", "a\\<b", "com1/x", "a\tb", "LPT¹/x"]
 )
 def test_names_that_windows_does_not_take(pack: Import, tmp_path: Path, prefix: str) -> None:
-    problem = pack("nodes.host.destination").prefix_problem
+    problem = pack("video.destination").prefix_problem
     assert "which Windows does not take as a name" in problem(prefix, tmp_path, windows=True)
 
 
 @pytest.mark.parametrize("prefix", ["video/x", "CON", "a\\b", "console/x", "x.", "x ", "a.b/c"])
 def test_names_that_windows_takes(pack: Import, tmp_path: Path, prefix: str) -> None:
-    assert pack("nodes.host.destination").prefix_problem(prefix, tmp_path, windows=True) is None
+    assert pack("video.destination").prefix_problem(prefix, tmp_path, windows=True) is None
 
 
 def test_a_prefix_that_is_not_known_yet(pack: Import, folders: Path) -> None:
@@ -257,10 +255,10 @@ def test_the_mark_wins(
         path = save(info={name: "mine"})
     else:
         path = tmp_path / "v.mp4"
-        source = pack("nodes.host.incoming").frames_of(make_video())
-        pack("nodes.host.video_file").write_mp4(source, path, None, crf=18, metadata={name: "mine"})
+        source = pack("video.incoming").frames_of(make_video())
+        pack("video.writing").write_mp4(source, path, None, crf=18, metadata={name: "mine"})
     tags = tags_of(path)
-    mark = pack("nodes.host.tags").GENERATED_MARK
+    mark = pack("video.tags").GENERATED_MARK
     assert {key: tags.get(key) for key in mark} == mark and "mine" not in tags.values()
 
 
@@ -354,7 +352,7 @@ def test_cancelled_at_any_frame_nothing_is_left(
     at: int,
     by_core: bool,
 ) -> None:
-    management, progress = comfy("comfy.model_management"), pack("nodes.host.progress").SavingProgress
+    management, progress = comfy("comfy.model_management"), pack("host.progress").SavingProgress
     original, reported = progress.__call__, []
 
     def watch(self: Any, written: int) -> None:
@@ -369,9 +367,9 @@ def test_cancelled_at_any_frame_nothing_is_left(
     with pytest.raises(management.InterruptProcessingException):
         if by_core:
             # As Save Video of core saves the pack's own videos.
-            source = pack("nodes.host.incoming").frames_of(video)
+            source = pack("video.incoming").frames_of(video)
             path = folders / "output" / "x.mp4"
-            pack("nodes.host.video_file").write_mp4(source, path, None, crf=18, metadata=None)
+            pack("video.writing").write_mp4(source, path, None, crf=18, metadata=None)
         else:
             save(video=video)
     # The frame under way when it is cancelled, and no other.

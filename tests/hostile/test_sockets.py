@@ -17,10 +17,8 @@ import pytest
 import requests
 import torch
 
-from scripts._client import ComfyClient, Graph, PromptFailed, PromptRefused
-from tests.nodes.conftest import Import, comfy, folders, pack
-
-__all__ = ["comfy", "folders", "pack"]
+from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, PromptRefused
+from asymtalker.tests.helpers import Import
 
 SEED = 19
 WIDGETS = ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN")
@@ -76,7 +74,7 @@ def is_right(slot: Any, value: Any) -> bool:
 @pytest.fixture(scope="module")
 def right_values(pack: Import) -> dict[str, Any]:
     """For each socket type something that the checks let through; no node gets as far as to use it."""
-    rollout, reference, crop = pack("models.rollout"), pack("models.reference"), pack("media.crop")
+    rollout, reference, crop = pack("models.rollout"), pack("models.reference"), pack("faces.crop")
     audio = pack("models.audio").AudioFeatures(torch.zeros(1, 1, 320), 0.04, "test")
     return {
         "MODEL": SimpleNamespace(model=None, load_device=None),
@@ -177,7 +175,7 @@ def test_nothing_at_an_optional_input_is_its_default(pack: Import) -> None:
 
 @pytest.mark.parametrize("value", odd_values(), ids=lambda value: type(value).__name__)
 def test_a_value_can_be_quoted(pack: Import, value: Any) -> None:
-    quoted = pack("nodes.host.messages").quoted(value)
+    quoted = pack("host.messages").quoted(value)
     quoted.encode()
     assert 0 < len(quoted) <= 80
 
@@ -270,6 +268,6 @@ def test_a_missing_input_is_cores_own_message(client: ComfyClient, class_type: s
 
 def test_errors_are_pickled_where_comfyui_is_not() -> None:
     """Plain names are given in ComfyUI alone: a trainer's workers send errors by the names of their classes."""
-    from models.config import ConfigError
+    from asymtalker.models.config import ConfigError
 
     assert type(pickle.loads(pickle.dumps(ConfigError("x")))) is ConfigError

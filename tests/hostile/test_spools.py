@@ -18,10 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.media.conftest import moving_frames
-from tests.nodes.conftest import Import, comfy, folders, pack
-
-__all__ = ["comfy", "folders", "pack"]
+from asymtalker.tests.helpers import Import
+from asymtalker.tests.media.conftest import moving_frames
 
 SEED = 19
 CHUNK = 4
@@ -45,10 +43,10 @@ def truth() -> np.ndarray[Any, Any]:
 @pytest.fixture
 def scene(pack: Import, folders: Path) -> SimpleNamespace:
     """Job a-b-c, whose spool is to be damaged, and a-b-d, which can take over its first two chunks."""
-    jobs, rollout = pack("nodes.host.jobs"), pack("models.rollout")
+    jobs, rollout = pack("jobs.job"), pack("models.rollout")
     spans = tuple(rollout.ChunkSpan(index, index * CHUNK, 0, CHUNK) for index in range(3))
     reference = SimpleNamespace(latents=torch.zeros(1, 2, 3, 1, 1), size=(SIZE, SIZE), frames_per_chunk=CHUNK)
-    made = SimpleNamespace(jobs=jobs, kept=pack("nodes.host.kept").kept_jobs, media=pack("media"), reference=reference)
+    made = SimpleNamespace(jobs=jobs, kept=pack("jobs.kept").kept_jobs, media=pack("media"), reference=reference)
     made.state = lambda index: jobs.pack_state(rollout.ContinuityState(index + 1, torch.zeros(1, 2, 1, 1, 1)))
     made.own = jobs.Job("settings", spans, ids("a", "b", "c"))
     made.other = jobs.Job("settings", spans, ids("a", "b", "d"))
@@ -374,4 +372,4 @@ def test_what_cannot_be_deleted_does_not_cost_the_good_ones(
 def test_an_unknown_keep_decides_nothing(pack: Import, scene: SimpleNamespace, keep: Any) -> None:
     continuity = pack("models.rollout").ContinuityOptions()
     with pytest.raises(ValueError, match=r"keep: .* is not a choice; use one of until saved, for extending, never"):
-        pack("nodes.host.sampling").Settings(1, 2, "auto", 0.0, 0.0, continuity, keep)
+        pack("jobs.sampling").Settings(1, 2, "auto", 0.0, 0.0, continuity, keep)

@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from media.crop import Crop, feather_mask, paste, square_around
+from asymtalker.faces.crop import Crop, feather_mask, paste, square_around
 
 SIDE = 40
 

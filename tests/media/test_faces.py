@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from media.faces import Face, _network, find_faces
-from scripts._environment import ROOT
+from asymtalker.faces.detector import Face, _network, find_faces
+from asymtalker.scripts._environment import ROOT
 
 Picture = npt.NDArray[np.uint8]
 

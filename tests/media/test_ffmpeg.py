@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from media import MediaError, encode_video
+from asymtalker.media import MediaError, encode_video
 
 from .conftest import Frames, children, moving_frames, names
 

@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from media import Fragment, MediaError, encode_fragment
-from media.carrier import AudioTrack
+from asymtalker.live.fragments import Fragment, encode_fragment
+from asymtalker.media import MediaError
+from asymtalker.media.carrier import AudioTrack
 
 FPS = Fraction(25)
 RATE = 16_000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from media import (
+from asymtalker.media import (
     MediaError,
     SpoolHeader,
     SpoolReader,

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from media import FolderBusyError, FolderLock, MediaError, SpoolHeader, SpoolWriter
-from media.locks import LOCK_NAME
+from asymtalker.media import FolderBusyError, FolderLock, MediaError, SpoolHeader, SpoolWriter
+from asymtalker.media.locks import LOCK_NAME
 
 from .conftest import moving_frames
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from media import MediaError, encode_video
-from media.mux import AAC_FRAME
+from asymtalker.media import MediaError, encode_video
+from asymtalker.media.mux import AAC_FRAME
 
 from .conftest import Frames, children, moving_frames, names
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from media import MediaError, SpoolHeader, SpoolReader, SpoolWriter
-from media.manifest import MANIFEST_NAME
-from media.segments import encode_segment
+from asymtalker.media import MediaError, SpoolHeader, SpoolReader, SpoolWriter
+from asymtalker.media.manifest import MANIFEST_NAME
+from asymtalker.media.segments import encode_segment
 
 from .conftest import Frames, moving_frames
 

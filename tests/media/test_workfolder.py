@@ -15,9 +15,9 @@ from typing import Any
 import imageio_ffmpeg
 import pytest
 
-from media import MediaError, encode_video
-from media.locks import LOCK_NAME
-from media.workfolder import working_folder
+from asymtalker.media import MediaError, encode_video
+from asymtalker.media.locks import LOCK_NAME
+from asymtalker.media.workfolder import working_folder
 
 from .conftest import Frames, moving_frames, names
 

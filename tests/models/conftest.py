@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts._environment import ROOT
+from asymtalker.scripts._environment import ROOT
 
 GOLDEN_FOLDERS = (ROOT.parent / "shared" / "golden", ROOT / "tests" / "data" / "golden")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.audio import (
+from asymtalker.models.audio import (
     MEL_CHANNELS,
     SAMPLE_RATE,
     SAMPLES_PER_FRAME,
@@ -23,7 +22,8 @@ from models.audio import (
     to_mono_16k,
     wav2vec2_features,
 )
-from tests.models.tiny import noise
+from asymtalker.tests.helpers import Import
+from asymtalker.tests.models.tiny import noise
 
 WAV2VEC2_TOLERANCE = 1e-4
 
@@ -239,9 +239,9 @@ def test_wav2vec2_features_over_hugging_face(hugging_face: HuggingFaceModules, s
 
 @torch.no_grad()
 def test_wav2vec2_features_over_comfyui(
-    pack: ModuleType, hugging_face: HuggingFaceModules, speech: Tensor, oracle: Tensor
+    comfy: Import, hugging_face: HuggingFaceModules, speech: Tensor, oracle: Tensor
 ) -> None:
-    """ComfyUI's modules with Hugging Face's weights; the fixture `pack` makes ComfyUI importable."""
+    """ComfyUI's modules with Hugging Face's weights; the fixture `comfy` makes ComfyUI importable."""
     from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 
     core = Wav2Vec2Model(

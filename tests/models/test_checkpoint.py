@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.checkpoint import CheckpointError, read_checkpoint, read_published, write_checkpoint
+from asymtalker.models.checkpoint import CheckpointError, read_checkpoint, read_published, write_checkpoint
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4)}
 

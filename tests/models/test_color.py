@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.color import D65_WHITE, DELTA, RGB_TO_XYZ, lab_to_rgb, match_color, rgb_to_lab
-from tests.models.tiny import noise
+from asymtalker.models.color import D65_WHITE, DELTA, RGB_TO_XYZ, lab_to_rgb, match_color, rgb_to_lab
+from asymtalker.tests.models.tiny import noise
 
 # sRGB and CIE Lab (D65, 2 degrees) as colour tables give them.
 KNOWN = [

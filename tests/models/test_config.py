@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.config import AudioConfig, ConfigError, DiTConfig, SamplingConfig
-from models.dit import TalkingHeadDiT
-from scripts._environment import ROOT
-from tests.models.tiny import TINY
+from asymtalker.models.config import AudioConfig, ConfigError, DiTConfig, SamplingConfig
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.models.tiny import TINY
 
 NUM_PARAMETERS = {"pro": 1_507_694_912, "lite": 1_526_864_256}
 VAE_STRIDES = {"pro": (4, 8, 8), "lite": (8, 32, 32)}

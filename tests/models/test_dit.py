@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.layers import TanhGELU, rotary_tables, rotate, timestep_embedding
-from tests.models.tiny import TINY, noise, tiny_dit
+from asymtalker.models.layers import TanhGELU, rotary_tables, rotate, timestep_embedding
+from asymtalker.tests.models.tiny import TINY, noise, tiny_dit
 
 FRAMES = 9
 LATENT = (1, TINY.latent_channels, TINY.latent_frames(FRAMES), 4, 6)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.drift import NOT_FINITE, chunk_statistics, collapse, color_distance, seam
-from models.reference import Reference
-from tests.models.tiny import noise
+from asymtalker.models.drift import NOT_FINITE, chunk_statistics, collapse, color_distance, seam
+from asymtalker.models.reference import Reference
+from asymtalker.tests.models.tiny import noise
 
 PORTRAIT = noise(1, 3, 1, 32, 32, seed=1).mul(0.2)
 LATENTS = noise(1, 4, 3, 2, 2, seed=2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.flow import (
+from asymtalker.models.flow import (
     Denoise,
     Sampler,
     chunk_noise,
@@ -20,7 +20,7 @@ from models.flow import (
     schedule,
     shift_time,
 )
-from tests.models.tiny import noise
+from asymtalker.tests.models.tiny import noise
 
 SHAPE = (1, 2, 3, 4, 4)
 NO_CONTINUITY = torch.zeros(1, 2, 0, 4, 4)

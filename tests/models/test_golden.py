@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.checkpoint import read_checkpoint
-from models.color import match_color
-from models.config import DiTConfig
-from models.dit import TalkingHeadDiT
-from models.flow import sample_chunk, schedule
+from asymtalker.models.checkpoint import read_checkpoint
+from asymtalker.models.color import match_color
+from asymtalker.models.config import DiTConfig
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.flow import sample_chunk, schedule
 
 FORWARD_TOLERANCE = 2e-5
 ROLLOUT_TOLERANCE = 2e-4

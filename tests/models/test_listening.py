@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.audio import SAMPLES_PER_FRAME, AudioFeatures, Speech, audio_windows, log_mel_features, num_video_frames
-from models.listening import LOG_MEL, Listener, SpeechFeatures, listen
-from tests.models.tiny import noise
+from asymtalker.models.audio import (
+    SAMPLES_PER_FRAME,
+    AudioFeatures,
+    Speech,
+    audio_windows,
+    log_mel_features,
+    num_video_frames,
+)
+from asymtalker.models.listening import LOG_MEL, Listener, SpeechFeatures, listen
+from asymtalker.tests.models.tiny import noise
 
 FRAMES = 33
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from models.config import ConfigError
-from models.nano_vae import CausalMix, NanoVAE, as_images, as_sites, pointwise
-from tests.models.tiny import noise, tiny_vae
+from asymtalker.models.config import ConfigError
+from asymtalker.models.nano_vae import CausalMix, NanoVAE, as_images, as_sites, pointwise
+from asymtalker.tests.models.tiny import noise, tiny_vae
 
 TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-5}
 

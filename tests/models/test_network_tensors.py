@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.checkpoint import CheckpointError, read_checkpoint
-from models.config import DiTConfig
-from models.dit import TalkingHeadDiT
-from models.network_tensors import NetworkTensors, fitted, network_tensors
-from scripts._environment import ROOT
-from tests.models.tiny import TINY, tiny_dit
+from asymtalker.models.checkpoint import CheckpointError, read_checkpoint
+from asymtalker.models.config import DiTConfig
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.network_tensors import NetworkTensors, fitted, network_tensors
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.models.tiny import TINY, tiny_dit
 
 METADATA = TINY.to_metadata()
 LAYER = "blocks.1.ffn.0"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.reference import Reference, fit_portrait, static_reference, temporal_reference
-from tests.models.tiny import noise, tiny_vae
+from asymtalker.models.reference import Reference, fit_portrait, static_reference, temporal_reference
+from asymtalker.tests.models.tiny import noise, tiny_vae
 
 
 def test_a_fitting_portrait_is_left_alone() -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.audio import AudioFeatures, num_video_frames
-from models.config import ConfigError, SamplingConfig
-from models.dit import TalkingHeadDiT
-from models.flow import Denoise, chunk_noise
-from models.reference import Reference, temporal_reference
-from models.rollout import (
+from asymtalker.models.audio import AudioFeatures, num_video_frames
+from asymtalker.models.config import ConfigError, SamplingConfig
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.flow import Denoise, chunk_noise
+from asymtalker.models.reference import Reference, temporal_reference
+from asymtalker.models.rollout import (
     Chunk,
     ContinuityOptions,
     ContinuityState,
@@ -25,7 +25,7 @@ from models.rollout import (
     rollout,
     to_uint8,
 )
-from tests.models.tiny import noise, tiny_dit, tiny_vae
+from asymtalker.tests.models.tiny import noise, tiny_dit, tiny_vae
 
 FRAMES_PER_CHUNK = 9
 SAMPLING = SamplingConfig(steps=2, frames_per_chunk=FRAMES_PER_CHUNK)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.config import AudioConfig, DiTConfig
-from models.dit import TalkingHeadDiT
-from models.nano_vae import NanoVAE, NanoVAEConfig
+from asymtalker.models.config import AudioConfig, DiTConfig
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
 
 TINY = DiTConfig(
     dim=48,

@@ -6,7 +6,7 @@ import inspect
 import json
 from dataclasses import dataclass
 
-from scripts._environment import ROOT
+from asymtalker.scripts._environment import ROOT
 
 FOLDER = ROOT / "tests" / "data" / "hosts"
 VERSIONS = sorted(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import Import
+from asymtalker.tests.helpers import Import
 
 COLORS = {
     "reference_distance": (0x4A, 0x90, 0xD9),
@@ -38,7 +38,7 @@ def rows_of(image: torch.Tensor, figure: str, x: int) -> torch.Tensor:
 def test_curves_go_where_the_figures_go(pack: Import, theme: str) -> None:
     rising = [0.1 + 0.01 * index for index in range(40)]
     values = {"reference_distance": rising, "sharpness": rising[::-1], "color_distance": [0.5] * 40}
-    image = pack("nodes.host.chart").drift_chart(report(values), theme)
+    image = pack("jobs.chart").drift_chart(report(values), theme)
     assert image.shape[0] == 1 and image.shape[2:] == (960, 3) and image.min() >= 0 and image.max() <= 1
     left, right = 60, 820
     heights = {figure: (rows_of(image, figure, left), rows_of(image, figure, right)) for figure in COLORS}
@@ -50,7 +50,7 @@ def test_curves_go_where_the_figures_go(pack: Import, theme: str) -> None:
 
 
 def test_one_chunk_and_missing_figures_are_drawn(pack: Import) -> None:
-    image = pack("nodes.host.chart").drift_chart(report({"sharpness": [0.6]}), "dark")
+    image = pack("jobs.chart").drift_chart(report({"sharpness": [0.6]}), "dark")
     assert len(rows_of(image, "sharpness", 24)) > 0
     assert len(rows_of(image, "reference_distance", 24)) == 0
 
@@ -60,4 +60,4 @@ def test_one_chunk_and_missing_figures_are_drawn(pack: Import) -> None:
 )
 def test_anything_else_is_refused(pack: Import, text: str) -> None:
     with pytest.raises(ValueError, match=r"^report: .*AsymTalker Sampler"):
-        pack("nodes.host.chart").drift_chart(text, "dark")
+        pack("jobs.chart").drift_chart(text, "dark")

@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import ROOT, Import
-from .test_generation import NUM_FRAMES, generate, scene
-
-__all__ = ["scene"]
+from asymtalker.tests.helpers import NUM_FRAMES, ROOT, Import, generate
 
 CHUNKS, STEPS = 3, 2
 
@@ -23,7 +20,7 @@ CHUNKS, STEPS = 3, 2
 def sampling_of(pack: Import, scene: SimpleNamespace, model: Any, guidance: float = 1.0, steps: int = STEPS) -> Any:
     """Latents of one chunk through the rollout's sampler."""
     module, config = pack("models.rollout"), pack("models.config")
-    network = pack("nodes.host.network").ChunkNetwork(model)
+    network = pack("host.network").ChunkNetwork(model)
     windows = scene.features.reader().windows(0, scene.reference.frames_per_chunk)
     denoise = network(windows, scene.reference.latents, guidance)
     sampling, state = config.SamplingConfig(steps=steps), module.initial_state(scene.reference)
@@ -132,7 +129,7 @@ def test_guidance_functions_of_nodes_are_used(pack: Import, scene: SimpleNamespa
 def job_of(pack: Import, scene: SimpleNamespace, model: Any) -> str:
     continuity = pack("models.rollout").ContinuityOptions()
     sampling = pack("models.config").SamplingConfig()
-    make_job = pack("nodes.host.jobs").make_job
+    make_job = pack("jobs.job").make_job
     return make_job(model, scene.vae, scene.reference, scene.features, sampling, continuity, 1).job_id
 
 
@@ -196,7 +193,7 @@ def test_what_is_patched_onto_a_model_is_another_job(comfy: Import, pack: Import
     again = {name: job_of(pack, scene, model) for name, model in changes(pack, comfy, scene.model).items()}
     assert again == jobs, "made anew, as after a restart"
     assert job_of(pack, scene, scene.model) == jobs["none"]
-    assert pack("nodes.host.identity").patches_id(scene.model) == "", "a job of an earlier version goes on"
+    assert pack("jobs.identity").patches_id(scene.model) == "", "a job of an earlier version goes on"
     model = changes(pack, comfy, scene.model)["EasyCache 0.1"]
     before = job_of(pack, scene, model)
     sampling_of(pack, scene, model)
@@ -230,10 +227,9 @@ _CHILD = """
 import sys
 sys.argv = ["comfyui", "--cpu"]
 import torch
-from training.core.host import load_pack
-import importlib
-name = load_pack()
-identity = importlib.import_module(f"{name}.nodes.host.identity")
+from asymtalker.training.core.host import use_comfyui
+use_comfyui()
+from asymtalker.jobs import identity
 import hashlib
 
 class Holder:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from .conftest import ROOT, Import
+from asymtalker.tests.helpers import ROOT, Import
 
 NUM_FRAMES = 12
 
@@ -36,7 +36,7 @@ def photograph() -> torch.Tensor:
 
 def options(pack: Import, **changes: Any) -> Any:
     values = {"margin": 0.5, "face_index": 0, "on_missing": "error", "box": (0, 0, 0, 0), **changes}
-    return pack("nodes.host.face_crop").CropOptions(**values)
+    return pack("faces.crop_and_paste").CropOptions(**values)
 
 
 def colours(count: int, side: int) -> torch.Tensor:
@@ -50,24 +50,24 @@ def in_memory(comfy: Import, images: torch.Tensor) -> Any:
 
 
 def test_the_face_of_a_photograph_is_centred(pack: Import, photograph: torch.Tensor) -> None:
-    image, crop = pack("nodes.host.face_crop").crop_face(photograph, options(pack), None)
+    image, crop = pack("faces.crop_and_paste").crop_face(photograph, options(pack), None)
     assert image.shape == (1, crop.side, crop.side, 3)
     assert crop.x + crop.side / 2 == pytest.approx(250 + 162, abs=8)
     assert crop.y + crop.side / 2 == pytest.approx(100 + 118, abs=8)
     assert torch.equal(image, photograph[:, crop.y : crop.y + crop.side, crop.x : crop.x + crop.side])
-    wider = pack("nodes.host.face_crop").crop_face(photograph, options(pack, margin=1.0), None)[1]
+    wider = pack("faces.crop_and_paste").crop_face(photograph, options(pack, margin=1.0), None)[1]
     assert wider.side == pytest.approx(crop.side * 1.5, abs=1)
 
 
 def test_the_example_portrait_is_kept_whole(pack: Import) -> None:
     """Drawn, and its face fills it already."""
     portrait = read(ROOT / "workflows" / "assets" / "asymtalker_portrait.png")
-    _, crop = pack("nodes.host.face_crop").crop_face(portrait, options(pack), None)
+    _, crop = pack("faces.crop_and_paste").crop_face(portrait, options(pack), None)
     assert (crop.side, crop.x, crop.y) == (512, 0, 0)
 
 
 def test_no_face_says_what_to_do(pack: Import) -> None:
-    crop_face = pack("nodes.host.face_crop").crop_face
+    crop_face = pack("faces.crop_and_paste").crop_face
     meadow = torch.full((1, 300, 400, 3), 0.3)
     with pytest.raises(ValueError, match=r"image: no face was found.*on_missing to centre.*box_x, box_y"):
         crop_face(meadow, options(pack), None)
@@ -76,7 +76,7 @@ def test_no_face_says_what_to_do(pack: Import) -> None:
 
 
 def test_several_faces_are_chosen_by_index(pack: Import, photograph: torch.Tensor) -> None:
-    crop_face = pack("nodes.host.face_crop").crop_face
+    crop_face = pack("faces.crop_and_paste").crop_face
     photograph = photograph.clone()
     photograph[:, 60:220, 20:180] = photograph[:, 100:420:2, 250:570:2]
     assert crop_face(photograph, options(pack), None)[1].x > 200
@@ -88,7 +88,7 @@ def test_several_faces_are_chosen_by_index(pack: Import, photograph: torch.Tenso
 
 
 def test_boxes_by_hand(pack: Import, photograph: torch.Tensor) -> None:
-    crop_face = pack("nodes.host.face_crop").crop_face
+    crop_face = pack("faces.crop_and_paste").crop_face
     _, crop = crop_face(photograph, options(pack, box=(100, 200, 60, 80), margin=0.25), None)
     assert (crop.x, crop.y, crop.side) == (70, 180, 120)
     with pytest.raises(ValueError, match="box_width, box_height: 60x0 is no box"):
@@ -102,7 +102,7 @@ def test_boxes_by_hand(pack: Import, photograph: torch.Tensor) -> None:
 def test_the_video_is_put_back_at_the_picture_s_size(
     comfy: Import, pack: Import, photograph: torch.Tensor, tmp_path: Path
 ) -> None:
-    host = pack("nodes.host.face_crop")
+    host = pack("faces.crop_and_paste")
     _, crop = host.crop_face(photograph, options(pack), None)
     video = host.paste_face(in_memory(comfy, colours(NUM_FRAMES, 64)), photograph, crop, 0.1, None)
     assert video.get_dimensions() == (640, 480) and video.get_frame_rate() == Fraction(25)
@@ -119,7 +119,7 @@ def test_the_video_is_put_back_at_the_picture_s_size(
 
 
 def test_what_does_not_belong_together_is_refused(comfy: Import, pack: Import, photograph: torch.Tensor) -> None:
-    host = pack("nodes.host.face_crop")
+    host = pack("faces.crop_and_paste")
     _, crop = host.crop_face(photograph, options(pack), None)
     with pytest.raises(ValueError, match=r"image: it has 641x400 pixels, the crop was taken from 641x481"):
         host.paste_face(in_memory(comfy, colours(2, 64)), photograph[:, :400], crop, 0.1, None)
@@ -131,11 +131,11 @@ def test_what_does_not_belong_together_is_refused(comfy: Import, pack: Import, p
 def test_mux_says_in_the_file_that_it_is_generated(
     comfy: Import, pack: Import, folders: Path, photograph: torch.Tensor, marked: bool
 ) -> None:
-    host = pack("nodes.host.face_crop")
+    host = pack("faces.crop_and_paste")
     _, crop = host.crop_face(photograph, options(pack), None)
     video = host.paste_face(in_memory(comfy, colours(NUM_FRAMES, 64)), photograph, crop, 0.1, None)
     audio = {"waveform": torch.zeros(1, 1, 16_000), "sample_rate": 16_000}
-    save = pack("nodes.host.saving").save_with_audio
+    save = pack("video.saving").save_with_audio
     info = {"workflow": {"nodes": []}, "comment": "Drawn by hand.", "Software": "mine"}
     _, result = save(video, audio, "face", 18, marked, {"1": {}}, info)
     path = folders / "output" / result.filename

@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import Import
-from .test_generation import generate, scene
-
-__all__ = ["scene"]
+from asymtalker.tests.helpers import Import, generate
 
 MakeTmpfs = Callable[[str], Path]
 
@@ -39,7 +36,7 @@ def segments(scene: SimpleNamespace) -> list[Path]:
 
 def after_chunk(pack: Import, patch: pytest.MonkeyPatch, index: int, act: Callable[[], None]) -> None:
     """Call ``act`` when chunk ``index`` was handed over."""
-    progress = pack("nodes.host.progress").RolloutProgress
+    progress = pack("jobs.progress").RolloutProgress
     on_chunk = progress.on_chunk
 
     def observed(self: Any, chunk: Any) -> None:
@@ -144,7 +141,7 @@ def test_a_save_that_fails_keeps_the_frames(
 ) -> None:
     output = make_tmpfs("1m")
     comfy("folder_paths").set_output_directory(str(output))
-    save, error = pack("nodes.host.saving").save_with_audio, pack("media").MediaError
+    save, error = pack("video.saving").save_with_audio, pack("media").MediaError
     video, _ = generate(pack, scene)
     subprocess.run(["mount", "-o", "remount,ro", str(output)], check=True)
     for prefix in ("x", "new/folder/x"):
@@ -180,7 +177,7 @@ def test_a_file_is_saved_though_its_frames_cannot_be_noted_as_saved(
     use_disk(comfy, scene, disk)
     video, _ = generate(pack, scene)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    saving = pack("nodes.host.saving")
+    saving = pack("video.saving")
     monkeypatch.setattr(saving, "tell", lambda node_id, text: texts.append(text))
     _, result = saving.save_with_audio(video, scene.audio, "x", 18, True, None, None)
     assert (folders / "output" / result.filename).is_file()

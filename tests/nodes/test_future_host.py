@@ -14,10 +14,7 @@ from typing import Any
 import av
 import pytest
 
-from .conftest import ROOT, Import, module_from_file
-from .test_generation import NUM_FRAMES, generate, scene
-
-__all__ = ["scene"]
+from asymtalker.tests.helpers import NUM_FRAMES, ROOT, Import, generate, module_from_file
 
 FUTURE_PACK = "asymtalker_on_a_future_host"
 
@@ -60,7 +57,7 @@ def pack(comfy: Import, future: SimpleNamespace) -> Iterator[Import]:
 
 def test_a_job_ends_with_its_file(pack: Import, scene: SimpleNamespace, folders: Path) -> None:
     video, _ = generate(pack, scene)
-    save = pack("nodes.host.saving").save_with_audio
+    save = pack("video.saving").save_with_audio
     _, result = save(video, scene.audio, "video/test", 18, True, {"1": {}}, None)
     with av.open(str(folders / "output" / result.subfolder / result.filename)) as container:
         assert sum(1 for _ in container.decode(video=0)) == NUM_FRAMES

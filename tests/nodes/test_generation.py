@@ -15,54 +15,7 @@ import av
 import pytest
 import torch
 
-from .conftest import Import
-
-NUM_FRAMES = 70
-
-
-@pytest.fixture
-def scene(pack: Import, folders: Path) -> SimpleNamespace:
-    """MODEL, VAE, reference and audio features of nano's kind, small."""
-    config_module, vae_module = pack("models.config"), pack("models.nano_vae")
-    torch.manual_seed(0)
-    config = config_module.DiTConfig(
-        dim=48,
-        ffn_dim=64,
-        num_heads=2,
-        num_layers=2,
-        in_dim=96,
-        out_dim=48,
-        text_dim=16,
-        vae_stride=(4, 16, 16),
-        audio=config_module.AudioConfig(blocks=1, channels=320, intermediate_dim=16, context_tokens=4),
-    )
-    dit = pack("models.dit").TalkingHeadDiT(config)
-    dit.initialise()
-    torch.nn.init.normal_(dit.head.head.weight, std=0.1)
-    vae_network = vae_module.NanoVAE(vae_module.NanoVAEConfig(width=16))
-    model = pack("nodes.host.model").load_model(dit.state_dict(), config.to_metadata(), name="tiny")
-    vae = pack("nodes.host.vae").load_nano_vae(vae_network.state_dict(), vae_network.config.to_metadata())
-    image = torch.rand(1, 80, 100, 3)
-    audio = pack("nodes.host.audio")
-    continuity = pack("models.rollout").ContinuityOptions()
-    samples = {"waveform": torch.randn(1, 2, NUM_FRAMES * 320 - 7), "sample_rate": 8_000}
-    return SimpleNamespace(
-        model=model,
-        vae=vae,
-        reference=pack("nodes.host.portrait").encode_reference(model, vae, image, 70, 64, "temporal", None),
-        features=audio.audio_features(audio.LogMelAudioEncoder(), samples),
-        audio=samples,
-        settings=pack("nodes.host.sampling").Settings(3, 2, "auto", 0.0, 0.0, continuity),
-        spools=folders / "user" / "asymtalker" / "spool",
-    )
-
-
-def generate(pack: Import, scene: SimpleNamespace, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    settings = dataclasses.replace(scene.settings, **changes)
-    video, report = pack("nodes.host.sampling").generate(
-        scene.model, scene.vae, scene.reference, scene.features, settings, None
-    )
-    return video, json.loads(report)
+from asymtalker.tests.helpers import NUM_FRAMES, Import, generate
 
 
 def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNamespace, tmp_path: Path) -> None:
@@ -84,9 +37,7 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
 
 def test_saving_with_audio_keeps_it(pack: Import, scene: SimpleNamespace, folders: Path) -> None:
     video, _ = generate(pack, scene)
-    saved, result = pack("nodes.host.saving").save_with_audio(
-        video, scene.audio, "video/test", 18, True, {"1": {}}, None
-    )
+    saved, result = pack("video.saving").save_with_audio(video, scene.audio, "video/test", 18, True, {"1": {}}, None)
     assert (folders / "output" / result.subfolder / result.filename).is_file()
     assert [path.suffix for path in (folders / "output" / "video").iterdir()] == [".mp4"]
     with av.open(saved.get_stream_source()) as container:
@@ -103,7 +54,7 @@ def test_interrupted_job_continues_bit_identically(
     gc.collect()
     assert list(scene.spools.iterdir()) == []
 
-    management, progress = comfy("comfy.model_management"), pack("nodes.host.progress").RolloutProgress
+    management, progress = comfy("comfy.model_management"), pack("jobs.progress").RolloutProgress
     on_chunk = progress.on_chunk
 
     def cancel_after_second(self: Any, chunk: Any) -> None:
@@ -136,7 +87,7 @@ def test_a_spool_lives_as_long_as_any_of_its_videos(pack: Import, scene: SimpleN
 def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
     sampling = pack("models.config").SamplingConfig()
     options = pack("models.rollout").ContinuityOptions
-    make_job = pack("nodes.host.jobs").make_job
+    make_job = pack("jobs.job").make_job
     base = {
         "model": scene.model,
         "vae": scene.vae,
@@ -149,7 +100,7 @@ def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, sce
     patched = scene.model.clone()
     weight = patched.model.diffusion_model.blocks[0].self_attn.q.weight
     patched.add_patches({"diffusion_model.blocks.0.self_attn.q.weight": ("diff", (torch.ones_like(weight),))}, 0.5)
-    host = pack("nodes.host.audio")
+    host = pack("host.audio")
     other_end = {**scene.audio, "waveform": scene.audio["waveform"].clone()}
     other_end["waveform"][..., -1] += 0.5
 
@@ -205,5 +156,5 @@ def test_each_chunk_says_speed_and_time_left(
 
 
 def test_durations(pack: Import) -> None:
-    duration = pack("nodes.host.progress").duration
+    duration = pack("host.progress").duration
     assert [duration(seconds) for seconds in (0.4, 59.4, 185, 7830)] == ["0 s", "59 s", "3 min 5 s", "2 h 10 min"]

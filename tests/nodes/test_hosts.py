@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts._environment import ROOT
-from scripts._host_use import Use, pack_files, uses
-from scripts.host_facts import WHOLE_CLASSES, resolve, set_on_self
-
-from .conftest import PACK, Import
-from .facts import ABSENT, FOLDER, VERSIONS, Fact, read_facts
+from asymtalker.scripts._environment import ROOT
+from asymtalker.scripts._host_use import Use, pack_files, uses
+from asymtalker.scripts.host_facts import WHOLE_CLASSES, resolve, set_on_self
+from asymtalker.tests.helpers import PACK, Import
+from asymtalker.tests.nodes.facts import ABSENT, FOLDER, VERSIONS, Fact, read_facts
 
 RENEW = "write the files of tests/data/hosts anew: scripts/host_facts.py says how"
 
@@ -110,7 +109,7 @@ def test_the_oldest_and_a_newer_host_are_known() -> None:
 
 
 def test_facts_of_the_running_host_are_fresh(comfyui: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "host_facts.py"), str(comfyui)]
+    command = [sys.executable, "-m", "asymtalker.scripts.host_facts", str(comfyui)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     now = json.loads(done.stdout)

@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import ROOT, Import
-from .test_generation import generate, scene
-
-__all__ = ["scene"]
+from asymtalker.tests.helpers import ROOT, Import, generate
 
 SPANS = [33, 28, 9]
 
@@ -31,7 +28,7 @@ def speech(frames: int, seed: int) -> dict[str, Any]:
 
 
 def features(pack: Import, audio: dict[str, Any], *options: Any) -> Any:
-    host = pack("nodes.host.audio")
+    host = pack("host.audio")
     return host.audio_features(host.LogMelAudioEncoder(), audio, *options)
 
 
@@ -77,7 +74,7 @@ def test_never_leaves_nothing_and_resumes_nothing(
 ) -> None:
     generate(pack, scene)
     forget()
-    management, progress = comfy("comfy.model_management"), pack("nodes.host.progress").RolloutProgress
+    management, progress = comfy("comfy.model_management"), pack("jobs.progress").RolloutProgress
     on_chunk = progress.on_chunk
 
     def cancel(self: Any, chunk: Any) -> None:
@@ -181,7 +178,7 @@ def test_other_settings_take_nothing_over(pack: Import, scene: SimpleNamespace) 
 
 
 def test_listing_and_removal(pack: Import, scene: SimpleNamespace) -> None:
-    listing = pack("nodes.host.kept").kept_jobs
+    listing = pack("jobs.kept").kept_jobs
     assert listing("").startswith("0 kept, 0 bytes of at most 20.0 GB in ")
     video, _ = generate(pack, scene, keep="for extending")
     text = listing("")

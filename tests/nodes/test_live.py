@@ -19,9 +19,8 @@ import pytest
 import torch
 from aiohttp import web
 
-from tests.media.conftest import moving_frames
-
-from .conftest import ROOT, Import
+from asymtalker.tests.helpers import ROOT, Import
+from asymtalker.tests.media.conftest import moving_frames
 
 ROUTE = "/asymtalker/live"
 CHUNKS, FRAMES = 3, 8
@@ -66,7 +65,7 @@ class Client:
 @pytest.fixture
 def job(pack: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A running generation of which three of four chunks are there, with sound."""
-    live, media = pack("nodes.host.live"), pack("media")
+    live, media = pack("live.jobs"), pack("media")
     header = media.SpoolHeader("job", 64, 48, metadata={})
     sound = pack("media.carrier").AudioTrack(np.zeros((1, 16_000), np.float32), 16_000)
     made = live.LiveJob(live.Origin("1", None, None), header, CHUNKS + 1, 4 * FRAMES, sound)
@@ -85,7 +84,7 @@ def job(pack: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def port(pack: Import, job: Any) -> Iterator[SimpleNamespace]:
     """The routes in a server, beside the pack's ``web``; ``running`` is how many requests it is answering."""
     state, routes = SimpleNamespace(running=0), web.RouteTableDef()
-    pack("nodes.host.live_routes").add_routes(routes)
+    pack("live.routes").add_routes(routes)
     loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
 
     @web.middleware
@@ -198,7 +197,7 @@ def test_a_stream_whose_frames_are_gone_breaks_off(port: SimpleNamespace, job: A
 
 
 def test_an_ended_generation_holds_no_sound_and_still_serves_it(pack: Import, job: Any, folders: Path) -> None:
-    live = pack("nodes.host.live")
+    live = pack("live.jobs")
     waveform = np.random.default_rng(0).normal(0, 0.1, (1, 20_000)).astype(np.float32)
     job._sound = pack("media.carrier").AudioTrack(waveform, 16_000)
     before = job.fragment(1)
@@ -217,6 +216,6 @@ def test_an_ended_generation_holds_no_sound_and_still_serves_it(pack: Import, jo
     + [{"workflow": {"id": value}} for value in (None, 3, ["x"], {"x": 1})],
 )
 def test_a_workflow_of_another_form_has_no_id(pack: Import, extra: Any) -> None:
-    workflow_id = pack("nodes.host.live").workflow_id
+    workflow_id = pack("live.jobs").workflow_id
     assert workflow_id(SimpleNamespace(extra_pnginfo=extra)) is None
     assert workflow_id(SimpleNamespace(extra_pnginfo={"workflow": {"id": "x"}})) == "x"

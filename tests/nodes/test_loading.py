@@ -12,10 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .conftest import Import
-from .test_generation import scene
-
-__all__ = ["scene"]
+from asymtalker.tests.helpers import Import
 
 Write = Callable[[Path, dict[str, torch.Tensor], dict[str, str]], None]
 
@@ -57,7 +54,7 @@ FORMS: dict[str, tuple[str, Write]] = {
 
 
 def load(pack: Import, choice: str) -> Any:
-    return pack("nodes.host.loading").load_all(choice, "default", "default", "default")
+    return pack("host.checkpoints.loading").load_all(choice, "default", "default", "default")
 
 
 def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -79,7 +76,7 @@ def test_a_network_loads_in_every_form_and_its_file_is_said(
         model, vae, _ = load(pack, choice)
     assert model.model.checkpoint.config.dim == 48
     assert notes(caplog) == [f"model: {path}, vae: asymtalker_nano_vae.safetensors (bundled)"]
-    file_of = pack("nodes.host.sources").file_of
+    file_of = pack("host.checkpoints.sources").file_of
     assert file_of(model.clone().model) == path and file_of(vae)
 
 
@@ -104,7 +101,7 @@ def test_another_model_s_config_beside_it_is_not_read(pack: Import, folders: Pat
     tensors, own = network
     file = folders / "models" / "diffusion_models" / "x.safetensors"
     file.with_name("config.json").write_text(json.dumps(ANOTHER_MODEL), encoding="utf-8-sig")
-    read = pack("nodes.host.loading")._read_network
+    read = pack("host.checkpoints.loading")._read_network
     save_file(tensors, file)
     _, metadata, notes = read(file)
     assert "config" not in metadata
@@ -117,7 +114,7 @@ def test_another_model_s_config_beside_it_is_not_read(pack: Import, folders: Pat
 def test_what_may_be_its_own_config_is_read(pack: Import, folders: Path, config: str) -> None:
     file = folders / "config.json"
     file.write_text(config, encoding="utf-8")
-    assert not pack("nodes.host.loading")._is_of_another_model(file)
+    assert not pack("host.checkpoints.loading")._is_of_another_model(file)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +133,12 @@ def test_what_is_no_checkpoint_is_refused_with_its_path(
 
 def test_the_sampler_s_report_says_which_files_were_used(pack: Import, folders: Path) -> None:
     model, vae, audio_encoder = load(pack, "nano")
-    host = pack("nodes.host.sampling")
+    host = pack("jobs.sampling")
     continuity = pack("models.rollout").ContinuityOptions()
     samples = {"waveform": torch.randn(1, 1, 640), "sample_rate": 16_000}
-    features = pack("nodes.host.audio").audio_features(audio_encoder, samples)
+    features = pack("host.audio").audio_features(audio_encoder, samples)
     image = torch.rand(1, 64, 64, 3)
-    reference = pack("nodes.host.portrait").encode_reference(model, vae, image, 64, 64, "temporal", None)
+    reference = pack("host.portrait").encode_reference(model, vae, image, 64, 64, "temporal", None)
     _, report = host.generate(model, vae, reference, features, host.Settings(0, 1, "auto", 0.0, 0.0, continuity), None)
     files = json.loads(report)["files"]
     assert files == {

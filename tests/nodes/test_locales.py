@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Import
+from asymtalker.tests.helpers import ROOT, Import
 
 LANGUAGES = ("en", "zh", "ja", "ko", "fr", "es", "ru")
 TRANSLATED = LANGUAGES[1:]

@@ -9,12 +9,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from .conftest import Import
+from asymtalker.tests.helpers import Import
 
 
 def x0_of(pack: Import, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """One evaluation through core's model with the weights as they are loaded."""
-    network = pack("nodes.host.model").talking_head(model)
+    network = pack("host.model").talking_head(model)
     with torch.no_grad():
         tokens = network.diffusion_model.encode_audio(inputs["audio"])
         audio_kv = network.diffusion_model.audio_keys_values(tokens)
@@ -35,7 +35,7 @@ def test_weights_that_stay_behind_give_the_same_with_a_lora(
     up = {f"{layer}.lora_B.weight": torch.randn(dim, 4, generator=generator) * 0.2 for layer in layers}
     save_file({**down, **up}, folders / "models" / "loras" / "style.safetensors")
 
-    plain = pack("nodes.host.model").load_model(dict(tensors), metadata, name="golden")
+    plain = pack("host.model").load_model(dict(tensors), metadata, name="golden")
     (model,) = comfy("nodes").LoraLoaderModelOnly().load_lora_model_only(plain, "style.safetensors", 0.8)
     device = torch.device("cpu")
     model.load(device, full_load=True)

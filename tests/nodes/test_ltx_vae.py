@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .conftest import Import
+from asymtalker.tests.helpers import Import
 
 DIFFUSERS_NAMES = {
     "per_channel_statistics.mean-of-means": "latents_mean",
@@ -119,7 +119,7 @@ def test_published_file_with_diffusers_names_loads_whole(
     comfy: Import, pack: Import, published: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     assert len(published) == 190 and sum(tensor.numel() for tensor in published.values()) == 419_193_905
-    vae = pack("nodes.host.vae_files").make_vae(folder_of(tmp_path / "VAE_LTX"), published, {})
+    vae = pack("host.checkpoints.vae_files").make_vae(folder_of(tmp_path / "VAE_LTX"), published, {})
     assert (vae.latent_channels, vae.temporal_compression_decode(), vae.spacial_compression_decode()) == (128, 8, 32)
     unread = ("mean-of-stds", "mean-of-stds_over_std-of-means", "channel")
     for name, tensor in vae.get_sd().items():
@@ -130,12 +130,12 @@ def test_published_file_with_diffusers_names_loads_whole(
 
 @pytest.mark.parametrize("version", EXAMPLES)
 def test_names_of_every_layout(pack: Import, version: str) -> None:
-    marks = {name: torch.zeros(128) for name in ("latents_mean", pack("nodes.host.ltx_keys").DIFFUSERS_MARK)}
+    marks = {name: torch.zeros(128) for name in ("latents_mean", pack("host.checkpoints.ltx_keys").DIFFUSERS_MARK)}
     if version != "0.9.5":
         marks["encoder.down_blocks.0.conv_out.conv1.conv.weight"] = torch.zeros(1)
     examples = EXAMPLES[version]
     tensors = {**marks, **{name: torch.tensor(index) for index, name in enumerate(examples)}}
-    renamed = pack("nodes.host.ltx_keys").core_names(tensors)
+    renamed = pack("host.checkpoints.ltx_keys").core_names(tensors)
     for index, name in enumerate(examples.values()):
         assert renamed[name] == index
 
@@ -143,7 +143,7 @@ def test_names_of_every_layout(pack: Import, version: str) -> None:
 def test_other_layouts_are_refused_with_the_file_to_use(
     pack: Import, published: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    make_vae, error = pack("nodes.host.vae_files").make_vae, pack("models.checkpoint").CheckpointError
+    make_vae, error = pack("host.checkpoints.vae_files").make_vae, pack("models.checkpoint").CheckpointError
     shallower = {name: tensor for name, tensor in published.items() if "mid_block.resnets.3" not in name}
     narrower = {**published, "decoder.conv_out.conv.bias": torch.zeros(7)}
     for index, tensors in enumerate((shallower, narrower)):
@@ -159,7 +159,7 @@ def test_config_beside_a_file_with_core_names_is_its_layout(comfy: Import, pack:
     weights["per_channel_statistics.std-of-means"].abs_().add_(0.5)
     save_file(weights, tmp_path / "vae.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(SMALL), encoding="utf-8")
-    vae = pack("nodes.host.loading").load_vae(tmp_path / "vae.safetensors")
+    vae = pack("host.checkpoints.loading").load_vae(tmp_path / "vae.safetensors")
     assert vae.get_sd().keys() <= weights.keys()
 
     zero_padded = core_vae(comfy, config={**SMALL, "spatial_padding_mode": "zeros"})

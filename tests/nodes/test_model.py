@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from .conftest import Import
+from asymtalker.tests.helpers import Import
 
 
 @pytest.fixture(params=["dit_pro_open", "dit_lite_open"])
@@ -25,15 +25,13 @@ def case(request: pytest.FixtureRequest, golden: Path, pack: Import) -> dict[str
 
 
 def load(pack: Import, case: dict[str, Any], weight_dtype: str = "default") -> Any:
-    return pack("nodes.host.model").load_model(
-        case["tensors"], case["metadata"], name="golden", weight_dtype=weight_dtype
-    )
+    return pack("host.model").load_model(case["tensors"], case["metadata"], name="golden", weight_dtype=weight_dtype)
 
 
 def denoised(pack: Import, model: Any, case: dict[str, Any], guidance: float = 1.0) -> torch.Tensor:
     """x0 through the whole host path: network, BaseModel.apply_model, core's operations and attention."""
     u = case["timestep"] / 1000
-    network = pack("nodes.host.network").ChunkNetwork(model)
+    network = pack("host.network").ChunkNetwork(model)
     return network(case["audio"], case["reference"], guidance)(case["x"], u[0])
 
 
@@ -72,7 +70,7 @@ def test_weight_dtypes_load_and_stay_close(
 ) -> None:
     model = load(pack, case, weight_dtype)
     stored = model.model.diffusion_model.blocks[0].self_attn.q.weight.dtype
-    assert stored == pack("nodes.host.model").WEIGHT_DTYPES[weight_dtype]
+    assert stored == pack("host.model").WEIGHT_DTYPES[weight_dtype]
     error = (denoised(pack, model, case) - expected(case)).square().mean().sqrt()
     assert error < tolerance * expected(case).square().mean().sqrt()
 
@@ -153,7 +151,7 @@ def test_cores_model_merging_still_works(comfy: Import, pack: Import, case: dict
 
 def test_models_class_is_cores_in_all_but_lora_names(comfy: Import, pack: Import) -> None:
     base = comfy("comfy.model_base").BaseModel
-    given = pack("nodes.host.lora").LoraNamedModel
+    given = pack("host.lora").LoraNamedModel
     for name in {name for part in given.__mro__ for name in vars(part) if not name.startswith("__")}:
         if hasattr(base, name):
             assert getattr(given, name) is getattr(base, name), name
@@ -237,7 +235,7 @@ def test_pruned_checkpoints_give_the_same(pack: Import, case: dict[str, Any]) ->
 def test_undistilled_checkpoints_have_their_own_defaults(
     pack: Import, case: dict[str, Any], name: str, sampled: tuple[str, int, float]
 ) -> None:
-    load_model = pack("nodes.host.model").load_model
+    load_model = pack("host.model").load_model
     own = load_model(case["tensors"], case["metadata"], name=name).model.checkpoint.sampling
     assert (own.sampler, own.steps, own.guidance) == sampled
     wish = pack("models.config").SamplingConfig(steps=7).to_metadata()
@@ -271,7 +269,7 @@ def test_incomplete_and_foreign_checkpoints_are_refused(pack: Import, case: dict
 
 
 def test_weights_fingerprint_sees_every_change(pack: Import, case: dict[str, Any]) -> None:
-    fingerprint = pack("nodes.host.model").weights_fingerprint
+    fingerprint = pack("host.model").weights_fingerprint
     name = "text_embedding.0.weight"
 
     def changed(change: Callable[[torch.Tensor], object]) -> dict[str, torch.Tensor]:

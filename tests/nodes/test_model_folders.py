@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .conftest import Import
+from asymtalker.tests.helpers import Import
 
 PRO = "asymtalker/SoulX-FlashHead-1_3B/Model_Pro"
 LITE = "asymtalker/SoulX-FlashHead-1_3B/Model_Lite"
@@ -85,10 +85,10 @@ LAYOUTS = {
 def test_networks_are_found(pack: Import, models: Path, layout: str) -> None:
     path, choice = LAYOUTS[layout]
     put(models / path)
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     assert host.model_states()[choice] == "found"
     assert host.locate_model(choice).file == models / path
-    assert pack("nodes.host.companions").missing_model(choice) is None
+    assert pack("host.checkpoints.companions").missing_model(choice) is None
 
 
 @pytest.mark.parametrize("place", ["asymtalker", "", "diffusion_models"])
@@ -97,9 +97,9 @@ def test_networks_in_hugging_face_s_cache_layout(pack: Import, models: Path, pla
     put_cached(models / place, f"{repository}/Model_Pro/{NETWORK}", "f" * 40)
     current = put_cached(models / place, f"{repository}/Model_Pro/{NETWORK}")
     vae = put_cached(models / place, f"{repository}/VAE_Wan/Wan2.1_VAE.pth")
-    located = pack("nodes.host.folders").locate_model(PRO)
+    located = pack("host.checkpoints.folders").locate_model(PRO)
     assert located.file == current
-    assert pack("nodes.host.companions").locate_vae("default", located, 16).file == vae
+    assert pack("host.checkpoints.companions").locate_vae("default", located, 16).file == vae
 
 
 def test_extra_model_paths_may_name_the_published_folder(comfy: Import, pack: Import, models: Path) -> None:
@@ -109,7 +109,7 @@ def test_extra_model_paths_may_name_the_published_folder(comfy: Import, pack: Im
     paths: Any = comfy("folder_paths")
     for root in (home, models.parent / "elsewhere" / "networks"):
         paths.add_model_folder_path("asymtalker", str(root), is_default=True)
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     assert host.locate_model(PRO).file == file
     assert "asymtalker/other.safetensors" in host.model_states()
 
@@ -120,7 +120,7 @@ def test_a_network_in_parts_is_one_choice(pack: Import, models: Path) -> None:
         for part in parts:
             put(folder / part)
         (folder / "diffusion_pytorch_model.safetensors.index.json").write_text("{}")
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     choices = [choice for choice in host.model_states() if "00" in choice]
     assert choices == [f"split/{parts[0]}"]
     assert host.locate_model(PRO).file == models / PRO / parts[0]
@@ -136,7 +136,7 @@ def test_of_several_precisions_the_folder_stands_for_the_usual_name_and_each_is_
     put(models / PRO / NETWORK)
     put(models / PRO / "diffusion_pytorch_model.bin")
     half = put(models / PRO / "diffusion_pytorch_model.bf16.safetensors")
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     located = host.locate_model(PRO)
     assert located.file == models / PRO / NETWORK and located.others == (f"{PRO}/{half.name}",)
     assert host.locate_model(f"{PRO}/{half.name}").file == half
@@ -147,7 +147,7 @@ def test_of_several_networks_without_the_usual_name_one_must_be_chosen(pack: Imp
     names = ("pro_bf16.safetensors", "pro_fp32.safetensors")
     for name in names:
         put(models / PRO / name)
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     with pytest.raises(FileNotFoundError, match=f"choose one of them: {PRO}/{names[0]}, {PRO}/{names[1]}"):
         host.locate_model(PRO)
     assert host.model_states()[PRO] == "found" and host.locate_model(f"{PRO}/{names[1]}").file.name == names[1]
@@ -160,14 +160,14 @@ def test_unfinished_downloads_are_not_offered(pack: Import, models: Path, suffix
     put(models / PRO / ".cache" / "huggingface" / "download" / NETWORK)
     if suffix == ".aria2":
         put(models / PRO / NETWORK)
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     assert host.model_states()[PRO].startswith("missing") and not any("mine" in name for name in host.model_states())
 
 
 def test_training_leftovers_are_no_networks(pack: Import, models: Path) -> None:
     for name in (NETWORK, "optimizer.bin", "training_args.bin", "scheduler.pt", "random_states_0.pth", "taew2_1.pth"):
         put(models / PRO / name)
-    assert pack("nodes.host.folders").locate_model(PRO).others == ()
+    assert pack("host.checkpoints.folders").locate_model(PRO).others == ()
 
 
 # --- what a name may reach
@@ -207,10 +207,10 @@ def test_names_reach_nothing_outside_of_the_model_folders(pack: Import, models: 
     secret = put(models.parent / "secret" / "x.safetensors").parent
     put(models / "asymtalker" / "mine" / "x.safetensors")
     name = name.format(secret=secret)
-    located = pack("nodes.host.folders").Located(models / "x.safetensors", None)
-    companions = pack("nodes.host.companions")
+    located = pack("host.checkpoints.folders").Located(models / "x.safetensors", None)
+    companions = pack("host.checkpoints.companions")
     searches: tuple[Callable[[], Any], ...] = (
-        lambda: pack("nodes.host.folders").locate_model(name),
+        lambda: pack("host.checkpoints.folders").locate_model(name),
         lambda: companions.locate_vae(name, located, 16),
         lambda: companions.locate_audio_encoder(name, located),
     )
@@ -227,7 +227,7 @@ def test_names_reach_nothing_outside_of_the_model_folders(pack: Import, models: 
     "value", [5, 1.5, True, [], ["nano"], {}, {"a": 1}, b"nano", 10**5000], ids=lambda value: type(value).__name__
 )
 def test_a_model_that_is_no_text_is_refused(pack: Import, models: Path, value: object) -> None:
-    message = pack("nodes.host.companions").missing_model(value)
+    message = pack("host.checkpoints.companions").missing_model(value)
     assert message.startswith("model: ") and len(message) < 200
 
 
@@ -240,10 +240,10 @@ def test_links_that_the_user_made_are_followed(pack: Import, models: Path) -> No
     ):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     assert host.locate_model(PRO).file == models / PRO / NETWORK
     assert host.locate_model("linked.safetensors").file == models / "diffusion_models" / "linked.safetensors"
-    vae = pack("nodes.host.companions").locate_vae("default", host.locate_model(PRO), 16)
+    vae = pack("host.checkpoints.companions").locate_vae("default", host.locate_model(PRO), 16)
     assert vae.file == models / "vae" / "wan_2.1_vae.safetensors"
 
 
@@ -285,11 +285,11 @@ def test_a_folder_that_cannot_be_entered_is_left_out(pack: Import, shared_root: 
     put(locked / NETWORK)
     put(locked / "VAE_Wan" / "Wan2.1_VAE.pth")
     locked.chmod(mode)
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     with as_somebody_else():
         states = host.model_states()
         with pytest.raises(FileNotFoundError, match="vae: no Wan"):
-            pack("nodes.host.companions").locate_vae("default", host.locate_model("asymtalker/mine"), 16)
+            pack("host.checkpoints.companions").locate_vae("default", host.locate_model("asymtalker/mine"), 16)
     assert "asymtalker/mine" in states and not any("lost" in choice for choice in states)
 
 
@@ -303,7 +303,7 @@ def test_links_to_nowhere_files_and_names_of_any_kind_are_survived(pack: Import,
     put(shared_root / ("n" * 255) / NETWORK)
     if sys.platform == "linux":
         put(shared_root / os.fsdecode(b"latin-\xe9") / "x.safetensors")
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     states = host.model_states()
     assert host.locate_model("asymtalker/mine").file == shared_root / "mine" / NETWORK
     assert f"asymtalker/{'n' * 255}" in states
@@ -315,11 +315,11 @@ def test_links_to_nowhere_files_and_names_of_any_kind_are_survived(pack: Import,
 def test_a_file_where_a_folder_is_expected(pack: Import, models: Path, at: str) -> None:
     (models / at).parent.mkdir(parents=True, exist_ok=True)
     (models / at).write_text("")
-    assert pack("nodes.host.folders").model_states()[PRO].startswith("missing")
+    assert pack("host.checkpoints.folders").model_states()[PRO].startswith("missing")
 
 
 def test_core_s_list_of_a_folder_that_has_gone(pack: Import, models: Path) -> None:
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     put(models / "vae" / "kept.safetensors")
     put(models / "vae" / "gone" / "x.safetensors")
     assert len(host.vae_choices()) == 3
@@ -364,8 +364,8 @@ def put_all(folder: Path, files: dict[str, Shapes]) -> None:
 
 
 def vae(pack: Import, models: Path, channels: int) -> Any:
-    located = pack("nodes.host.folders").Located(models / "diffusion_models" / "pro.safetensors", None)
-    return pack("nodes.host.companions").locate_vae("default", located, channels)
+    located = pack("host.checkpoints.folders").Located(models / "diffusion_models" / "pro.safetensors", None)
+    return pack("host.checkpoints.companions").locate_vae("default", located, channels)
 
 
 @pytest.mark.parametrize("name", WAN_NAMES)
@@ -435,8 +435,8 @@ OTHER_SPEECH = {
 
 
 def audio_encoder(pack: Import, models: Path, choice: str = "default") -> Any:
-    located = pack("nodes.host.folders").Located(models / "diffusion_models" / "pro.safetensors", None)
-    return pack("nodes.host.companions").locate_audio_encoder(choice, located)
+    located = pack("host.checkpoints.folders").Located(models / "diffusion_models" / "pro.safetensors", None)
+    return pack("host.checkpoints.companions").locate_audio_encoder(choice, located)
 
 
 @pytest.mark.parametrize("place", SPEECH_PLACES)
@@ -470,13 +470,13 @@ def test_wav2vec2_of_another_name_is_known_by_its_output_layer(pack: Import, mod
 
 
 def test_one_message_lists_all_that_is_missing(pack: Import, models: Path) -> None:
-    companions = pack("nodes.host.companions")
+    companions = pack("host.checkpoints.companions")
     message = companions.missing_model(PRO)
     for part in (f"model: {PRO}", "vae: no Wan 2.1 VAE", "audio_encoder: ", str(models / "asymtalker")):
         assert part in message
     put(models / "vae" / "wan_2.1_vae.safetensors", WAN)
     assert "vae: no" not in companions.missing_model(PRO)
-    located = pack("nodes.host.folders").Located(models / "pro.safetensors", None)
+    located = pack("host.checkpoints.folders").Located(models / "pro.safetensors", None)
     with pytest.raises(FileNotFoundError) as caught:
         companions.locate_companions("default", "default", located, 128, True)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["vae", "audio_encoder"]

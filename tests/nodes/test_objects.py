@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .conftest import ROOT, Import
+from asymtalker.tests.helpers import ROOT, Import
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def nano_vae(pack: Import) -> Any:
     torch.manual_seed(0)
     module = pack("models.nano_vae")
     network = module.NanoVAE(module.NanoVAEConfig(width=16))
-    return pack("nodes.host.vae").load_nano_vae(network.state_dict(), network.config.to_metadata())
+    return pack("host.vae").load_nano_vae(network.state_dict(), network.config.to_metadata())
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def test_nanos_vae_leaves_out_frames_beyond_whole_groups(nano_vae: Any, images: 
 
 
 def test_log_mel_encoder_has_cores_interface(comfy: Import, pack: Import) -> None:
-    encoder = pack("nodes.host.audio").LogMelAudioEncoder()
+    encoder = pack("host.audio").LogMelAudioEncoder()
     audio = {"waveform": torch.randn(1, 2, 44_100), "sample_rate": 44_100}
     node = comfy("comfy_extras.nodes_audio_encoder").AudioEncoderEncode
     output = node.execute(encoder, audio).result[0]
     assert output["encoded_audio"].shape == (1, 25, 320)
     assert output["audio_samples"] == 16_000
-    features = pack("nodes.host.audio").audio_features(encoder, audio)
+    features = pack("host.audio").audio_features(encoder, audio)
     torch.testing.assert_close(features.features[:, 0], output["encoded_audio"][0])
 
 
@@ -85,13 +85,11 @@ def test_wav2vec2_is_loaded_and_run_in_float32(comfy: Import, pack: Import) -> N
         operations=comfy("comfy.ops").manual_cast,
     )
     weights = {name: torch.randn(tensor.shape) * 0.02 for name, tensor in network.state_dict().items()}
-    encoder = pack("nodes.host.wav2vec2").load_wav2vec2({f"wav2vec2.{k}": v for k, v in weights.items()}, "test")
+    encoder = pack("host.checkpoints.wav2vec2").load_wav2vec2({f"wav2vec2.{k}": v for k, v in weights.items()}, "test")
     assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float32}
     stored = encoder.model.state_dict()
     assert all(torch.equal(stored[name], tensor) for name, tensor in weights.items())
-    features = pack("nodes.host.audio").audio_features(
-        encoder, {"waveform": torch.randn(1, 1, 8_000), "sample_rate": 16_000}
-    )
+    features = pack("host.audio").audio_features(encoder, {"waveform": torch.randn(1, 1, 8_000), "sample_rate": 16_000})
     assert features.features.shape == (13, 12, 768) and features.features.dtype == torch.float32
 
 
@@ -106,20 +104,20 @@ def test_wav2vec2_is_loaded_and_run_in_float32(comfy: Import, pack: Import) -> N
     ],
 )
 def test_bad_audio_is_refused_by_name(pack: Import, audio: dict[str, Any], message: str) -> None:
-    host = pack("nodes.host.audio")
+    host = pack("host.audio")
     with pytest.raises(ValueError, match=message):
         host.audio_features(host.LogMelAudioEncoder(), audio)
 
 
 @pytest.mark.parametrize(("samples", "rate", "frames"), [(10, 48_000, 1), (1, 8_000, 1), (8_001, 8_000, 26)])
 def test_every_length_gives_whole_frames(pack: Import, samples: int, rate: int, frames: int) -> None:
-    host = pack("nodes.host.audio")
+    host = pack("host.audio")
     audio = {"waveform": torch.randn(1, 6, samples), "sample_rate": rate}
     assert host.audio_features(host.LogMelAudioEncoder(), audio).num_frames == frames
 
 
 def test_portraits_are_checked(pack: Import) -> None:
-    checked = pack("nodes.host.portrait").checked_portrait
+    checked = pack("host.portrait").checked_portrait
     with pytest.raises(ValueError, match=r"image: 2 portraits in a batch.*one video each"):
         checked(torch.zeros(2, 64, 64, 3))
     with pytest.raises(ValueError, match="image: 1x1 is too small"):
@@ -135,9 +133,9 @@ def test_sizes_are_rounded_to_what_the_model_makes(pack: Import, golden: Path) -
     tensors, metadata = pack("models.checkpoint").read_checkpoint(golden / "dit_pro_open.weights.safetensors")
     config = pack("models.config").DiTConfig.from_state_dict(tensors, metadata)
     step_y, step_x = config.pixel_multiple
-    width, height, notes = pack("nodes.host.portrait").rounded_size(10 * step_x + 1, 1, config)
+    width, height, notes = pack("host.portrait").rounded_size(10 * step_x + 1, 1, config)
     assert (width, height) == (10 * step_x, step_y) and str(width) in notes[0]
-    assert pack("nodes.host.portrait").rounded_size(4 * step_x, 4 * step_y, config)[2] == []
+    assert pack("host.portrait").rounded_size(4 * step_x, 4 * step_y, config)[2] == []
 
 
 @pytest.mark.parametrize(("mode", "is_told"), [("temporal", False), ("static", True)])
@@ -145,26 +143,26 @@ def test_nano_says_which_reference_it_knows(
     pack: Import, nano_vae: Any, images: torch.Tensor, caplog: pytest.LogCaptureFixture, mode: str, is_told: bool
 ) -> None:
     tensors, metadata = pack("models.checkpoint").read_checkpoint(ROOT / "models/nano/asymtalker_nano.safetensors")
-    model = pack("nodes.host.model").load_model(tensors, metadata, name="nano")
+    model = pack("host.model").load_model(tensors, metadata, name="nano")
     with caplog.at_level("INFO"):
-        pack("nodes.host.portrait").encode_reference(model, nano_vae, images[:1], 64, 64, mode, None)
+        pack("host.portrait").encode_reference(model, nano_vae, images[:1], 64, 64, mode, None)
     assert ("nano was trained with mode temporal: with static its pictures will be wrong" in caplog.text) == is_told
 
 
 def test_vae_of_another_model_is_refused(pack: Import, golden: Path, nano_vae: Any) -> None:
     tensors, metadata = pack("models.checkpoint").read_checkpoint(golden / "dit_pro_open.weights.safetensors")
-    model = pack("nodes.host.model").load_model(tensors, metadata, name="pro")
+    model = pack("host.model").load_model(tensors, metadata, name="pro")
     with pytest.raises(ValueError, match=r"vae: the VAE has 48 latent channels.*pro needs"):
-        pack("nodes.host.vae").StockVideoCodec(nano_vae, model.model)
+        pack("host.vae").StockVideoCodec(nano_vae, model.model)
     with pytest.raises(ValueError, match="model: this MODEL is a"):
-        pack("nodes.host.model").talking_head(nano_vae.patcher)
+        pack("host.model").talking_head(nano_vae.patcher)
 
 
 def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path) -> None:
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     published = host.PUBLISHED_CHOICES[0]
     assert list(host.model_states())[:3] == [host.NANO, *host.PUBLISHED_CHOICES]
-    companions = pack("nodes.host.companions")
+    companions = pack("host.checkpoints.companions")
     message = companions.missing_model(published)
     assert "Model_Pro/diffusion_pytorch_model.safetensors" in message
     assert str(folders / "models" / "asymtalker") in message
@@ -174,7 +172,7 @@ def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path)
 
 
 def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, folders: Path) -> None:
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     home = folders / "models" / "asymtalker" / host.PUBLISHED
     for part in ("Model_Pro/diffusion_pytorch_model", "VAE_Wan/Wan2.1_VAE", "wav2vec2-base-960h/model"):
         file = home / f"{part}.safetensors"
@@ -185,7 +183,7 @@ def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, fol
     assert not any("VAE_Wan" in choice or "wav2vec2" in choice for choice in choices)
     located = host.locate_model(host.PUBLISHED_CHOICES[0])
     assert located.file == home / "Model_Pro" / "diffusion_pytorch_model.safetensors"
-    companions = pack("nodes.host.companions")
+    companions = pack("host.checkpoints.companions")
     assert companions.locate_vae("default", located, 16).file == home / "VAE_Wan" / "Wan2.1_VAE.safetensors"
     wav2vec2 = companions.locate_audio_encoder("default", located).file
     assert wav2vec2 == home / "wav2vec2-base-960h" / "model.safetensors"
@@ -194,7 +192,7 @@ def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, fol
 
 
 def test_states_of_the_loaders_choices(pack: Import, folders: Path) -> None:
-    host = pack("nodes.host.folders")
+    host = pack("host.checkpoints.folders")
     pro, lite = host.PUBLISHED_CHOICES
     part = folders / "models" / pro
     part.mkdir(parents=True)

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.package import LIMIT_BYTES, write_archive
-
-from .conftest import ROOT, Import
+from asymtalker.scripts.package import LIMIT_BYTES, write_archive
+from asymtalker.tests.helpers import ROOT, Import
 
 LEFT_OUT = ("tests", "training", "benchmarks", "scripts", "docs", ".ci", ".venv", ".comfyui")
 NAME = "asymtalker_out_of_the_archive"
@@ -54,7 +53,7 @@ def test_it_holds_what_users_need_and_nothing_else(archive: zipfile.ZipFile) -> 
     )
     assert [name for name in needed if name not in names] == []
     assert [folder for folder in folders if not any(name.startswith(folder) for name in names)] == []
-    assert {"media/yunet.safetensors", "media/yunet.LICENSE"} <= set(names)
+    assert {"faces/yunet.safetensors", "faces/yunet.LICENSE"} <= set(names)
 
 
 def test_its_nodes_load(comfy: Import, archive: zipfile.ZipFile, tmp_path: Path) -> None:
@@ -69,8 +68,8 @@ def test_its_nodes_load(comfy: Import, archive: zipfile.ZipFile, tmp_path: Path)
     nodes = asyncio.run(importlib.import_module(f"{NAME}.nodes").AsymTalkerExtension().get_node_list())
     described = {node.define_schema().node_id for node in nodes}
     assert described == set(json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8")))
-    faces = importlib.import_module(f"{NAME}.media.faces")
-    assert faces.WEIGHTS.is_file() and importlib.import_module(f"{NAME}.nodes.host.folders").NANO_DIT.is_file()
+    faces = importlib.import_module(f"{NAME}.faces.detector")
+    assert faces.WEIGHTS.is_file() and importlib.import_module(f"{NAME}.host.checkpoints.folders").NANO_DIT.is_file()
 
 
 def test_requirements_leave_torch_alone() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from .conftest import Import
+from asymtalker.tests.helpers import Import
 
 NUM_FRAMES = 50
 SIZE = (96, 64)
@@ -55,7 +55,7 @@ def video(pack: Import, folders: Path) -> Video:
     with media.SpoolWriter(folder, media.SpoolHeader("job", *SIZE)) as spool:
         spool.append(pictures()[:33])
         spool.append(pictures()[33:])
-    module = pack("nodes.host.video")
+    module = pack("video.spooled")
     return module.SpooledVideo(module.SpoolHandle.of(folder, "for extending"))
 
 
@@ -284,17 +284,17 @@ def test_more_frames_than_memory_holds_are_refused_with_the_numbers(comfy: Impor
 
 def test_files_are_read_as_they_are(comfy: Import, pack: Import, write: Callable[..., Path]) -> None:
     api: Any = comfy("comfy_api.latest")
-    source = pack("nodes.host.incoming").frames_of(api.InputImpl.VideoFromFile(str(write())))
+    source = pack("video.incoming").frames_of(api.InputImpl.VideoFromFile(str(write())))
     assert (source.get_dimensions(), source.get_frame_count(), source.get_frame_rate()) == (SIZE, NUM_FRAMES, 25)
     assert numbers(source.frames()) == list(range(NUM_FRAMES)) and numbers(source.frames(3, 6)) == [3, 4, 5]
     memory = api.InputImpl.VideoFromFile(io.BytesIO(write().read_bytes()))
-    assert numbers(pack("nodes.host.incoming").frames_of(memory).frames(48)) == [48, 49]
+    assert numbers(pack("video.incoming").frames_of(memory).frames(48)) == [48, 49]
 
 
 def test_a_turned_file_is_read_upright(comfy: Import, pack: Import, write: Callable[..., Path]) -> None:
     """As telephones store videos."""
     api: Any = comfy("comfy_api.latest")
-    source = pack("nodes.host.incoming").frames_of(api.InputImpl.VideoFromFile(str(write(degrees=90))))
+    source = pack("video.incoming").frames_of(api.InputImpl.VideoFromFile(str(write(degrees=90))))
     assert source.get_dimensions() == (SIZE[1], SIZE[0])
     frame = next(source.frames())
     assert frame.shape == (SIZE[0], SIZE[1], 3)
@@ -309,7 +309,7 @@ def test_a_file_trimmed_by_the_host_is_read_trimmed(
     comfy: Import, pack: Import, write: Callable[..., Path], start: float, duration: float, expected: range
 ) -> None:
     trimmed = newer_host(comfy).InputImpl.VideoFromFile(str(write())).as_trimmed(start, duration, False)
-    source = pack("nodes.host.incoming").frames_of(trimmed)
+    source = pack("video.incoming").frames_of(trimmed)
     assert numbers(source.frames()) == list(expected) and source.get_frame_count() == len(expected)
 
 
@@ -329,7 +329,7 @@ def test_edits_that_only_the_host_can_make_are_made_by_it(
             )
             api.InputImpl.VideoFromComponents(parts).save_to(path, format, codec, crf=crf)
 
-    source = pack("nodes.host.incoming").frames_of(Cropped(str(write())))
+    source = pack("video.incoming").frames_of(Cropped(str(write())))
     assert source.get_dimensions() == (48, 32) and numbers(source.frames()) == list(range(NUM_FRAMES))
     assert np.abs(next(source.frames()).astype(int) - int(grey(0))).max() <= 2, "without loss"
     del source
@@ -342,15 +342,15 @@ def test_frames_are_in_memory_one_at_a_time(
 ) -> None:
     side = 512
     if kind == "file":
-        source = pack("nodes.host.incoming").frames_of(comfy("comfy_api.latest").InputImpl.VideoFromFile(str(write())))
+        source = pack("video.incoming").frames_of(comfy("comfy_api.latest").InputImpl.VideoFromFile(str(write())))
         frame_bytes = SIZE[0] * SIZE[1] * 3
     else:
         source = video.as_trimmed(0.1).as_resized(side, side, "bicubic").as_cropped(0, 0, side, side - 2)
         frame_bytes = side * side * 3
     if kind == "pasted":
-        crop = pack("media.crop").Crop(0, 0, side, side, side)
+        crop = pack("faces.crop").Crop(0, 0, side, side, side)
         square = video.as_resized(side, side, "bicubic")
-        source = pack("nodes.host.face_crop").paste_face(square, torch.zeros(1, side, side, 3), crop, 0.1, None)
+        source = pack("faces.crop_and_paste").paste_face(square, torch.zeros(1, side, side, 3), crop, 0.1, None)
     list(source.frames(0, 2))
     tracemalloc.start()
     try:
@@ -363,7 +363,7 @@ def test_frames_are_in_memory_one_at_a_time(
 
 def test_what_is_no_video_is_refused_by_name(comfy: Import, pack: Import, tmp_path: Path) -> None:
     api: Any = comfy("comfy_api.latest")
-    frames_of = pack("nodes.host.incoming").frames_of
+    frames_of = pack("video.incoming").frames_of
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(ValueError, match=r"video: it cannot be read .*convert it to an mp4"):
         frames_of(api.InputImpl.VideoFromFile(str(tmp_path / "text.mp4")))
@@ -382,7 +382,7 @@ def test_mux_and_face_paste_take_an_edited_video(
 ) -> None:
     trimmed = newer_host(comfy).InputImpl.VideoFromFile(str(write(degrees=90))).as_trimmed(0.4, 0.2, False)
     audio = {"waveform": torch.zeros(1, 1, 3_200), "sample_rate": 16_000}
-    _, result = pack("nodes.host.saving").save_with_audio(trimmed, audio, "edited", 1, True, None, None)
+    _, result = pack("video.saving").save_with_audio(trimmed, audio, "edited", 1, True, None, None)
     frames = decoded(str(folders / "output" / result.filename))
     assert frames[0].shape == (SIZE[0], SIZE[1], 3) and len(frames) == 5
     assert numbers([np.rot90(frame) for frame in frames]) == list(range(10, 15))
@@ -392,8 +392,8 @@ def test_mux_and_face_paste_take_an_edited_video(
             images=torch.from_numpy(pictures(size=(64, 64)) / np.float32(255)), frame_rate=Fraction(25)
         )
     )
-    crop = pack("media.crop").Crop(100, 50, 64, 200, 150)
-    pasted = pack("nodes.host.face_crop").paste_face(
+    crop = pack("faces.crop").Crop(100, 50, 64, 200, 150)
+    pasted = pack("faces.crop_and_paste").paste_face(
         square.as_trimmed(0.4, 0.2), torch.zeros(1, 150, 200, 3), crop, 0.0, None
     )
     assert pasted.get_frame_count() == 5 and pasted.get_dimensions() == (200, 150)

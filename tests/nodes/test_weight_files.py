@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .conftest import Import
+from asymtalker.tests.helpers import Import
 
 Tensors = dict[str, Tensor]
 
@@ -25,7 +25,7 @@ def random_like(network: torch.nn.Module, seed: int = 0) -> Tensors:
 
 def target(pack: Import, channels: int, stride: tuple[int, int, int]) -> Any:
     """A MODEL of a published latent space, without weights."""
-    config, model = pack("models.config"), pack("nodes.host.model")
+    config, model = pack("models.config"), pack("host.model")
     dimensions = config.DiTConfig(
         dim=48, ffn_dim=64, num_heads=2, num_layers=1, in_dim=2 * channels, out_dim=channels, vae_stride=stride
     )
@@ -95,11 +95,11 @@ def diffusers_wan_name(name: str) -> str:
 def test_wan_vae_under_every_name(pack: Import, wan: Tensors, tmp_path: Path, rename: Callable[[str], str]) -> None:
     others = {"model.diffusion_model.x": torch.zeros(1)} if rename("decoder.") != "decoder." else {}
     save_file({**{rename(name): tensor for name, tensor in wan.items()}, **others}, tmp_path / "vae.safetensors")
-    vae = pack("nodes.host.vae_files").load_vae(tmp_path / "vae.safetensors")
+    vae = pack("host.checkpoints.vae_files").load_vae(tmp_path / "vae.safetensors")
     stored = vae.get_sd()
     assert stored.keys() == wan.keys()
     assert all(torch.equal(stored[name].float(), wan[name].to(vae.vae_dtype).float()) for name in wan)
-    pack("nodes.host.vae").check_vae(vae, target(pack, 16, (4, 8, 8)))
+    pack("host.vae").check_vae(vae, target(pack, 16, (4, 8, 8)))
 
 
 def test_diffusers_names_are_published_ones() -> None:
@@ -125,7 +125,7 @@ def test_vae_that_is_not_whole_is_refused(
     changed = {**wan, **change}
     save_file({name: tensor for name, tensor in changed.items() if tensor is not None}, file)
     with pytest.raises(ValueError, match=message) as error:
-        pack("nodes.host.vae_files").load_vae(file)
+        pack("host.checkpoints.vae_files").load_vae(file)
     assert str(file) in str(error.value)
 
 
@@ -147,8 +147,8 @@ def test_tiny_vaes_are_told_apart_by_name_in_every_dtype(
 ) -> None:
     network, tensors = tiny_wan
     save_file({key: tensor.to(dtype) for key, tensor in tensors.items()}, tmp_path / f"{name}.safetensors")
-    vae = pack("nodes.host.vae_files").load_vae(tmp_path / f"{name}.safetensors")
-    codec = pack("nodes.host.vae").StockVideoCodec(vae, target(pack, 16, (4, 8, 8)))
+    vae = pack("host.checkpoints.vae_files").load_vae(tmp_path / f"{name}.safetensors")
+    codec = pack("host.vae").StockVideoCodec(vae, target(pack, 16, (4, 8, 8)))
     wan_format = comfy("comfy.latent_formats").Wan21()
     latents = torch.randn(1, 16, 2, 8, 8, generator=torch.Generator().manual_seed(1))
     pixels = torch.rand(1, 3, 5, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
@@ -173,7 +173,7 @@ def test_tiny_vae_of_unknown_name_is_asked_for(
 ) -> None:
     save_file(tiny_wan[1], tmp_path / f"{name}.safetensors")
     with pytest.raises(ValueError, match=message):
-        pack("nodes.host.vae_files").load_vae(tmp_path / f"{name}.safetensors")
+        pack("host.checkpoints.vae_files").load_vae(tmp_path / f"{name}.safetensors")
 
 
 def ltx_network(comfy: Import, version: int) -> Any:
@@ -187,9 +187,9 @@ def test_ltx_generations_are_told_from_their_tensors(
 ) -> None:
     network = ltx_network(comfy, version)
     names = set(network.state_dict())
-    assert pack("nodes.host.ltx_keys").generation(names) == generation
-    assert pack("nodes.host.ltx_keys").generation({"encoder.down_blocks.1.conv.conv.weight"}) == "2"
-    other = pack("nodes.host.vae")._other_model(network, 128)
+    assert pack("host.checkpoints.ltx_keys").generation(names) == generation
+    assert pack("host.checkpoints.ltx_keys").generation({"encoder.down_blocks.1.conv.conv.weight"}) == "2"
+    other = pack("host.vae")._other_model(network, 128)
     assert other == ("" if version == 0 else f"LTX-Video {generation}")
 
 
@@ -197,7 +197,7 @@ def test_ltx_without_statistics_is_one_message(comfy: Import, pack: Import, tmp_
     state = ltx_network(comfy, 0).state_dict()
     tensors = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in state.items() if "statistics" not in name}
     with pytest.raises(ValueError, match=r"vae\.safetensors: this LTX-Video VAE lacks the statistics.*latents_mean"):
-        pack("nodes.host.vae_files").make_vae(tmp_path / "vae.safetensors", tensors, {})
+        pack("host.checkpoints.vae_files").make_vae(tmp_path / "vae.safetensors", tensors, {})
 
 
 @pytest.mark.parametrize(
@@ -219,33 +219,33 @@ def test_ltx_layouts_with_lies_are_one_message(comfy: Import, pack: Import, tmp_
     state = ltx_network(comfy, 0).state_dict()
     tensors = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in state.items()}
     with pytest.raises(ValueError, match=r"vae\.safetensors"):
-        pack("nodes.host.vae_files").make_vae(tmp_path / "vae.safetensors", tensors, {"config": config})
+        pack("host.checkpoints.vae_files").make_vae(tmp_path / "vae.safetensors", tensors, {"config": config})
 
 
 def test_check_vae_names_what_came(comfy: Import, pack: Import) -> None:
     model = target(pack, 16, (4, 8, 8))
-    check = pack("nodes.host.vae").check_vae
+    check = pack("host.vae").check_vae
     for value, what in ((None, "no usable VAE is connected; tiny"), ("x", r"a str came"), (3, "an? int came")):
         with pytest.raises(ValueError, match=rf"vae: .*{what}"):
             check(value, model)
     foreign = type("Foreign", (), {"first_stage_model": torch.nn.Identity()})()
     with pytest.raises(ValueError, match=r"vae: .*a Foreign came"):
         check(foreign, model)
-    assert pack("nodes.host.vae")._other_model(torch.nn.Identity(), 16) == "another model (Identity)"
+    assert pack("host.vae")._other_model(torch.nn.Identity(), 16) == "another model (Identity)"
 
 
 @pytest.mark.parametrize("value", [None, "x", 3, object()])
 def test_talking_head_names_what_came(pack: Import, value: object) -> None:
     what = "empty" if value is None else f"a {type(value).__name__}"
     with pytest.raises(ValueError, match=f"model: this MODEL is {what}.*Load AsymTalker"):
-        pack("nodes.host.model").talking_head(value)
+        pack("host.model").talking_head(value)
 
 
 @pytest.fixture(scope="module")
 def wav2vec2(pack: Import) -> Tensors:
     """wav2vec2-base in core's names."""
     generator = torch.Generator().manual_seed(0)
-    shapes = pack("nodes.host.wav2vec2").expected_shapes(768)
+    shapes = pack("host.checkpoints.wav2vec2").expected_shapes(768)
     return {name: torch.randn(shape, generator=generator) * 0.02 for name, shape in shapes.items()}
 
 
@@ -275,7 +275,7 @@ def wav2vec2_forms(tensors: Tensors) -> Iterator[Tensors]:
 
 
 def test_wav2vec2_under_every_name(pack: Import, wav2vec2: Tensors) -> None:
-    rename = pack("nodes.host.wav2vec2")._core_names
+    rename = pack("host.checkpoints.wav2vec2")._core_names
     for form in wav2vec2_forms(wav2vec2):
         found = rename(form)
         assert found.keys() == wav2vec2.keys()
@@ -284,7 +284,7 @@ def test_wav2vec2_under_every_name(pack: Import, wav2vec2: Tensors) -> None:
 
 def test_wav2vec2_is_loaded_whole(pack: Import, wav2vec2: Tensors) -> None:
     *_, fairseq = wav2vec2_forms(wav2vec2)
-    stored = pack("nodes.host.wav2vec2").load_wav2vec2(fairseq, "fairseq.pt").get_sd()
+    stored = pack("host.checkpoints.wav2vec2").load_wav2vec2(fairseq, "fairseq.pt").get_sd()
     assert all(torch.equal(stored[name], tensor) for name, tensor in wav2vec2.items())
 
 
@@ -306,10 +306,10 @@ def test_wav2vec2_that_is_not_whole_is_refused(
     kept = {name: tensor for name, tensor in wav2vec2.items() if not name.startswith(tuple(change))}
     added = {name: tensor for name, tensor in change.items() if tensor is not None}
     with pytest.raises(ValueError, match=rf"model\.bin: .*{message}.*wav2vec2-base-960h"):
-        pack("nodes.host.wav2vec2").load_wav2vec2({**kept, **added}, "model.bin")
+        pack("host.checkpoints.wav2vec2").load_wav2vec2({**kept, **added}, "model.bin")
 
 
 def test_other_audio_encoders_are_refused(pack: Import) -> None:
     whisper = {"model.encoder.embed_positions.weight": torch.zeros(1500, 1280)}
     with pytest.raises(ValueError, match=r"whisper\.safetensors: not a wav2vec2 checkpoint"):
-        pack("nodes.host.wav2vec2").load_wav2vec2(whisper, "whisper.safetensors")
+        pack("host.checkpoints.wav2vec2").load_wav2vec2(whisper, "whisper.safetensors")

@@ -12,8 +12,8 @@ pytest.importorskip("PIL.Image")
 
 from PIL import Image
 
-from scripts import _drawing as drawing
-from scripts._environment import ROOT
+from asymtalker.scripts import _drawing as drawing
+from asymtalker.scripts._environment import ROOT
 
 SPEECH = ROOT / "workflows" / "assets" / "asymtalker_speech.wav"
 

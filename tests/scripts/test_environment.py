@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import _environment
-from scripts._environment import EnvironmentFault, install, requirements, venv_python
+from asymtalker.scripts import _environment
+from asymtalker.scripts._environment import EnvironmentFault, install, requirements, venv_python
 
 COMFYUI_VERSIONS = ("1.0", "2.0")
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from scripts._client import ComfyClient, Graph
-from scripts._environment import ROOT
-from tests.server.graphs import node
-from tests.server.media import speech_like, write_portrait, write_wav
+from asymtalker.scripts._client import ComfyClient, Graph
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.server.graphs import node
+from asymtalker.tests.server.media import speech_like, write_portrait, write_wav
 
 NANO_GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
 

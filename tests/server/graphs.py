@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts._client import Graph
+from asymtalker.scripts._client import Graph
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Their choices are the files of an input folder.

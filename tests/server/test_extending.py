@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts._client import ComfyClient, videos
-from tests.server.conftest import MakeGraph
-from tests.server.graphs import node, node_id
-from tests.server.media import probe, speech_like, write_wav
+from asymtalker.scripts._client import ComfyClient, videos
+from asymtalker.tests.server.conftest import MakeGraph
+from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.media import probe, speech_like, write_wav
 
 pytestmark = pytest.mark.server
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts._client import ComfyClient, Graph, PromptFailed, videos
-from scripts._environment import ROOT
-from tests.server.graphs import node, node_id
-from tests.server.media import probe, speech_like, write_portrait, write_wav
+from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, videos
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.media import probe, speech_like, write_portrait, write_wav
 
 pytestmark = pytest.mark.server
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts._client import ComfyClient, Graph, videos
-from tests.server.conftest import MakeGraph
-from tests.server.graphs import node, node_id
-from tests.server.media import Probe, probe
+from asymtalker.scripts._client import ComfyClient, Graph, videos
+from asymtalker.tests.server.conftest import MakeGraph
+from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.media import Probe, probe
 
 pytestmark = pytest.mark.server
 

@@ -1,4 +1,4 @@
-"""A real server killed in mid-job: `python -m benchmarks kill` in small."""
+"""A real server killed in mid-job: `python -m asymtalker.benchmarks kill` in small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kill import measure
+from asymtalker.benchmarks.kill import measure
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")]
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import requests
 
-from scripts._client import ComfyClient, Graph, PromptInterrupted
-from tests.server.conftest import MakeGraph
-from tests.server.graphs import node, node_id
+from asymtalker.scripts._client import ComfyClient, Graph, PromptInterrupted
+from asymtalker.tests.server.conftest import MakeGraph
+from asymtalker.tests.server.graphs import node, node_id
 
 pytestmark = pytest.mark.server
 

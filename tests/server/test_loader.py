@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scripts._client import ComfyClient, Graph, PromptFailed, PromptRefused
-from scripts._server import ComfyServer
+from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, PromptRefused
+from asymtalker.scripts._server import ComfyServer
 
 pytestmark = pytest.mark.server
 

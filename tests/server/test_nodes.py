@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from scripts._client import ComfyClient
-from scripts._environment import ROOT
-from scripts._server import ComfyServer
-from scripts.graphs import WORKFLOWS, built
-from tests.server.graphs import api_faults, declared_inputs, ui_faults, without_unused_outputs
+from asymtalker.scripts._client import ComfyClient
+from asymtalker.scripts._environment import ROOT
+from asymtalker.scripts._server import ComfyServer
+from asymtalker.scripts.graphs import WORKFLOWS, built
+from asymtalker.tests.server.graphs import api_faults, declared_inputs, ui_faults, without_unused_outputs
 
 pytestmark = pytest.mark.server
 
@@ -56,7 +56,7 @@ def test_workflows_are_shipped() -> None:
 
 
 def test_the_graphs_are_what_their_program_writes(object_info: dict[str, Any]) -> None:
-    """After a change of a node: python -m scripts.graphs."""
+    """After a change of a node: python -m asymtalker.scripts.graphs."""
     differing = [
         str(path)
         for path, text in built(object_info).items()

@@ -9,11 +9,11 @@ import pytest
 import requests
 import torch
 
-from scripts._client import ComfyClient, Graph, videos
-from scripts._server import ComfyServer
-from tests.server.conftest import MakeGraph, nano_graph
-from tests.server.graphs import node
-from tests.server.media import Probe, probe, write_portrait
+from asymtalker.scripts._client import ComfyClient, Graph, videos
+from asymtalker.scripts._server import ComfyServer
+from asymtalker.tests.server.conftest import MakeGraph, nano_graph
+from asymtalker.tests.server.graphs import node
+from asymtalker.tests.server.media import Probe, probe, write_portrait
 
 pytestmark = pytest.mark.server
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from media import encode_video
-from scripts._client import ComfyClient, Graph, PromptFailed, PromptInterrupted, PromptRefused, videos
-from scripts._server import ComfyServer
-from tests.server.conftest import MakeGraph
-from tests.server.graphs import node_id
-from tests.server.media import probe
+from asymtalker.media import encode_video
+from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, PromptInterrupted, PromptRefused, videos
+from asymtalker.scripts._server import ComfyServer
+from asymtalker.tests.server.conftest import MakeGraph
+from asymtalker.tests.server.graphs import node_id
+from asymtalker.tests.server.media import probe
 
 pytestmark = pytest.mark.server
 

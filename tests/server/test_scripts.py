@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts._environment import (
+from asymtalker.scripts._environment import (
     PACK_REQUIREMENTS,
     ROOT,
     TEST_REQUIREMENTS,
     TRAINING_REQUIREMENTS,
     requirement_lines,
 )
-from scripts._server import ComfyServer, ServerFault
-from tests.server.media import probe, speech_like, write_portrait, write_wav
+from asymtalker.scripts._server import ComfyServer, ServerFault
+from asymtalker.tests.server.media import probe, speech_like, write_portrait, write_wav
 
 pytestmark = pytest.mark.server
 

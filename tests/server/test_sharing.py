@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from media import list_spools
-from scripts._client import ComfyClient, Graph, PromptFailed, PromptInterrupted, videos
-from scripts._server import ComfyServer, link_folder
-from tests.server.conftest import MakeGraph
-from tests.server.graphs import node
-from tests.server.media import probe
+from asymtalker.media import list_spools
+from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, PromptInterrupted, videos
+from asymtalker.scripts._server import ComfyServer, link_folder
+from asymtalker.tests.server.conftest import MakeGraph
+from asymtalker.tests.server.graphs import node
+from asymtalker.tests.server.media import probe
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")]
 

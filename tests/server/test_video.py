@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from scripts._client import ComfyClient, Graph, PromptFailed, videos
-from scripts._server import ComfyServer
-from tests.server.conftest import MakeGraph
-from tests.server.graphs import node, node_id
-from tests.server.media import probe
+from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, videos
+from asymtalker.scripts._server import ComfyServer
+from asymtalker.tests.server.conftest import MakeGraph
+from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.media import probe
 
 pytestmark = pytest.mark.server
 

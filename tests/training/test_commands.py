@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts._environment import ROOT
+from asymtalker.scripts._environment import ROOT
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from scripts._environment import ROOT
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training", *arguments, "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "asymtalker.training", *arguments, "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr

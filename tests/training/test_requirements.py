@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts._environment import ROOT, TEST_REQUIREMENTS, TRAINING_REQUIREMENTS, requirement_lines
-from training.core.config import tomllib
+from asymtalker.scripts._environment import ROOT, TEST_REQUIREMENTS, TRAINING_REQUIREMENTS, requirement_lines
+from asymtalker.training.core.config import tomllib
 
 
 @pytest.mark.parametrize(("extra", "path"), [("training", TRAINING_REQUIREMENTS), ("test", TEST_REQUIREMENTS)])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scripts._environment import ROOT
-from tests.workflows.convert import FRONTEND_NODES, to_api, widget_inputs
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.workflows.convert import FRONTEND_NODES, to_api, widget_inputs
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 THUMBNAIL_SIZE = (640, 360)

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.config import DiTConfig
-
+from ...models.config import DiTConfig
 from ..corpus.motion import Pose
 from ..corpus.mouth import opening
 from ..corpus.viseme import CHANNELS

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from models.audio import audio_windows, log_mel_features
-
+from ...models.audio import audio_windows, log_mel_features
 from ..corpus.augment import augment
 from .chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from .config import TrainingError
@@ -55,9 +54,7 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
             raise TrainingError(f"reference must be one of {REFERENCES}, got {reference!r}")
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
-            raise TrainingError(
-                f"{folder} holds no encoded clips (clip_*.safetensors): run `python -m training latents` or `prepare`"
-            )
+            raise TrainingError(f"{folder} holds no encoded clips (clip_*.safetensors): run `latents` or `prepare`")
         self.available = num_chunks(self.paths[0])
         if chunks > self.available:
             raise TrainingError(f"{folder}: its clips have {self.available} chunks, {chunks} are asked for")

@@ -21,9 +21,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_f
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
-from models.checkpoint import write_checkpoint
-from models.dit import TalkingHeadDiT
-
+from ...models.checkpoint import write_checkpoint
+from ...models.dit import TalkingHeadDiT
 from .config import TrainingError
 from .state import TrainingState
 

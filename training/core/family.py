@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from models.config import FAMILY_VAE_STRIDES, DiTConfig
-
+from ...models.config import FAMILY_VAE_STRIDES, DiTConfig
 from .config import TrainingError
 
 PRO = DiTConfig(

@@ -3,51 +3,39 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.audio import SAMPLE_RATE, num_video_frames, wav2vec2_features
-from models.config import DiTConfig, SamplingConfig
-from models.rollout import VideoCodec
-from scripts._environment import ROOT, find_comfyui
-
+from ...models.audio import SAMPLE_RATE, num_video_frames, wav2vec2_features
+from ...models.checkpoint import read_checkpoint
+from ...models.config import DiTConfig, SamplingConfig
+from ...models.rollout import VideoCodec
+from ...scripts._environment import ROOT, find_comfyui
 from .config import TrainingError
 
-PACK = "asymtalker_pack"
 
-
-def load_pack() -> str:
-    """Import the pack by path, as ComfyUI does it; returns the name under which its modules can be imported.
+def use_comfyui() -> None:
+    """Make ComfyUI's modules importable in this process, and the pack's folders known to it.
 
     Raises:
         TrainingError: there is no ComfyUI.
     """
-    if PACK in sys.modules:
-        return PACK
     comfyui = find_comfyui()
     if comfyui is None:
         raise TrainingError("Pro and Lite work with ComfyUI's VAEs: name a ComfyUI in COMFYUI_PATH")
-    if str(comfyui) not in sys.path:
-        # Last: where a name exists twice (nodes, tests), it is the repository's.
-        sys.path.append(str(comfyui))
+    if str(comfyui) in sys.path:
+        return
+    # First: the working directory may be on the path too, with a `nodes` of its own.
+    sys.path.insert(0, str(comfyui))
     importlib.import_module("comfy.options").enable_args_parsing(False)
     importlib.import_module("comfy.cli_args").args.cpu = not torch.cuda.is_available()
-    spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py")
-    assert spec is not None and spec.loader is not None
-    sys.modules[PACK] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[PACK])
-    _module("folders").register()
-    return PACK
+    from ...host.checkpoints import folders
 
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"{load_pack()}.nodes.host.{name}")
+    folders.register()
 
 
 def stock_codec(config: DiTConfig, name: str, vae_file: Any) -> Any:
@@ -60,17 +48,21 @@ def stock_codec(config: DiTConfig, name: str, vae_file: Any) -> Any:
         FileNotFoundError: names the file that is missing and where it goes.
         ValueError: the VAE is another one than the network needs.
     """
-    model = _module("model")
-    folders = _module("folders")
+    use_comfyui()
+    from ...host import model
+    from ...host.checkpoints import companions, folders
+    from ...host.checkpoints.vae_files import load_vae
+    from ...host.vae import StockVideoCodec
+
     if vae_file is None:
         located = folders.Located(ROOT / name, None)
-        vae_file = _module("companions").locate_vae(folders.DEFAULT, located, config.latent_channels).file
+        vae_file = companions.locate_vae(folders.DEFAULT, located, config.latent_channels).file
     checkpoint = model.Checkpoint(name, config, SamplingConfig(), reference="", weights_id="")
     # On the meta device it has shapes and the latents' scaling, and no weights.
     model_config = model.TalkingHeadConfig(config)
     model_config.set_inference_dtype(torch.float32, None)
     target = model.TalkingHeadModel(model_config, checkpoint, device="meta")
-    return _module("vae").StockVideoCodec(_module("vae_files").load_vae(vae_file), target)
+    return StockVideoCodec(load_vae(vae_file), target)
 
 
 class BatchCodec:
@@ -96,12 +88,15 @@ class SpeechEncoder:
     """The published networks' audio encoder: [N] at 16 kHz -> [frames, 12, 768]."""
 
     def __init__(self, name: str, encoder_file: Any) -> None:
-        folders, checkpoint = _module("folders"), importlib.import_module(f"{load_pack()}.models.checkpoint")
+        use_comfyui()
+        from ...host.checkpoints import companions, folders
+        from ...host.checkpoints.wav2vec2 import load_wav2vec2
+
         if encoder_file is None:
             located = folders.Located(ROOT / name, None)
-            encoder_file = _module("companions").locate_audio_encoder(folders.DEFAULT, located).file
-        weights, _ = checkpoint.read_checkpoint(encoder_file)
-        self._encoder = _module("wav2vec2").load_wav2vec2(weights, str(encoder_file))
+            encoder_file = companions.locate_audio_encoder(folders.DEFAULT, located).file
+        weights, _ = read_checkpoint(encoder_file)
+        self._encoder: Any = load_wav2vec2(weights, str(encoder_file))
 
     @torch.no_grad()
     def __call__(self, audio: Tensor) -> Tensor:

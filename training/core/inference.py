@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.checkpoint import read_checkpoint
-from models.config import DiTConfig, SamplingConfig
-from models.dit import TalkingHeadDiT
-from models.flow import Denoise
+from ...models.checkpoint import read_checkpoint
+from ...models.config import DiTConfig, SamplingConfig
+from ...models.dit import TalkingHeadDiT
+from ...models.flow import Denoise
 
 
 def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:

@@ -1,6 +1,6 @@
-"""Encode drawn clips for the diffusion trainers: ``python -m training latents``.
+"""Encode drawn clips for the diffusion trainers: ``python -m asymtalker.training latents``.
 
-Reads what ``python -m training synth`` wrote; one safetensors file per clip comes out: ``latents`` of its chunks (each
+Reads what ``synth`` wrote; one safetensors file per clip comes out: ``latents`` of its chunks (each
 encoded on its own, as at inference, consecutive chunks sharing the continuity frames), TRE ``reference``, ``audio`` at
 16 kHz, mouth boxes and the true articulation.
 """
@@ -19,11 +19,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from models.audio import SAMPLES_PER_FRAME
-from models.checkpoint import read_checkpoint, write_checkpoint
-from models.nano_vae import STRIDE_T, NanoVAE
-from models.reference import fit_portrait, temporal_reference
-
+from ...models.audio import SAMPLES_PER_FRAME
+from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.nano_vae import STRIDE_T, NanoVAE
+from ...models.reference import fit_portrait, temporal_reference
 from .articulation import VALUES, articulation_of
 from .chunks import FRAMES_PER_CHUNK, encode_chunks, new_frames, stride_of
 from .config import TrainingError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.audio import MEL_CHANNELS
-from models.config import AudioConfig, DiTConfig
+from ...models.audio import MEL_CHANNELS
+from ...models.config import AudioConfig, DiTConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.flow import lay_over, shift_time
+from ...models.flow import lay_over, shift_time
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x [B, C, T, h, w], u [B]) -> x0."""

@@ -9,12 +9,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from models.checkpoint import read_checkpoint
-from models.config import DiTConfig, SamplingConfig
-from models.dit import TalkingHeadDiT
-from models.flow import SAMPLERS, chunk_noise
-from models.nano_vae import NanoVAE
-
+from ...models.checkpoint import read_checkpoint
+from ...models.config import DiTConfig, SamplingConfig
+from ...models.dit import TalkingHeadDiT
+from ...models.flow import SAMPLERS, chunk_noise
+from ...models.nano_vae import NanoVAE
 from .articulation import hidden_units
 from .data import Batch, PreparedClips
 from .images import save_strip

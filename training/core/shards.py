@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import read_published, write_checkpoint
-from models.config import DiTConfig
-from models.dit import TalkingHeadDiT
-
+from ...models.checkpoint import read_published, write_checkpoint
+from ...models.config import DiTConfig
+from ...models.dit import TalkingHeadDiT
 from .config import RunConfig, TrainingError
 from .data import Batch, PreparedClips, load_samples
 from .distributed import World, gather_state, load_state, shard, whole

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from ...models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 
 class Ema:

@@ -1,4 +1,4 @@
-"""A picture of the corpus: ``python -m training synth-sheet``."""
+"""A picture of the corpus: ``python -m asymtalker.training synth-sheet``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips as files: ``python -m training synth``."""
+"""Clips as files: ``python -m asymtalker.training synth``."""
 
 from __future__ import annotations
 

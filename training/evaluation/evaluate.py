@@ -1,4 +1,4 @@
-"""Measure a checkpoint on held-out people and voices: ``python -m training evaluate``."""
+"""Measure a checkpoint on held-out people and voices: ``python -m asymtalker.training evaluate``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.audio import FPS, AudioFeatures, log_mel_features
-from models.checkpoint import read_checkpoint
-from models.config import SamplingConfig
-from models.dit import TalkingHeadDiT
-from models.nano_vae import NanoVAE
-from models.reference import Reference, fit_portrait, static_reference, temporal_reference
-from models.rollout import ContinuityOptions, rollout
-
+from ...models.audio import FPS, AudioFeatures, log_mel_features
+from ...models.checkpoint import read_checkpoint
+from ...models.config import SamplingConfig
+from ...models.dit import TalkingHeadDiT
+from ...models.nano_vae import NanoVAE
+from ...models.reference import Reference, fit_portrait, static_reference, temporal_reference
+from ...models.rollout import ContinuityOptions, rollout
 from ..core.config import TrainingError
 from ..core.inference import condition, load_for_sampling
 from ..core.paths import NETWORK, READER, add_vae_argument

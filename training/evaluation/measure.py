@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.audio import FPS
-
+from ...models.audio import FPS
 from .reader import TRACKS, FaceReader
 
 HEAD = tuple(TRACKS.index(name) for name in ("yaw", "pitch", "roll"))

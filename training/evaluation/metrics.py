@@ -1,4 +1,4 @@
-"""Measure generated videos against real ones: ``python -m training metrics``.
+"""Measure generated videos against real ones: ``python -m asymtalker.training metrics``.
 
 Both folders hold videos of the same names: the real ones face-centred as the generated ones are, such as `prepare`
 writes with --keep-videos. Image quality needs nothing more; the others need the file of a published network each.

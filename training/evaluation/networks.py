@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, read_checkpoint
-
+from ...models.checkpoint import CheckpointError, read_checkpoint
 from ..core.config import TrainingError
 from .syncnet import SyncNet
 

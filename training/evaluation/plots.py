@@ -10,8 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from models.audio import FPS, SAMPLE_RATE
-
+from ...models.audio import FPS, SAMPLE_RATE
 from ..core.images import figure, save_strip
 from .reader import TRACKS
 from .subjects import Subject

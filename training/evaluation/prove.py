@@ -1,4 +1,4 @@
-"""The method's claims at nano's size: ``python -m training prove`` trains the rivals, measures them, writes the table.
+"""The method's claims at nano's size: ``python -m asymtalker.training prove`` trains, measures and tabulates.
 
 Every training and every measured video is a unit of its own that is taken up or skipped when its result exists, so that
 the command can be stopped and called again at any moment.
@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from models.audio import FPS
-
+from ...models.audio import FPS
 from ..core.config import TrainingError, read_config
 from ..core.paths import CONFIGS, READER, TEACHER, add_config_arguments, add_vae_argument
 from ..recipes import akd, teacher

@@ -1,4 +1,4 @@
-"""A small network that reads drawn faces: what moves, and who it is. ``python -m training reader``.
+"""A small network that reads drawn faces: what moves, and who it is. ``python -m asymtalker.training reader``.
 
 It stands for the landmark and identity networks that real faces are measured with (SyncNet, ArcFace), and unlike those
 it is trained against the truth: the drawing programs know every opening, angle and trait.
@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from models.checkpoint import read_checkpoint, write_checkpoint
-from models.nano_vae import NanoVAE
-
+from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.nano_vae import NanoVAE
 from ..core.config import RunConfig, read_config
 from ..core.loop import TrainingRun
 from ..core.paths import add_run_arguments, add_vae_argument

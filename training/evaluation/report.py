@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.audio import FPS
-
+from ...models.audio import FPS
 from ..core.images import figure
 from .syncnet import MAX_OFFSET
 

@@ -1,4 +1,4 @@
-"""Asymmetric Knowledge Distillation (arXiv 2605.02948): ``python -m training akd``.
+"""Asymmetric Knowledge Distillation (arXiv 2605.02948): ``python -m asymtalker.training akd``.
 
 Three networks start from the trained teacher. The student is rolled out over consecutive chunks as at inference, from
 the portrait and then from the tail of what it made itself. The frozen teacher and the critic, which learns what the
@@ -18,14 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import read_checkpoint, write_checkpoint
-from models.color import match_color
-from models.config import SamplingConfig
-from models.dit import TalkingHeadDiT
-from models.flow import lay_over, sample_chunk, schedule
-from models.nano_vae import NanoVAE
-from models.rollout import VideoCodec, continuity_frames
-
+from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.color import match_color
+from ...models.config import SamplingConfig
+from ...models.dit import TalkingHeadDiT
+from ...models.flow import lay_over, sample_chunk, schedule
+from ...models.nano_vae import NanoVAE
+from ...models.rollout import VideoCodec, continuity_frames
 from ..core.chunks import CONTINUITY_LATENTS, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches

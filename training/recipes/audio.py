@@ -1,4 +1,4 @@
-"""Train the audio projection alone, on speech without pictures: ``python -m training audio``.
+"""Train the audio projection alone, on speech without pictures: ``python -m asymtalker.training audio``.
 
 Speech costs a thousandth of what drawn clips cost, so that thousands of voices and sentences are heard in minutes; the
 teacher then starts with cross-attention that has something to read.
@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from models.audio import MEL_BANDS, SAMPLES_PER_FRAME, audio_windows, log_mel_features
-from models.checkpoint import read_checkpoint, write_checkpoint
-from models.dit import TalkingHeadDiT
-from models.layers import AudioProjection
-
+from ...models.audio import MEL_BANDS, SAMPLES_PER_FRAME, audio_windows, log_mel_features
+from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.dit import TalkingHeadDiT
+from ...models.layers import AudioProjection
 from ..core.articulation import ARTICULATION, VALUES, articulation_of, hearing_loss, per_latent
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.loop import TrainingRun

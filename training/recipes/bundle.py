@@ -1,4 +1,4 @@
-"""Put trained weights into the repository: ``python -m training bundle``."""
+"""Put trained weights into the repository: ``python -m asymtalker.training bundle``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import read_checkpoint, write_checkpoint
-
+from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ..core.paths import NETWORK, READER, TEACHER, VAE
 
 

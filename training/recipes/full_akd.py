@@ -1,4 +1,4 @@
-"""Distil a teacher of the published size: ``torchrun --nproc-per-node N -m training full-akd``.
+"""Distil a teacher of the published size: ``torchrun --nproc-per-node N -m asymtalker.training full-akd``.
 
 The losses are those of ``recipes.akd``.
 """
@@ -14,10 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.checkpoint import read_published
-from models.config import SamplingConfig
-from models.rollout import VideoCodec
-
+from ...models.checkpoint import read_published
+from ...models.config import SamplingConfig
+from ...models.rollout import VideoCodec
 from ..core.config import read_config
 from ..core.data import PreparedClips
 from ..core.distributed import ShardedState, World, joined_world

@@ -1,6 +1,6 @@
-"""Train a teacher of the published size on prepared videos: ``torchrun --nproc-per-node N -m training full-teacher``.
+"""Train a teacher of the published size on prepared videos.
 
-The loss is that of ``recipes.teacher``.
+``torchrun --nproc-per-node N -m asymtalker.training full-teacher``. The loss is that of ``recipes.teacher``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from models.config import SamplingConfig
-
+from ...models.config import SamplingConfig
 from ..core.config import read_config
 from ..core.data import PreparedClips
 from ..core.distributed import ShardedState, World, joined_world

@@ -1,4 +1,4 @@
-"""Teach nano's decoder to draw what the network makes: ``python -m training refine``.
+"""Teach nano's decoder to draw what the network makes: ``python -m asymtalker.training refine``.
 
 A decoder that has only seen encoded pictures answers a network's small errors with scratches all over the face. Where
 speech tells all of the motion, what the network makes for a clip's speech has that clip's own frames as its truth, so
@@ -20,11 +20,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from models.audio import audio_windows, log_mel_features
-from models.checkpoint import read_checkpoint, write_checkpoint
-from models.flow import SAMPLERS, chunk_noise
-from models.nano_vae import SPATIAL_STRIDE, NanoVAE
-
+from ...models.audio import audio_windows, log_mel_features
+from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.flow import SAMPLERS, chunk_noise
+from ...models.nano_vae import SPATIAL_STRIDE, NanoVAE
 from ..core.chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.images import save_strip

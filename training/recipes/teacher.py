@@ -1,4 +1,4 @@
-"""Train the teacher: flow matching with TRE, audio and ground-truth continuity. ``python -m training teacher``."""
+"""Train the teacher by flow matching: ``python -m asymtalker.training teacher``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import read_checkpoint, write_checkpoint
-from models.config import SamplingConfig
-from models.dit import TalkingHeadDiT
-
+from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.config import SamplingConfig
+from ...models.dit import TalkingHeadDiT
 from ..core.articulation import hearing_loss, hidden_units
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches

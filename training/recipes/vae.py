@@ -1,4 +1,4 @@
-"""Train nano's VAE on drawn faces: ``python -m training vae``."""
+"""Train nano's VAE on drawn faces: ``python -m asymtalker.training vae``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from models.checkpoint import read_checkpoint, write_checkpoint
-from models.nano_vae import NanoVAE, NanoVAEConfig
-
+from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.nano_vae import NanoVAE, NanoVAEConfig
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.images import save_strip
 from ..core.loop import TrainingRun
@@ -80,7 +79,7 @@ class ClipWindows(Dataset[tuple[Tensor, Tensor]]):
         self.config = config
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
-            raise TrainingError(f"{folder} holds no clips (clip_*.safetensors): run `python -m training synth`")
+            raise TrainingError(f"{folder} holds no clips (clip_*.safetensors): run `synth`")
 
     def __len__(self) -> int:
         return self.config.steps * self.config.batch

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from media.faces import Face
-
+from ...faces.detector import Face
 from .video import BadClip, Picture
 
 MIN_SEEN = 0.8

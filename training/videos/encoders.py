@@ -8,9 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.checkpoint import read_checkpoint
-from models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
-
+from ...models.checkpoint import read_checkpoint
+from ...models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from ..core.config import TrainingError
 from ..core.family import GEOMETRIES
 from ..core.paths import VAE as NANO_VAE

@@ -9,7 +9,7 @@ import torch
 from scipy.signal import medfilt
 from torch import Tensor
 
-from media.faces import Face, find_faces
+from ...faces.detector import Face, find_faces
 
 LOOK_EVERY = 5
 """Faces are looked for in every fifth frame; between these they are on straight lines."""

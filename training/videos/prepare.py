@@ -1,4 +1,4 @@
-"""Videos to prepared clips: ``python -m training prepare``.
+"""Videos to prepared clips: ``python -m asymtalker.training prepare``.
 
 Every video is cut into clips of a whole number of chunks; one safetensors shard per clip comes out, in the form of
 ``training.latents``. A video that is done has a record in ``videos/``, written after its shards, so that a stopped run
@@ -24,12 +24,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from media.faces import Face, find_faces
-from media.mux import encode_video
-from models.audio import FPS, SAMPLE_RATE
-from models.checkpoint import write_checkpoint
-from models.reference import temporal_reference
-
+from ...faces.detector import Face, find_faces
+from ...media.mux import encode_video
+from ...models.audio import FPS, SAMPLE_RATE
+from ...models.checkpoint import write_checkpoint
+from ...models.reference import temporal_reference
 from ..core.chunks import FRAMES_PER_CHUNK, clip_span, encode_chunks
 from ..core.config import TrainingError
 from .crop import Crop, centre_crop, centred_mouth, face_crop, mouth_boxes
@@ -49,7 +48,7 @@ SETTINGS, RECORDS, BAD_LIST, KEPT = "prepare.json", "videos", "bad_clips.tsv", "
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What the clips in a folder have in common; see the options of ``python -m training prepare``."""
+    """What the clips in a folder have in common; see the options of ``python -m asymtalker.training prepare``."""
 
     model: str
     size: int

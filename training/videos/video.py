@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.audio import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, to_mono_16k
+from ...models.audio import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, to_mono_16k
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 MIN_RATE = 20.0

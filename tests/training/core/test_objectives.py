@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.core.objectives import distribution_matching_loss, flow_matching_loss
+from asymtalker.training.core.objectives import distribution_matching_loss, flow_matching_loss
 
 SHAPE = (2, 3, 4, 2, 2)
 

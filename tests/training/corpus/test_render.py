@@ -9,9 +9,9 @@ pytest.importorskip(
     "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
 )
 
-from training.corpus.identity import Identity, sample_identity
-from training.corpus.motion import POSE_FIELDS, Pose, sample_pose
-from training.corpus.render import mouth_box, opening, render
+from asymtalker.training.corpus.identity import Identity, sample_identity
+from asymtalker.training.corpus.motion import POSE_FIELDS, Pose, sample_pose
+from asymtalker.training.corpus.render import mouth_box, opening, render
 
 
 def person(index: int) -> Identity:

@@ -7,10 +7,10 @@ pytest.importorskip(
     "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
 )
 
-from training.corpus.clip import make_poses, make_speech, portrait_pose
-from training.corpus.motion import FPS, POSE_FIELDS, Pose
-from training.corpus.speech import Phoneme
-from training.corpus.spoken import spoken_motion
+from asymtalker.training.corpus.clip import make_poses, make_speech, portrait_pose
+from asymtalker.training.corpus.motion import FPS, POSE_FIELDS, Pose
+from asymtalker.training.corpus.speech import Phoneme
+from asymtalker.training.corpus.spoken import spoken_motion
 
 YAW, PITCH, BLINK = (POSE_FIELDS.index(name) for name in ("yaw", "pitch", "blink"))
 

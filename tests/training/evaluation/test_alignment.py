@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("espeakng_loader", reason="no espeak-ng to speak with")
 pytest.importorskip("pocketsphinx", reason="no PocketSphinx to align with")
 
-from models.audio import FPS
-from training.core.config import TrainingError
-from training.corpus.speech import SAMPLE_RATE, Espeak, Voice
-from training.corpus.viseme import mouth_track
-from training.evaluation.alignment import align, read_transcripts
-from training.evaluation.measure import correlation
+from asymtalker.models.audio import FPS
+from asymtalker.training.core.config import TrainingError
+from asymtalker.training.corpus.speech import SAMPLE_RATE, Espeak, Voice
+from asymtalker.training.corpus.viseme import mouth_track
+from asymtalker.training.evaluation.alignment import align, read_transcripts
+from asymtalker.training.evaluation.measure import correlation
 
 TEXT = "Please enter your agent number, followed by the pound key."
 

@@ -10,10 +10,10 @@ pytest.importorskip(
     "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
 )
 
-from training.core.config import TrainingError
-from training.evaluation.measure import Reading, correlation, frame_steps, psnr, window_figures
-from training.evaluation.reader import TRACKS, FaceReader
-from training.evaluation.subjects import opening_proxy, read_speech, synthetic_subject
+from asymtalker.training.core.config import TrainingError
+from asymtalker.training.evaluation.measure import Reading, correlation, frame_steps, psnr, window_figures
+from asymtalker.training.evaluation.reader import TRACKS, FaceReader
+from asymtalker.training.evaluation.subjects import opening_proxy, read_speech, synthetic_subject
 
 
 def test_correlation_finds_the_lag() -> None:

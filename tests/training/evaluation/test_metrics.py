@@ -17,14 +17,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from tests.training.videos.videos import person, plain, speech, write_video
-from training.__main__ import main
-from training.core.config import TrainingError
-from training.evaluation.frechet import FeatureStatistics, frechet_distance
-from training.evaluation.metrics import Measurement, Networks, measure
-from training.evaluation.networks import FILES, load_arcface, load_i3d, load_inception, load_syncnet
-from training.evaluation.syncnet import MAX_OFFSET, SyncNet, measure_sync
-from training.videos.faces import ARCFACE_POINTS, FaceTrack, aligned_faces, sync_faces, track_face
+from asymtalker.tests.training.videos.videos import person, plain, speech, write_video
+from asymtalker.training.__main__ import main
+from asymtalker.training.core.config import TrainingError
+from asymtalker.training.evaluation.frechet import FeatureStatistics, frechet_distance
+from asymtalker.training.evaluation.metrics import Measurement, Networks, measure
+from asymtalker.training.evaluation.networks import FILES, load_arcface, load_i3d, load_inception, load_syncnet
+from asymtalker.training.evaluation.syncnet import MAX_OFFSET, SyncNet, measure_sync
+from asymtalker.training.videos.faces import ARCFACE_POINTS, FaceTrack, aligned_faces, sync_faces, track_face
 
 CPU = torch.device("cpu")
 

@@ -14,15 +14,15 @@ pytest.importorskip(
     "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
 )
 
-from models.checkpoint import write_checkpoint
-from models.nano_vae import NanoVAE, NanoVAEConfig
-from training.core.config import TrainingError, read_config
-from training.core.paths import CONFIGS
-from training.evaluation import prove as module
-from training.evaluation.evaluate import evaluate
-from training.evaluation.prove import Proof, prove, summarise
-from training.evaluation.reader import FaceReader
-from training.recipes.teacher import TeacherTraining, train
+from asymtalker.models.checkpoint import write_checkpoint
+from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
+from asymtalker.training.core.config import TrainingError, read_config
+from asymtalker.training.core.paths import CONFIGS
+from asymtalker.training.evaluation import prove as module
+from asymtalker.training.evaluation.evaluate import evaluate
+from asymtalker.training.evaluation.prove import Proof, prove, summarise
+from asymtalker.training.evaluation.reader import FaceReader
+from asymtalker.training.recipes.teacher import TeacherTraining, train
 
 CLIP_FRAMES = 89
 METHODS = ("asymmetric", "teacher-20")

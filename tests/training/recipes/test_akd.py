@@ -7,15 +7,15 @@ import dataclasses
 import pytest
 import torch
 
-from models.color import match_color
-from models.config import AudioConfig, DiTConfig
-from models.dit import TalkingHeadDiT
-from models.flow import schedule
-from models.nano_vae import NanoVAE, NanoVAEConfig
-from training.core.config import TrainingError, read_config
-from training.core.data import Batch
-from training.core.paths import CONFIGS
-from training.recipes.akd import AKDTraining, Distillation, carry, roll_out
+from asymtalker.models.color import match_color
+from asymtalker.models.config import AudioConfig, DiTConfig
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.flow import schedule
+from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
+from asymtalker.training.core.config import TrainingError, read_config
+from asymtalker.training.core.data import Batch
+from asymtalker.training.core.paths import CONFIGS
+from asymtalker.training.recipes.akd import AKDTraining, Distillation, carry, roll_out
 
 CONFIG = CONFIGS / "nano_akd.toml"
 DIT = DiTConfig(

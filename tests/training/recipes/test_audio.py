@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.audio import MEL_CHANNELS
-from models.checkpoint import read_checkpoint
-from models.dit import TalkingHeadDiT
-from training.core.articulation import ARTICULATION, hearing_loss, hidden_units, per_latent
-from training.core.config import TrainingError, read_config
-from training.core.paths import CONFIGS
-from training.recipes import audio
-from training.recipes.audio import AudioTraining, give_hearing, other_tract
-from training.recipes.teacher import TeacherTraining, start_from
+from asymtalker.models.audio import MEL_CHANNELS
+from asymtalker.models.checkpoint import read_checkpoint
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.training.core.articulation import ARTICULATION, hearing_loss, hidden_units, per_latent
+from asymtalker.training.core.config import TrainingError, read_config
+from asymtalker.training.core.paths import CONFIGS
+from asymtalker.training.recipes import audio
+from asymtalker.training.recipes.audio import AudioTraining, give_hearing, other_tract
+from asymtalker.training.recipes.teacher import TeacherTraining, start_from
 
 
 def tiny() -> AudioTraining:

@@ -13,21 +13,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from models.config import AUDIO_WINDOW, DiTConfig, SamplingConfig
-from models.dit import TalkingHeadDiT
-from models.nano_vae import NanoVAE, NanoVAEConfig
-from scripts._environment import ROOT
-from tests.models.tiny import randomise
-from training.core.config import TrainingError, read_config
-from training.core.data import Batch, PreparedClips
-from training.core.distributed import joined_world
-from training.core.family import GEOMETRIES, geometry
-from training.core.shards import Shards
-from training.recipes import full_akd, full_teacher
-from training.recipes.full_akd import FullAKDTraining
-from training.recipes.full_teacher import FullTeacherTraining
-from training.recipes.teacher import drop_audio, teacher_loss
+from asymtalker.models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from asymtalker.models.config import AUDIO_WINDOW, DiTConfig, SamplingConfig
+from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.models.tiny import randomise
+from asymtalker.training.core.config import TrainingError, read_config
+from asymtalker.training.core.data import Batch, PreparedClips
+from asymtalker.training.core.distributed import joined_world
+from asymtalker.training.core.family import GEOMETRIES, geometry
+from asymtalker.training.core.shards import Shards
+from asymtalker.training.recipes import full_akd, full_teacher
+from asymtalker.training.recipes.full_akd import FullAKDTraining
+from asymtalker.training.recipes.full_teacher import FullTeacherTraining
+from asymtalker.training.recipes.teacher import drop_audio, teacher_loss
 
 CONFIGS = ROOT / "training" / "configs"
 PARAMETERS = {"pro": 1_507_694_912, "lite": 1_526_864_256}

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from models.config import DiTConfig, SamplingConfig
-from models.nano_vae import NanoVAE, NanoVAEConfig
-from training.core.config import TrainingError, learning_rate, read_config
-from training.core.loop import TrainingRun
-from training.core.paths import CONFIGS
-from training.recipes import akd, refine, teacher, vae
-from training.recipes.akd import AKDTraining
-from training.recipes.refine import RefineTraining
-from training.recipes.teacher import TeacherTraining
-from training.recipes.vae import VAETraining
+from asymtalker.models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from asymtalker.models.config import DiTConfig, SamplingConfig
+from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
+from asymtalker.training.core.config import TrainingError, learning_rate, read_config
+from asymtalker.training.core.loop import TrainingRun
+from asymtalker.training.core.paths import CONFIGS
+from asymtalker.training.recipes import akd, refine, teacher, vae
+from asymtalker.training.recipes.akd import AKDTraining
+from asymtalker.training.recipes.refine import RefineTraining
+from asymtalker.training.recipes.teacher import TeacherTraining
+from asymtalker.training.recipes.vae import VAETraining
 
 FRAMES = 89
 

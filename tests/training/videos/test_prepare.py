@@ -15,19 +15,19 @@ import pytest
 import torch
 from PIL import Image
 
-from models.checkpoint import read_checkpoint
-from models.nano_vae import NanoVAE
-from models.reference import temporal_reference
-from scripts._environment import ROOT
-from tests.training.videos.videos import person, plain, speech, write_video
-from training.__main__ import main
-from training.core.articulation import hearing_loss
-from training.core.chunks import clip_span
-from training.core.config import TrainingError
-from training.core.data import Batch, PreparedClips
-from training.videos.encoders import NANO_VAE
-from training.videos.prepare import PrepareSettings, prepare
-from training.videos.video import look, read_clip
+from asymtalker.models.checkpoint import read_checkpoint
+from asymtalker.models.nano_vae import NanoVAE
+from asymtalker.models.reference import temporal_reference
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.training.videos.videos import person, plain, speech, write_video
+from asymtalker.training.__main__ import main
+from asymtalker.training.core.articulation import hearing_loss
+from asymtalker.training.core.chunks import clip_span
+from asymtalker.training.core.config import TrainingError
+from asymtalker.training.core.data import Batch, PreparedClips
+from asymtalker.training.videos.encoders import NANO_VAE
+from asymtalker.training.videos.prepare import PrepareSettings, prepare
+from asymtalker.training.videos.video import look, read_clip
 
 SECONDS = 5.2
 NANO = PrepareSettings(model="nano", size=64, chunks=2, centre=False, margin=2.2, min_crop=32)
@@ -182,7 +182,7 @@ def test_a_killed_run_goes_on(videos: Path, tmp_path: Path) -> None:
         (folder / name).write_bytes((videos / "good.mp4").read_bytes())
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     options = ["--model", "nano", "--size", "64", "--chunks", "2", "--min-crop", "32", "--videos", str(folder)]
-    command = [sys.executable, "-m", "training", "prepare", *options, "--out", str(killed)]
+    command = [sys.executable, "-m", "asymtalker.training", "prepare", *options, "--out", str(killed)]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not shards(killed) and time.monotonic() < deadline and running.poll() is None:

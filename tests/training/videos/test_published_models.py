@@ -12,16 +12,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.audio import wav2vec2_features
-from models.checkpoint import read_checkpoint
-from tests.nodes.test_ltx_vae import SMALL as SMALL_LTX
-from tests.training.videos.videos import person, speech, write_video
-from training.__main__ import main
-from training.core.data import PreparedClips
-from training.core.family import GEOMETRIES
-from training.core.host import BatchCodec, load_pack, stock_codec
-from training.videos.prepare import PrepareSettings, prepare
-from training.videos.video import look
+from asymtalker.models.audio import wav2vec2_features
+from asymtalker.models.checkpoint import read_checkpoint
+from asymtalker.tests.nodes.test_ltx_vae import SMALL as SMALL_LTX
+from asymtalker.tests.training.videos.videos import person, speech, write_video
+from asymtalker.training.__main__ import main
+from asymtalker.training.core.data import PreparedClips
+from asymtalker.training.core.family import GEOMETRIES
+from asymtalker.training.core.host import BatchCodec, stock_codec, use_comfyui
+from asymtalker.training.videos.prepare import PrepareSettings, prepare
+from asymtalker.training.videos.video import look
 
 WAN = {"z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": [], "temperal_downsample": [0, 1, 1]}
 WAV2VEC2 = {
@@ -47,7 +47,7 @@ def random_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str
 @pytest.fixture(scope="module")
 def files(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A narrow Wan 2.1 VAE, a shallow LTX-Video VAE and a wav2vec2-base."""
-    load_pack()
+    use_comfyui()
     folder = tmp_path_factory.mktemp("files")
     wan = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=8, dropout=0.0, **WAN)
     ltx = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(config=SMALL_LTX)
@@ -118,8 +118,8 @@ def test_from_videos_to_a_student_that_the_loader_reads(
         {"data": tmp_path / "clips", "out": tmp_path / "akd", "teacher": teacher, "vae": files["pro"]},
         {"chunks": "2", "critic_updates": "1", "critic_warmup": "1", "denoising_steps": "2"},
     )
-    model = importlib.import_module(f"{load_pack()}.nodes.host.model")
-    checkpoint = importlib.import_module(f"{load_pack()}.models.checkpoint")
+    model = importlib.import_module("asymtalker.host.model")
+    checkpoint = importlib.import_module("asymtalker.models.checkpoint")
     for path, sampler in ((teacher, "euler"), (tmp_path / "akd" / "student.safetensors", "few_step")):
         loaded = model.load_model(*checkpoint.read_published(path), name=path.name)
         assert loaded.model.checkpoint.sampling.sampler == sampler

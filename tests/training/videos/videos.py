@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from scripts._environment import ROOT
+from asymtalker.scripts._environment import ROOT
 
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
 RATE = 48_000

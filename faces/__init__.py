@@ -1,0 +1,1 @@
+"""The face of a picture: found, cropped, and pasted back."""

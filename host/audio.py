@@ -1,0 +1,188 @@
+"""AUDIO_ENCODER objects and the features that the network takes from them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any
+
+import torch
+from comfy import model_management
+from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
+from torch import Tensor
+
+from ..media.carrier import MAX_CHANNELS, AudioTrack
+from ..models.audio import (
+    SAMPLE_RATE,
+    WAV2VEC2_CONTEXT_FRAMES,
+    WAV2VEC2_WINDOW_FRAMES,
+    RecordingFeatures,
+    Speech,
+    hear_wav2vec2,
+    log_mel_features,
+    num_video_frames,
+    to_mono_16k,
+)
+from ..models.listening import LOG_MEL, Listener, SpeechFeatures, listen
+from ..models.mixing import to_mono
+from ..models.resampling import resample
+from .checkpoints.sources import file_of
+from .messages import quoted
+from .model import weights_fingerprint
+from .progress import tell
+from .tensors import plain_tensor, sound_values
+
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
+MAX_SAMPLE = 2.0**31
+"""Beyond full scale, but what some nodes give: 16 or 32 bits as floats."""
+
+NO_SOUND = "audio: the video has no sound: connect the AUDIO output of Load Audio, or of a video with sound"
+
+
+class LogMelAudioEncoder:
+    """nano's audio encoder with the interface of core's ``AudioEncoderModel``; it has no weights."""
+
+    model_sample_rate = SAMPLE_RATE
+
+    def load_sd(self, sd: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+        """Nothing is missing; everything in ``sd`` is unexpected."""
+        return [], list(sd)
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """No weights."""
+        return {}
+
+    def encode_audio(self, audio: Tensor, sample_rate: int) -> dict[str, Any]:
+        """``audio`` [B, channels, N] -> features [B, F, channels] at 25 per second, as core's encoders return them."""
+        waveforms = [to_mono_16k(waveform, sample_rate) for waveform in audio]
+        num_frames = num_video_frames(audio.shape[-1], sample_rate)
+        features = torch.stack([log_mel_features(waveform, num_frames)[:, 0] for waveform in waveforms])
+        return {
+            "encoded_audio": features,
+            "encoded_audio_all_layers": (features,),
+            "audio_samples": waveforms[0].shape[-1],
+        }
+
+
+def audio_features(
+    encoder: Any,
+    audio: Mapping[str, Any],
+    listening: str = "whole",
+    continues: SpeechFeatures | None = None,
+    node_id: str | None = None,
+) -> SpeechFeatures:
+    """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
+
+    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of is shown on
+    the node, where it is not the mix.
+
+    Raises:
+        ValueError: names what is wrong with the audio or the encoder.
+    """
+    waveform, sample_rate = checked_audio(audio)
+    duration = Fraction(waveform.shape[-1], sample_rate)
+    mono = to_mono(waveform)
+    if mono.note is not None:
+        tell(node_id, mono.note)
+    speech = resample(mono.samples, sample_rate, SAMPLE_RATE)
+    return listen(_listener(encoder), speech, duration, listening=listening, earlier=continues)
+
+
+def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
+    """The recording as it is heard, mono at 16 kHz, for watching a video before its own audio is joined to it."""
+    if not isinstance(audio, SpeechFeatures):
+        return None
+    return AudioTrack(audio.speech.waveform[None].cpu().numpy(), SAMPLE_RATE)
+
+
+def checked_audio(audio: Any) -> tuple[Tensor, int]:
+    """The waveform [channels, N] float32 on the CPU and sample rate of an AUDIO value.
+
+    Raises:
+        ValueError: it is none, empty, NaN, batched, or outside 1..8 channels and 8..192 kHz.
+    """
+    waveform, sample_rate = _parts(audio)
+    if waveform.ndim != 3 or waveform.shape[0] != 1:
+        raise ValueError(
+            f"audio: one clip is needed, got a batch of shape {tuple(waveform.shape)} instead of [1, channels, "
+            "samples]; queue the graph once per clip, or split the batch first"
+        )
+    channels, samples = waveform.shape[1:]
+    if samples == 0:
+        raise ValueError("audio: the clip is empty (0 samples)")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise ValueError(f"audio: {channels} channels; mono to {MAX_CHANNELS} channels can be used: mix it down first")
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise ValueError(
+            f"audio: {quoted(sample_rate)} Hz; {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used: resample it first"
+        )
+    waveform = sound_values("audio", waveform[0])
+    loudest = max(abs(float(extreme)) for extreme in torch.aminmax(waveform))
+    if not math.isfinite(loudest):
+        raise ValueError("audio: the clip contains NaN or infinite samples; re-export or repair it")
+    if loudest > MAX_SAMPLE:
+        raise ValueError(f"audio: samples reach {loudest:.3g}, but sound lies within -1 and 1; re-export or repair it")
+    return waveform, sample_rate
+
+
+def _parts(audio: Any) -> tuple[Tensor, int]:
+    """Waveform and sample rate of an AUDIO value, whatever their shape and range."""
+    if audio is None:
+        raise ValueError(NO_SOUND)
+    if not isinstance(audio, Mapping):
+        raise ValueError(f"audio: {quoted(audio)} came, which is no AUDIO: connect the AUDIO output of Load Audio")
+    missing = [key for key in ("waveform", "sample_rate") if key not in audio]
+    if missing:
+        raise ValueError(
+            f"audio: the AUDIO has no {' and no '.join(missing)}; the node that made it is at fault: connect the "
+            "AUDIO output of Load Audio"
+        )
+    waveform, sample_rate = audio["waveform"], audio["sample_rate"]
+    if waveform is None:
+        raise ValueError(NO_SOUND)
+    return plain_tensor("audio", waveform), _whole(sample_rate)
+
+
+def _whole(sample_rate: Any) -> int:
+    """A sample rate as an integer, also where it came as a whole float or an integer of numpy or PyTorch."""
+    if not isinstance(sample_rate, (bool, Tensor)):
+        with suppress(TypeError, ValueError, OverflowError):
+            if (whole := int(sample_rate)) == sample_rate:
+                return whole
+    elif isinstance(sample_rate, Tensor) and sample_rate.numel() == 1:
+        return _whole(sample_rate.item())
+    raise ValueError(f"audio: the sample rate is {quoted(sample_rate)}; it must be a whole number of Hz, such as 44100")
+
+
+def _listener(encoder: Any) -> Listener:
+    """What hears with an AUDIO_ENCODER. Raises ValueError for one whose features the network does not know."""
+    if isinstance(encoder, LogMelAudioEncoder):
+        return LOG_MEL
+    model = getattr(encoder, "model", None)
+    if not isinstance(model, Wav2Vec2Model):
+        raise ValueError(
+            f"audio_encoder: {type(encoder).__name__} gives no features that the network knows; connect the "
+            "AUDIO_ENCODER output of Load AsymTalker, or a wav2vec2-base-960h from Audio Encoder Loader"
+        )
+    weights = next(model.feature_extractor.parameters())
+    if weights.dtype != torch.float32:
+        logging.info(
+            "AsymTalker: this wav2vec2 is stored in %s; the one from Load AsymTalker is exact (float32)", weights.dtype
+        )
+
+    def hear(speech: Speech, start: int, stop: int) -> Tensor:
+        model_management.throw_exception_if_processing_interrupted()
+        model_management.load_models_gpu([encoder.patcher])
+        return hear_wav2vec2(model, speech, start, stop, encoder.load_device)
+
+    return Listener(
+        name=f"wav2vec2 ({file})" if (file := file_of(encoder)) else "wav2vec2",
+        identity=f"wav2vec2 {encoder.load_device.type} {weights_fingerprint(encoder.get_sd())}",
+        shape=(len(model.encoder.layers), model.masked_spec_embed.shape[0]),
+        hear=hear,
+        window_frames=WAV2VEC2_WINDOW_FRAMES,
+        context_frames=WAV2VEC2_CONTEXT_FRAMES,
+    )

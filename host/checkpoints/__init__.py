@@ -1,0 +1,1 @@
+"""Checkpoint files: found in ComfyUI's folders, recognised, renamed and loaded as stock objects."""

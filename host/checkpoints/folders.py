@@ -1,0 +1,230 @@
+"""Where checkpoints lie: the bundled nano, ``models/diffusion_models``, ``models/asymtalker`` and other packs' folders.
+
+A name from a graph is never made into a path: it is looked up among what was listed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import folder_paths
+
+from ..messages import encodable, quoted
+from .weight_files import (
+    check_whole,
+    content,
+    first_part,
+    is_folder,
+    repository_name,
+    subfolders,
+    usual_stem,
+    weight_files,
+    without_further_parts,
+)
+
+FOLDER = "asymtalker"
+NANO = "nano"
+DEFAULT = "default"
+ORGANISATION = "Soul-AILab"
+PUBLISHED = "SoulX-FlashHead-1_3B"
+PUBLISHED_CHOICES = (f"{FOLDER}/{PUBLISHED}/Model_Pro", f"{FOLDER}/{PUBLISHED}/Model_Lite")
+"""Always listed, so that the shipped graphs load; choosing one that is not there says what to download to where."""
+
+NANO_DIRECTORY = Path(__file__).resolve().parents[2] / "models" / "nano"
+NANO_DIT = NANO_DIRECTORY / "asymtalker_nano.safetensors"
+NANO_VAE = NANO_DIRECTORY / "asymtalker_nano_vae.safetensors"
+
+USUAL_NETWORK = "diffusion_pytorch_model"
+"""The network that a folder's name stands for where the folder holds several."""
+
+NOT_A_DIT = ("vae", "wav2vec", "taew", "optimizer", "scheduler", "training_args", "random_states")
+VAE_KINDS = ("vae", "vae_approx")
+AUDIO_KINDS = ("audio_encoders",)
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint's file (the first of several numbered ones) and where its VAE and audio encoder may lie beside it.
+
+    ``home`` is the published folder, if any; ``others`` are the choices of further networks in the same folder.
+    """
+
+    file: Path
+    home: Path | None
+    others: tuple[str, ...] = ()
+
+
+@dataclass
+class Offers:
+    """Networks by the choice that loads them, and the choices that several networks fit equally."""
+
+    located: dict[str, Located] = field(default_factory=dict)
+    ambiguous: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def add(self, choice: str, folder: Path, home: Path) -> None:
+        """Offer the networks that lie in ``folder``, unless ``choice`` is offered already."""
+        if choice in self.located or choice in self.ambiguous:
+            return
+        files = {f"{choice}/{file.name}": file for file in weight_files(folder) if is_network(file.name)}
+        usual = [name for name, file in files.items() if usual_stem(file) == USUAL_NETWORK]
+        if len(files) == 1 or len(usual) == 1:
+            chosen = next(iter(usual or files))
+            self.located[choice] = Located(files.pop(chosen), home, tuple(files))
+        elif files:
+            self.ambiguous[choice] = tuple(files)
+        for name, file in files.items():
+            self.located[name] = Located(file, home)
+
+
+def is_network(name: str) -> bool:
+    """Whether a file or folder of this name may be a network; it is recognised by its tensors when it is loaded."""
+    return not any(word in name.lower() for word in NOT_A_DIT)
+
+
+def register() -> None:
+    """Tell ComfyUI about ``models/asymtalker`` (extra_model_paths.yaml may add more); creates nothing."""
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+def model_states() -> dict[str, str]:
+    """The loader's choices, each with ``bundled``, ``found``, or ``missing: <folder>`` (web/loader_labels.js)."""
+    offers = _offers()
+    states = {NANO: "bundled"}
+    for choice in PUBLISHED_CHOICES:
+        is_there = choice in offers.located or choice in offers.ambiguous
+        states[choice] = "found" if is_there else f"missing: {Path(folder_paths.models_dir).name}/{choice}"
+    for choice in (*sorted(offers.located), *_diffusion_models()):
+        states.setdefault(choice, "found")
+    return states
+
+
+def vae_choices() -> list[str]:
+    """``default`` (the checkpoint's own) and the files of models/vae; of models/vae_approx only video VAEs."""
+    tiny = [name for name in listed("vae_approx") if "tae" in name and "sd" not in name]
+    return list(dict.fromkeys([DEFAULT, *listed("vae"), *tiny]))
+
+
+def audio_encoder_choices() -> list[str]:
+    """``default`` (the checkpoint's own) and the files of models/audio_encoders."""
+    return [DEFAULT, *listed("audio_encoders")]
+
+
+def locate_model(choice: str) -> Located:
+    """The file behind a choice of ``model_states``.
+
+    Raises:
+        FileNotFoundError: names the folder and the file that are missing, or the networks to choose from.
+    """
+    if choice == NANO:
+        return Located(_bundled(NANO_DIT), None)
+    offers = _offers()
+    located = offers.located.get(choice) or _in_diffusion_models(choice)
+    if located is not None:
+        check_whole(located.file, "model")
+        return located
+    if choice in offers.ambiguous:
+        raise FileNotFoundError(
+            f"model: {choice} holds several networks, choose one of them: {', '.join(offers.ambiguous[choice])}"
+        )
+    if choice in PUBLISHED_CHOICES:
+        part = choice.rsplit("/", 1)[-1]
+        raise FileNotFoundError(
+            f"model: {choice} is not installed. Put {part}/diffusion_pytorch_model.safetensors and {part}/config.json "
+            f"of {ORGANISATION}/{PUBLISHED} (Hugging Face) into {roots()[0] / PUBLISHED / part}"
+        )
+    raise FileNotFoundError(
+        f"model: {quoted(choice)} is neither a file in {folders_text('diffusion_models')} nor a folder in "
+        f"{' or '.join(map(str, roots()))}"
+    )
+
+
+def chosen_file(choice: str, input_name: str, kinds: tuple[str, ...]) -> Path:
+    """The file of that name in a model folder of one of the ``kinds``. Raises FileNotFoundError with the folders."""
+    for kind in kinds:
+        file = folder_paths.get_full_path(kind, choice) if choice in listed(kind) else None
+        if file is not None:
+            return Path(file)
+    raise FileNotFoundError(f"{input_name}: {quoted(choice)} is not in {' or '.join(map(folders_text, kinds))}")
+
+
+def listed(kind: str) -> list[str]:
+    """Names of the files in ComfyUI's folders of a kind, without those that UTF-8 cannot hold."""
+    try:
+        names = folder_paths.get_filename_list(kind)
+    except OSError as error:
+        # Core's list is of a folder that has gone or cannot be entered any more.
+        logging.debug("AsymTalker: the folders of %s are read anew: %s", kind, encodable(str(error)))
+        try:
+            names = folder_paths.get_filename_list_(kind)[0]
+        except OSError:
+            return []
+    return [name for name in names if encodable(name) == name]
+
+
+def roots() -> list[Path]:
+    """The folders of ``asymtalker``, models/asymtalker and those of extra_model_paths.yaml."""
+    return [Path(path) for path in folder_paths.get_folder_paths(FOLDER)]
+
+
+def folders_text(kind: str) -> str:
+    """ComfyUI's folders of a kind, for a message."""
+    return " or ".join(folder_paths.get_folder_paths(kind))
+
+
+def homes() -> Iterator[tuple[str, Path]]:
+    """(label, folder) of whatever may be a published folder: those in models/asymtalker, and where other packs put it.
+
+    ComfyUI_RH_FlashHead reads models/Soul-AILab/SoulX-FlashHead-1_3B; Hugging Face's cache layout may lie in each.
+    """
+    for root in roots():
+        if root.name.casefold() == PUBLISHED.casefold():
+            yield PUBLISHED, root
+        for folder in subfolders(root):
+            yield repository_name(folder), content(folder)
+    models = Path(folder_paths.models_dir)
+    bases = [*roots(), models, *map(Path, folder_paths.get_folder_paths("diffusion_models"))]
+    for base in bases:
+        for parent in (base, base / ORGANISATION):
+            for folder in (parent / PUBLISHED, parent / f"models--{ORGANISATION}--{PUBLISHED}"):
+                if is_folder(folder):
+                    yield PUBLISHED, content(folder)
+
+
+def _offers() -> Offers:
+    offers = Offers()
+    for root in roots():
+        for file in weight_files(root):
+            if is_network(file.name):
+                offers.located.setdefault(f"{FOLDER}/{file.name}", Located(file, root))
+    usual_case = {choice.casefold(): choice for choice in PUBLISHED_CHOICES}
+    for label, home in homes():
+        if is_network(label):
+            offers.add(f"{FOLDER}/{label}", home, home)
+        for folder in subfolders(home):
+            if is_network(folder.name):
+                choice = f"{FOLDER}/{label}/{folder.name}"
+                offers.add(usual_case.get(choice.casefold(), choice), folder, home)
+    return offers
+
+
+def _diffusion_models() -> list[str]:
+    return without_further_parts(listed("diffusion_models"))
+
+
+def _in_diffusion_models(choice: str) -> Located | None:
+    path = folder_paths.get_full_path("diffusion_models", choice) if choice in listed("diffusion_models") else None
+    if path is None:
+        return None
+    file = Path(path)
+    return Located(first_part(file), file.parent.parent if Path(choice).name != choice else file.parent)
+
+
+def _bundled(file: Path) -> Path:
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"model: the bundled file {file.name} is missing from {file.parent}; reinstall the pack"
+        )
+    return file

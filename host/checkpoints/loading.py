@@ -1,0 +1,95 @@
+"""From the loader's choices to stock MODEL, VAE and AUDIO_ENCODER objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from torch import Tensor
+
+from ...models.checkpoint import CheckpointError, read_checkpoint, read_published, read_text
+from ...models.config import DiTConfig
+from ..audio import LogMelAudioEncoder
+from ..model import load_model, talking_head
+from ..progress import tell
+from ..vae import check_vae
+from . import folders
+from .companions import Found, locate_companions
+from .sources import note_file, shown_path
+from .vae_files import load_vae
+from .wav2vec2 import load_wav2vec2
+
+LOG_MEL_BLOCKS = 1
+"""nano's features have one block per frame, wav2vec2's one per transformer layer."""
+
+FAMILY_VALUES = {item.name for item in dataclasses.fields(DiTConfig)} - {"num_layers", "eps", "patch_size"}
+"""Of a config.json; the three are in those of other architectures too."""
+
+
+def load_all(
+    choice: str, weight_dtype: str, vae_choice: str, audio_choice: str, node_id: str | None = None
+) -> tuple[ModelPatcher, VAE, Any]:
+    """MODEL, VAE and AUDIO_ENCODER for the loader's choices; which files they are of is logged and shown on the node.
+
+    Raises:
+        FileNotFoundError: lists the files that are missing, and where they go.
+        CheckpointError: a file is damaged, unsafe or of another architecture.
+    """
+    located = folders.locate_model(choice)
+    state_dict, metadata, note = _read_network(located.file)
+    model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
+    del state_dict
+    network = talking_head(model)
+    config = network.checkpoint.config
+    needs_wav2vec2 = config.audio.blocks != LOG_MEL_BLOCKS
+    vae_found, audio_found = locate_companions(
+        vae_choice, audio_choice, located, config.latent_channels, needs_wav2vec2
+    )
+    vae = load_vae(vae_found.file)
+    check_vae(vae, network)
+    note_file(network, located.file)
+    note_file(vae, vae_found.file)
+    audio_encoder = _load_audio_encoder(audio_found)
+    tell(node_id, "\n".join([*_notes(located, vae_found, audio_found), *note, *network.checkpoint.notes]))
+    return model, vae, audio_encoder
+
+
+def _read_network(file: Path) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...]]:
+    """Tensors, metadata and notes. Another model's config.json, as lies in models/diffusion_models, is not read."""
+    beside = file.with_name("config.json")
+    if not _is_of_another_model(beside):
+        return (*read_published(file), ())
+    tensors, metadata = read_checkpoint(file)
+    note = f"model: {shown_path(beside)} was not read, because it is another model's"
+    return tensors, metadata, () if "config" in metadata else (note,)
+
+
+def _is_of_another_model(config: Path) -> bool:
+    """Whether there is a configuration without any value of this family. What cannot be read is none."""
+    try:
+        declared = json.loads(read_text(config))
+    except (CheckpointError, ValueError, RecursionError):
+        return False
+    return isinstance(declared, dict) and bool(declared) and FAMILY_VALUES.isdisjoint(declared)
+
+
+def _load_audio_encoder(found: Found | None) -> Any:
+    if found is None:
+        return LogMelAudioEncoder()
+    weights, _ = read_checkpoint(found.file)
+    encoder = load_wav2vec2(weights, found.file.name)
+    note_file(encoder, found.file)
+    return encoder
+
+
+def _notes(located: folders.Located, vae: Found, audio: Found | None) -> tuple[str, ...]:
+    """Which file was taken for what, then what is worth knowing about them."""
+    files = {"model": located.file, "vae": vae.file, "audio_encoder": audio.file if audio is not None else None}
+    notes = [", ".join(f"{name}: {shown_path(file)}" for name, file in files.items() if file is not None)]
+    if located.others:
+        notes.append(f"model: the same folder holds {', '.join(located.others)} too; choose one to load it instead")
+    return (*notes, *(found.note for found in (vae, audio) if found is not None and found.note))

@@ -1,0 +1,260 @@
+"""The rollout's network over a MODEL: what a chunk's steps share is prepared once, every step goes through core.
+
+The denoising loop of a chunk is one sampling in core's sense (``comfy.samplers.CFGGuider``), with core's order of
+wrappers and callbacks around it: OUTER_SAMPLE, PREPARE_SAMPLING, ON_PRE_RUN, SAMPLER_SAMPLE, then for every step
+PREDICT_NOISE, CALC_COND_BATCH, ON_PREPARE_STATE and the network (APPLY_MODEL, DIFFUSION_MODEL), at last ON_CLEANUP.
+What nodes keep from step to step (EasyCache, say) thus begins anew with every chunk. A chunk that collapsed and is
+generated anew is another sampling.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy import model_management, sampler_helpers, samplers
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
+from torch import Tensor
+
+from ..models.flow import Denoise
+from ..models.layers import AudioKeyValue
+from ..models.rollout import SamplingLoop
+from .model import talking_head
+
+SPEECH, SILENCE = 0, 1
+"""Core's cond_or_uncond."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One side of the guidance; ``uuid`` tells it from the other in caches of its outputs."""
+
+    role: int
+    uuid: uuid.UUID
+    reference: Tensor
+    audio_kv: list[AudioKeyValue]
+
+
+class ChunkNetwork:
+    """``network(windows, reference_latents, guidance) -> denoise(x, u) -> x0`` for one generation.
+
+    ``run_sampling`` is the rollout's: what a chunk's loop is run by.
+
+    Args:
+        model: the MODEL, with whatever LoRA, wrappers and options core's nodes have put on it.
+    """
+
+    def __init__(self, model: ModelPatcher) -> None:
+        talking_head(model)
+        self._model = model
+        self._silence: list[AudioKeyValue] | None = None
+
+    @torch.no_grad()
+    def __call__(self, windows: Tensor, reference_latents: Tensor, guidance: float) -> ChunkGuider:
+        """Prepare a chunk.
+
+        Args:
+            windows: audio feature windows [1, F, 5, blocks, channels].
+            reference_latents: [1, C, T, h, w] in the MODEL's latent space.
+            guidance: weight of the audio against silence; 1 is off and costs nothing.
+        """
+        load(self._model, reference_latents.shape)
+        reference = reference_latents.to(self._model.load_device)
+        conditions = [Condition(SPEECH, uuid.uuid4(), reference, self._keys_values(windows))]
+        if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
+            if self._silence is None:
+                self._silence = self._keys_values(torch.zeros_like(windows))
+            conditions.append(Condition(SILENCE, uuid.uuid4(), reference, self._silence))
+        return ChunkGuider(self._model, conditions, guidance)
+
+    def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
+        """Run a chunk's ``loop`` as one sampling of core's."""
+        assert isinstance(denoise, ChunkGuider)
+        return denoise.sample(loop, levels, noise)
+
+    def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
+        model = talking_head(self._model)
+        dtype = model.manual_cast_dtype or model.get_dtype()
+        network = model.diffusion_model
+        return network.audio_keys_values(network.encode_audio(windows.to(self._model.load_device, dtype)))
+
+
+class ChunkGuider:
+    """What wrappers find where core has a ``CFGGuider``.
+
+    It has that class's ``model_patcher``, ``model_options``, ``inner_model`` and ``conds``. Wrappers may replace
+    ``model_options`` for the sampling that they surround.
+    """
+
+    def __init__(self, model: ModelPatcher, conditions: list[Condition], guidance: float) -> None:
+        self.model_patcher = model
+        self.model_options = model.model_options
+        self.inner_model = talking_head(model)
+        self.conds: dict[str, Any] = {}
+        self.cfg = guidance
+        self._conditions = conditions
+
+    @torch.no_grad()
+    def sample(self, loop: SamplingLoop, levels: Tensor, noise: Tensor) -> Tensor:
+        """One chunk's latents, on the device of ``noise`` [1, C, T, h, w]."""
+        own_options = self.model_options
+        self.model_options = create_model_options_clone(own_options)
+        try:
+            sampler_helpers.prepare_model_patcher(self.model_patcher, self.conds, self.model_options)
+            executor = self._executor(self._outer_sample, WrappersMP.OUTER_SAMPLE, self.model_options)
+            arguments = noise, torch.zeros_like(noise), ChunkSampler(loop), levels
+            return executor.execute(*arguments, None, None, True, None, latent_shapes=[noise.shape])
+        finally:
+            samplers.cast_to_load_options(self.model_options, device=self.model_patcher.offload_device)
+            self.model_options = own_options
+            self.model_patcher.restore_hook_patches()
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        """x0 of ``x`` [1, C, T, h, w] at level ``u`` [], by a sampling of one step."""
+        return self.sample(lambda denoise, levels, noise: denoise(noise, levels[0]), u.reshape(1), x)
+
+    def predict(self, x: Tensor, u: Tensor, options: dict[str, Any]) -> Tensor:
+        """x0 of ``x`` [1, C, T, h, w] at level ``u`` [], on the device of ``x``."""
+        device = self.model_patcher.load_device
+        sigma = u.to(device, torch.float32).reshape(1).expand(x.shape[0])
+        executor = self._executor(self._predict_noise, WrappersMP.PREDICT_NOISE, options)
+        return executor.execute(x.to(device), sigma, options, None).to(x.device)
+
+    def _outer_sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: ChunkSampler,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None = None,
+        callback: Any = None,
+        disable_pbar: bool = True,
+        seed: int | None = None,
+        **newer: Any,
+    ) -> Tensor:
+        patcher = self.model_patcher
+        executor = self._executor(_prepare_sampling, WrappersMP.PREPARE_SAMPLING, self.model_options)
+        executor.execute(patcher, noise.shape, self.conds, model_options=self.model_options)
+        samplers.cast_to_load_options(self.model_options, device=patcher.load_device, dtype=patcher.model_dtype())
+        options = create_model_options_clone(self.model_options)
+        options.setdefault("transformer_options", {})["sample_sigmas"] = sigmas
+        extra = {"model_options": options, "seed": seed}
+        try:
+            patcher.pre_run()
+            executor = WrapperExecutor.new_class_executor(
+                sampler.sample, sampler, get_all_wrappers(WrappersMP.SAMPLER_SAMPLE, options, is_model_options=True)
+            )
+            return executor.execute(self, sigmas, extra, callback, noise, latent_image, denoise_mask, disable_pbar)
+        finally:
+            patcher.cleanup()
+
+    def _predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Tensor:
+        """Core's ``sampling_function``: both sides of the guidance, and one from the two."""
+        silent = [None] * (2 - len(self._conditions))
+        sides = [*self._conditions, *silent]
+        executor = WrapperExecutor.new_executor(
+            _calc_cond_batch, get_all_wrappers(WrappersMP.CALC_COND_BATCH, model_options, is_model_options=True)
+        )
+        voiced, unvoiced = executor.execute(self.inner_model, sides, x, timestep, model_options)
+        outputs = [voiced, unvoiced]
+        for function in model_options.get("sampler_pre_cfg_function", []):
+            outputs = function(
+                {
+                    "conds": sides,
+                    "conds_out": outputs,
+                    "cond_scale": self.cfg,
+                    "timestep": timestep,
+                    "input": x,
+                    "sigma": timestep,
+                    "model": self.inner_model,
+                    "model_options": model_options,
+                }
+            )
+        if {"sampler_cfg_function", "sampler_post_cfg_function"} & model_options.keys():
+            return samplers.cfg_function(
+                self.inner_model,
+                outputs[0],
+                outputs[1],
+                self.cfg,
+                x,
+                timestep,
+                model_options,
+                cond=sides[0],
+                uncond=sides[1],
+            )
+        return outputs[0] if self.cfg == 1 else torch.lerp(outputs[1], outputs[0], self.cfg)
+
+    def _executor(self, original: Any, kind: str, options: dict[str, Any]) -> WrapperExecutor:
+        wrappers = get_all_wrappers(kind, options, is_model_options=True)
+        return WrapperExecutor.new_class_executor(original, self, wrappers)
+
+
+class ChunkSampler:
+    """What wrappers find where core has a ``Sampler``: one chunk's denoising loop."""
+
+    def __init__(self, loop: SamplingLoop) -> None:
+        self._loop = loop
+
+    def sample(
+        self,
+        model_wrap: ChunkGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = True,
+    ) -> Tensor:
+        """Latents of the chunk."""
+        options = extra_args["model_options"]
+        return self._loop(lambda x, u: model_wrap.predict(x, u, options), sigmas, noise)
+
+
+def load(model: ModelPatcher, latent_shape: torch.Size) -> None:
+    """Bring the weights to the device (a no-op when they are there), leaving room for one chunk's activations."""
+    memory = model.memory_required(latent_shape)
+    models = [model, *model.get_nested_additional_models()]
+    model_management.load_models_gpu(models, memory_required=memory)
+
+
+def _prepare_sampling(
+    model: ModelPatcher, noise_shape: torch.Size, conds: dict[str, Any], model_options: Any = None, **newer: Any
+) -> tuple[Any, dict[str, Any], list[ModelPatcher]]:
+    load(model, noise_shape)
+    return model.model, conds, []
+
+
+def _calc_cond_batch(
+    model: Any, conds: list[Condition | None], x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
+) -> list[Tensor]:
+    """x0 of each side, one after the other; zeros where there is none, as in core."""
+    patcher = model.current_patcher
+    if patcher is not None:
+        # Later versions of core hand the options on.
+        newer = len(inspect.signature(patcher.prepare_state).parameters) > 1
+        patcher.prepare_state(timestep, *([model_options] if newer else []))
+    return [
+        torch.zeros_like(x_in) if side is None else _evaluate(model, side, x_in, timestep, model_options)
+        for side in conds
+    ]
+
+
+def _evaluate(model: Any, side: Condition, x: Tensor, timestep: Tensor, model_options: dict[str, Any]) -> Tensor:
+    step_options = {
+        **model_options["transformer_options"],
+        "cond_or_uncond": [side.role],
+        "uuids": [side.uuid],
+        "sigmas": timestep,
+    }
+    conditions = {"reference": side.reference, "audio_kv": side.audio_kv, "transformer_options": step_options}
+    wrapper = model_options.get("model_function_wrapper")
+    if wrapper is None:
+        return model.apply_model(x, timestep, **conditions)
+    return wrapper(
+        model.apply_model, {"input": x, "timestep": timestep, "c": conditions, "cond_or_uncond": [side.role]}
+    )

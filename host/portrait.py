@@ -1,0 +1,177 @@
+"""From an IMAGE and a size to the reference that conditions every chunk."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..models.config import DiTConfig
+from ..models.reference import Reference, fit_portrait, static_reference, temporal_reference
+from .guards import ChunkSize, check_memory
+from .model import Checkpoint, talking_head
+from .progress import tell
+from .tensors import picture_values, plain_tensor
+from .vae import StockVideoCodec
+
+MODES = {"temporal": "tre", "static": "static"}
+"""The node's words for the kinds of reference, and what checkpoints call them."""
+SMALLEST_PORTRAIT = 16
+SHAPE_TOLERANCE = 0.02
+"""How far the aspect ratios of a mask and its picture may differ: sizes are rounded when pictures are scaled."""
+LOWEST_OVERSHOOT = -0.5
+"""Scaling overshoots a little; below this, the picture is one of -1..1."""
+ROUNDING = 1e-3
+
+
+def encode_reference(
+    model: Any,
+    vae: Any,
+    image: Tensor,
+    width: int,
+    height: int,
+    mode: str,
+    node_id: str | None,
+    mask: Tensor | None = None,
+) -> Reference:
+    """Temporal Reference Encoding of a portrait (or its static baseline) for a MODEL.
+
+    Raises:
+        ValueError: the image, mask, MODEL or VAE cannot be used; the message names the input.
+        MemoryError: main memory has no room for a chunk of that size; nothing was encoded.
+    """
+    network = talking_head(model)
+    config, frames_per_chunk = network.checkpoint.config, network.checkpoint.sampling.frames_per_chunk
+    codec = StockVideoCodec(vae, network)
+    rgb, notes = checked_portrait(image, mask)
+    width, height, rounded = rounded_size(width, height, config)
+    check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
+    for note in (*notes, *rounded, *_unknown_mode(network.checkpoint, mode)):
+        tell(node_id, note)
+    # Colours are matched to the portrait where the network works.
+    portrait = fit_portrait(rgb, width, height).to(model.load_device)
+    if mode == "static":
+        num_latents = config.latent_frames(frames_per_chunk)
+        latents = static_reference(codec.encode, portrait, num_latents)
+    else:
+        latents = temporal_reference(codec.encode, portrait, frames_per_chunk)
+    return Reference(latents, portrait, frames_per_chunk)
+
+
+def _unknown_mode(checkpoint: Checkpoint, mode: str) -> list[str]:
+    """A note if the MODEL was trained with the other kind of reference, of which it makes wrong pictures."""
+    trained = next((word for word, kind in MODES.items() if kind == checkpoint.reference), mode)
+    if trained == mode:
+        return []
+    return [f"{checkpoint.name} was trained with mode {trained}: with {mode} its pictures will be wrong"]
+
+
+def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
+    """One RGB picture [1, H, W, 3] in 0..1 of an IMAGE, and notes on what was changed.
+
+    What a MASK covers (Load Image gives what is transparent in a picture) and what the picture's own alpha leaves open
+    is white.
+
+    Raises:
+        ValueError: a batch, an empty or tiny picture, NaN, an unknown number of channels, or a mask of another picture.
+    """
+    image = plain_tensor("image", image)
+    if image.ndim != 4 or 0 in image.shape:
+        raise ValueError(f"image: expected an IMAGE [1, H, W, 3], got shape {tuple(image.shape)}")
+    batch, height, width, channels = image.shape
+    if batch > 1:
+        raise ValueError(
+            f"image: {batch} portraits in a batch, but a video shows one. Of an animated GIF or WebP, or of a video, "
+            "take the first picture: put ImageFromBatch (batch_index 0, length 1) before this node. To make one video "
+            "each, put Rebatch Images (batch_size 1) before it: the graph then runs once per portrait"
+        )
+    if min(height, width) < SMALLEST_PORTRAIT:
+        raise ValueError(
+            f"image: {width}x{height} is too small for a portrait (at least {SMALLEST_PORTRAIT} pixels a side)"
+        )
+    if channels not in (1, 3, 4):
+        raise ValueError(f"image: {channels} channels; RGB, RGBA or grey can be used")
+    image, notes = _within_range(picture_values("image", image))
+    rgb = image[..., :3].expand(-1, -1, -1, 3)
+    if channels == 1:
+        notes.append("the portrait is grey: used as RGB")
+    if channels == 4 and bool((image[..., 3] < 1).any()):
+        rgb = over_white(rgb, image[..., 3])
+        notes.append("the portrait has transparency: laid over white")
+    if mask is not None:
+        cover, about_mask = checked_mask(mask, width, height)
+        rgb = rgb if cover is None else over_white(rgb, 1 - cover)
+        notes += about_mask
+    return rgb, notes
+
+
+def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
+    """The picture clipped to 0..1, and a note if that changed it. Raises ValueError for NaN and other ranges."""
+    lowest, highest = (float(extreme) for extreme in torch.aminmax(image))
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError("image: the portrait contains NaN or infinite values")
+    if lowest >= 0 and highest <= 1:
+        return image, []
+    if lowest < LOWEST_OVERSHOOT or float(image.mean()) > 1:
+        raise ValueError(
+            f"image: the portrait's values reach from {lowest:.3g} to {highest:.3g}, but an IMAGE holds 0 to 1; the "
+            "node that made it is at fault"
+        )
+    notes: list[str] = []
+    if lowest < -ROUNDING or highest > 1 + ROUNDING:
+        notes.append(f"values of the portrait outside of 0 to 1 ({lowest:.3g} to {highest:.3g}) are clipped")
+    return image.clamp(0, 1), notes
+
+
+def over_white(rgb: Tensor, alpha: Tensor) -> Tensor:
+    """``rgb`` [1, H, W, 3] with opacity ``alpha`` [1, H, W] over white."""
+    alpha = alpha[..., None]
+    return rgb * alpha + (1 - alpha)
+
+
+def checked_mask(mask: Any, width: int, height: int) -> tuple[Tensor | None, list[str]]:
+    """A MASK [1, H, W] in 0..1 for a picture of that size, None if it covers nothing, and notes on what it does.
+
+    Load Image gives an empty one of 64x64 for a picture without transparency.
+
+    Raises:
+        ValueError: it is of another shape, covers everything, or holds NaN.
+    """
+    mask = picture_values("mask", plain_tensor("mask", mask))
+    mask = mask[None] if mask.ndim == 2 else mask
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise ValueError(f"mask: expected a MASK [1, H, W], got shape {tuple(mask.shape)}")
+    batch, (mask_height, mask_width) = mask.shape[0], mask.shape[1:]
+    mask = mask[:1]
+    lowest, highest = (float(extreme) for extreme in torch.aminmax(mask))
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError("mask: it contains NaN or infinite values")
+    if highest <= 0:
+        return None, []
+    if lowest >= 1:
+        raise ValueError("mask: it covers the whole picture; what it covers becomes white. Invert it with InvertMask")
+    if abs(mask_width * height - mask_height * width) > SHAPE_TOLERANCE * mask_height * width:
+        raise ValueError(
+            f"mask: it is {mask_width}x{mask_height}, the picture {width}x{height}, which is another shape; connect "
+            "the MASK of the same picture"
+        )
+    notes = ["what the mask covers is white"]
+    if batch > 1:
+        notes.append(f"of {batch} masks in a batch the first is used")
+    if (mask_height, mask_width) != (height, width):
+        mask = functional.interpolate(mask[None], (height, width), mode="bilinear", antialias=True)[0]
+        notes.append(f"the mask is scaled from {mask_width}x{mask_height} to {width}x{height}")
+    return mask.clamp(0, 1), notes
+
+
+def rounded_size(width: int, height: int, config: DiTConfig) -> tuple[int, int, list[str]]:
+    """The nearest size that the MODEL can make, and a note if that is another one than was asked for."""
+    step_y, step_x = config.pixel_multiple
+    fitted = max(step_x, round(width / step_x) * step_x), max(step_y, round(height / step_y) * step_y)
+    if fitted == (width, height):
+        return width, height, []
+    note = f"{width}x{height} is not a multiple of {step_x}x{step_y}: the video will be {fitted[0]}x{fitted[1]}"
+    return *fitted, [note]

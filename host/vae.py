@@ -1,0 +1,198 @@
+"""Stock VAE objects: the rollout's codec over any video VAE, and nano's own VAE presented as one of core's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy import latent_formats, model_management, model_patcher
+from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
+from comfy.ldm.wan.vae import WanVAE
+from comfy.sd import VAE
+from comfy.taesd.taehv import TAEHV
+from torch import Tensor
+
+from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
+from .checkpoints import ltx_keys
+from .model import TalkingHeadModel
+
+WAN_CHANNELS, LTX_CHANNELS = 16, 128
+LTX_GENERATION = "0.9.0"
+PICTURE_CHANNELS = 3
+VAE_ADVICE = {
+    16: "load the Wan 2.1 VAE (wan_2.1_vae.safetensors or Wan2.1_VAE.pth, folder models/vae)",
+    48: "set `vae` of Load AsymTalker to `default`, which loads nano's own VAE",
+    128: "load the LTX-Video 0.9.0 VAE (folder VAE_LTX of the published files, or models/vae)",
+}
+
+
+class StockVideoCodec:
+    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL wants them."""
+
+    def __init__(self, vae: VAE, model: TalkingHeadModel) -> None:
+        check_vae(vae, model)
+        self._vae = vae
+        self._tiny = isinstance(vae.first_stage_model, TAEHV)
+        self._format = _latent_format(vae, model.latent_format)
+        self._device = model_management.get_torch_device()
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[1, 3, F, H, W] in [-1, 1] -> [1, C, T, h, w] on the MODEL's device, F = 1 + k * stride."""
+        frames = pixels[0].movedim(0, -1).mul(0.5).add_(0.5)
+        if self._tiny:
+            # The tiny VAE groups frames from the first one on and drops three when it decodes: fill the first group.
+            frames = torch.cat((frames[:1].expand(3, -1, -1, -1), frames))
+        return self._format.process_in(self._vae.encode(frames)).to(self._device)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """[1, C, T, h, w] -> [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
+        frames = self._vae.decode(self._format.process_out(latents)).to(self._device)
+        return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)
+
+
+def check_vae(vae: Any, model: TalkingHeadModel) -> None:
+    """Refuse a VAE whose latents the MODEL cannot use.
+
+    Raises:
+        ValueError: names what was given and which VAE to load.
+    """
+    config = model.checkpoint.config
+    advice = VAE_ADVICE.get(config.latent_channels, "load the VAE that this checkpoint was trained with")
+    wanted = _describe(config.latent_channels, config.vae_stride[0], config.vae_stride[1])
+    needs = f"{model.checkpoint.name} needs {wanted}: {advice}"
+    network = getattr(vae, "first_stage_model", None)
+    if network is None or not isinstance(vae, VAE):
+        given = "" if vae is None or isinstance(vae, VAE) else f" (a {type(vae).__name__} came)"
+        raise ValueError(f"vae: no usable VAE is connected{given}; {needs}")
+    if vae.latent_dim != 3:
+        raise ValueError(f"vae: an image VAE is connected; {needs}")
+    found = (vae.latent_channels, vae.temporal_compression_decode(), vae.spacial_compression_decode())
+    if found != (config.latent_channels, config.vae_stride[0], config.vae_stride[1]):
+        raise ValueError(f"vae: the VAE has {_describe(*found)}; {needs}")
+    other = _other_model(network, config.latent_channels)
+    if other:
+        raise ValueError(f"vae: this is the VAE of {other}, whose latents are other ones; {needs}")
+
+
+def _other_model(network: torch.nn.Module, latent_channels: int) -> str:
+    """Whose VAE it is that has a published space's channels and strides, but is not of that space."""
+    names = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if latent_channels == WAN_CHANNELS and isinstance(network, WanVAE):
+        colours = names["decoder.head.2.weight"][0] if "decoder.head.2.weight" in names else PICTURE_CHANNELS
+        return "" if colours == PICTURE_CHANNELS else f"a variant of Wan 2.1's with {colours} output channels"
+    if latent_channels == LTX_CHANNELS and isinstance(network, VideoVAE):
+        generation = ltx_keys.generation(names)
+        return "" if generation == LTX_GENERATION else f"LTX-Video {generation}"
+    known = latent_channels not in (WAN_CHANNELS, LTX_CHANNELS) or isinstance(network, (NanoVAE, WanVAE))
+    tiny_wan = latent_channels == WAN_CHANNELS and isinstance(network, TAEHV)
+    return "" if known or tiny_wan else f"another model ({type(network).__name__})"
+
+
+def load_nano_vae(state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> NanoStockVAE:
+    """Nano's VAE from its checkpoint, as a stock VAE."""
+    return NanoStockVAE(NanoVAE.from_checkpoint(state_dict, metadata))
+
+
+class NanoStockVAE(VAE):
+    """nano's VAE with core's interface: IMAGE batches [F, H, W, 3] <-> latents [1, C, T, h, w], tiling included."""
+
+    def __init__(self, network: NanoVAE) -> None:
+        with without_core_warnings():
+            # Core's constructor recognises VAEs by tensor names; given none, it only sets every attribute's default.
+            super().__init__(sd={})
+        self.first_stage_model = network
+        self.latent_channels = network.config.latent_channels
+        self.latent_dim = 3
+        self.upscale_ratio = (_frames_of, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.downscale_ratio = (_latents_of, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.upscale_index_formula = (STRIDE_T, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.downscale_index_formula = (STRIDE_T, SPATIAL_STRIDE, SPATIAL_STRIDE)
+        self.working_dtypes = [torch.float32]
+        self.process_output = _to_unit_range
+        width = network.config.width
+        # Widest tensors: two of `width` channels at an eighth of the size when encoding, at a quarter when decoding.
+        self.memory_used_encode = lambda shape, dtype: _nano_bytes(shape[-3:], width // 16 + 12, dtype)
+        self.memory_used_decode = lambda shape, dtype: _nano_bytes(
+            (_frames_of(shape[-3]), shape[-2] * SPATIAL_STRIDE, shape[-1] * SPATIAL_STRIDE), width // 16 + 12, dtype
+        )
+        self.device = model_management.vae_device()
+        self.vae_dtype = model_management.vae_dtype(self.device, self.working_dtypes)
+        self.output_device = model_management.intermediate_device()
+        network.to(self.vae_dtype)
+        offload_device = model_management.vae_offload_device()
+        self.patcher = model_patcher.ModelPatcher(network, load_device=self.device, offload_device=offload_device)
+        self.model_size()
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """[F, H, W, 3] in 0..1 -> latents; like core's video VAEs, frames beyond the last full group are left out."""
+        frames_axis = pixel_samples.ndim - 4
+        usable = _frames_of(1 + (pixel_samples.shape[frames_axis] - 1) // STRIDE_T)
+        # Core would return None for no pixels at all, of which a batch has at least one frame.
+        return super().encode(pixel_samples.narrow(frames_axis, 0, usable))  # pyright: ignore[reportReturnType]
+
+
+def _to_unit_range(decoded: Tensor) -> Tensor:
+    """Pixels fresh from the decoder, [-1, 1] -> 0..1; core's own makes three copies."""
+    return _in_place(lambda: decoded.add_(1).mul_(0.5).clamp_(0, 1))
+
+
+def _in_place(change: Callable[[], Tensor]) -> Tensor:
+    """``change`` a chunk's pixels where they are: new memory of that size costs more than the arithmetic.
+
+    What core makes in inference mode may be changed in that mode only, and other tensors may be changed in it too.
+    """
+    with torch.inference_mode():
+        return change()
+
+
+def _frames_of(num_latents: int) -> int:
+    return max(0, num_latents * STRIDE_T - (STRIDE_T - 1))
+
+
+def _latents_of(num_frames: int) -> int:
+    return max(0, (num_frames + STRIDE_T - 1) // STRIDE_T)
+
+
+def _nano_bytes(size: tuple[int, ...], values_per_pixel: int, dtype: torch.dtype) -> int:
+    frames, height, width = size
+    return frames * height * width * values_per_pixel * model_management.dtype_size(dtype)
+
+
+def _latent_format(vae: VAE, wanted: latent_formats.LatentFormat) -> latent_formats.LatentFormat:
+    """The scaling between what the VAE object takes and the MODEL's latents.
+
+    Core's own loader takes a float16 TAEHV of 16 channels for HunyuanVideo's and scales its latents for it, but
+    `taew2_1` works on Wan latents as the MODEL normalises them: undoing the VAE object's own scaling gives it just
+    those. The pack's loader gives every tiny VAE the scaling that it needs.
+    """
+    own = getattr(vae.first_stage_model, "latent_format", None)
+    if isinstance(vae.first_stage_model, TAEHV) and own is latent_formats.HunyuanVideo:
+        logging.info("AsymTalker: this tiny VAE is taken for taew2_1; choose lighttaew2_1 in `vae` of Load AsymTalker")
+        return own()
+    return wanted
+
+
+def _describe(channels: int, stride_t: int | None, stride_space: Any) -> str:
+    return f"{channels} latent channels at strides {stride_t} (time) and {stride_space} (space)"
+
+
+@contextmanager
+def without_core_warnings() -> Iterator[None]:
+    """While a VAE is built only to be looked at: core's log lines about it would not be true."""
+    thread = threading.get_ident()
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.thread != thread or "VAE" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)

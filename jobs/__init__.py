@@ -1,0 +1,1 @@
+"""One generation: what it is, its rollout onto the disk, and how it resumes."""

@@ -1,0 +1,267 @@
+"""What makes two jobs the same, where their frames lie, and the state that lets one go on after a stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ..host.model import talking_head, weights_fingerprint
+from ..media import MediaError, Segment, SpoolHeader, SpoolInfo, SpoolReader, SpoolWriter, list_spools, remove_spool
+from ..media.manifest import is_whole
+from ..models.audio import RecordingFeatures
+from ..models.config import SamplingConfig
+from ..models.reference import Reference
+from ..models.rollout import ChunkSpan, ContinuityOptions, ContinuityState, continuity_frames, plan
+from .identity import hash_value, patches_id
+
+JOB_VERSION = 3
+"""Raised when a change of the pack changes frames, so that no video is continued by another version."""
+
+MAX_SPOOL_BYTES = 20_000_000_000
+"""Frames are kept up to this size together, the oldest go first."""
+
+MAX_FRAMES = 1 << 31
+MAX_SEED = (1 << 64) - 1
+
+KEEP = ("until saved", "for extending", "never")
+"""How long a job's frames stay on disk: until the finished video was saved, longer, or not beyond the run at all."""
+
+
+def checked_keep(keep: str) -> str:
+    """``keep`` as it is. Raises ValueError for an unknown one: it must not decide what becomes of frames."""
+    if keep not in KEEP:
+        raise ValueError(f"keep: {str(keep)[:40]!r} is not a choice; use one of {', '.join(KEEP)}")
+    return keep
+
+
+def spool_root() -> Path:
+    """Where jobs keep their frames: in ComfyUI's user folder, which survives restarts (its temp folder does not)."""
+    return Path(folder_paths.get_user_directory()) / "asymtalker" / "spool"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one generation makes: ``chunk_ids`` has an entry for each chunk of ``spans``.
+
+    A chunk's id is a hash of all that its frames depend on: weights, portrait, settings, what it hears, and the same of
+    every chunk before it. Jobs whose first ids agree share those chunks, bit for bit.
+    """
+
+    settings_id: str
+    spans: tuple[ChunkSpan, ...]
+    chunk_ids: tuple[str, ...]
+
+    @property
+    def job_id(self) -> str:
+        """The last chunk's id: it depends on everything."""
+        return self.chunk_ids[-1]
+
+    def shared_chunks(self, segments: Sequence[Segment]) -> int:
+        """How many of the first chunks ``segments`` holds already, each with the frames that it is to have."""
+
+        def is_same(planned: tuple[str, ChunkSpan], segment: Segment) -> bool:
+            chunk_id, span = planned
+            place = (span.start + span.overlap, span.new_frames)
+            return segment.identity == chunk_id and (segment.first_frame, segment.frames) == place
+
+        planned = zip(self.chunk_ids, self.spans, strict=True)
+        return sum(1 for _ in takewhile(lambda pair: is_same(*pair), zip(planned, segments, strict=False)))
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What a spool's metadata says of its job; ``num_frames`` is the whole video's."""
+
+    model: str
+    num_frames: int
+    seed: int
+    settings_id: str
+    keep: str
+
+    @classmethod
+    def of(cls, spool: SpoolInfo) -> JobRecord | None:
+        """The record of a listed spool; None where it is unknown or its metadata does not fit."""
+        if spool.header is None:
+            return None
+        names = [field.name for field in dataclasses.fields(cls)]
+        values: dict[str, Any] = {name: spool.header.metadata.get(name) for name in names}
+        texts = all(isinstance(values[name], str) for name in ("model", "settings_id", "keep"))
+        numbers = is_whole(values["num_frames"], 1, MAX_FRAMES) and is_whole(values["seed"], 0, MAX_SEED)
+        return cls(**values) if texts and numbers else None
+
+    def metadata(self) -> dict[str, Any]:
+        """For the header of a spool."""
+        return dataclasses.asdict(self)
+
+
+def make_job(
+    model: ModelPatcher,
+    vae: VAE,
+    reference: Reference,
+    audio: RecordingFeatures,
+    sampling: SamplingConfig,
+    continuity: ContinuityOptions,
+    seed: int,
+) -> Job:
+    """Plan a video of the audio's length and name its chunks."""
+    stride_t = talking_head(model).checkpoint.config.vae_stride[0]
+    overlap = continuity_frames(continuity.latents, stride_t)
+    spans = plan(audio.num_frames, reference.frames_per_chunk, overlap)
+    settings = settings_id(model, vae, reference, sampling, continuity, seed)
+    reader, before = audio.reader(), settings.encode()
+    chunk_ids: list[str] = []
+    for span in spans:
+        digest = hashlib.blake2b(before, digest_size=16)
+        digest.update(str((span.overlap, span.new_frames)).encode())
+        digest.update(reader.identity(span.start, reference.frames_per_chunk))
+        before = digest.digest()
+        chunk_ids.append(digest.hexdigest())
+    return Job(settings, tuple(spans), tuple(chunk_ids))
+
+
+def settings_id(
+    model: ModelPatcher,
+    vae: VAE,
+    reference: Reference,
+    sampling: SamplingConfig,
+    continuity: ContinuityOptions,
+    seed: int,
+) -> str:
+    """Content hash of everything that changes frames but the audio: weights, LoRAs, VAE, portrait, seed, settings.
+
+    Overrides, wrappers and patches of the MODEL are in it by their code and values (see ``identity``).
+    """
+    network = talking_head(model)
+    digest = hashlib.blake2b(digest_size=16)
+    settings = {
+        "version": JOB_VERSION,
+        "weights": network.checkpoint.weights_id,
+        "dtype": [str(network.get_dtype()), str(network.manual_cast_dtype), str(vae.vae_dtype)],
+        "device": model.load_device.type,
+        "vae": weights_fingerprint(vae.get_sd()),
+        "sampling": dataclasses.asdict(sampling),
+        "continuity": dataclasses.asdict(continuity),
+        "seed": seed,
+        "frames_per_chunk": reference.frames_per_chunk,
+        "wrappers": sorted(str(key) for kind in model.wrappers.values() for key in kind),
+    }
+    if patched := patches_id(model):
+        settings["patched"] = patched
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for tensor in (reference.latents, reference.portrait):
+        hash_value(digest, tensor)
+    for name in sorted(model.patches):
+        digest.update(name.encode())
+        hash_value(digest, model.patches[name])
+    return digest.hexdigest()
+
+
+def spool_header(job: Job, reference: Reference, model_name: str, seed: int, keep: str) -> SpoolHeader:
+    """What a job's folder says about it."""
+    width, height = reference.size
+    num_frames = job.spans[-1].start + job.spans[-1].overlap + job.spans[-1].new_frames
+    record = JobRecord(model_name, num_frames, seed, job.settings_id, checked_keep(keep))
+    return SpoolHeader(job.job_id, width, height, metadata=record.metadata())
+
+
+def drop_unwanted(job: Job, keep: str) -> None:
+    """Remove frames that a killed process had no time to: of saved videos, and of jobs that were to keep nothing.
+
+    With ``keep`` "never" this job's own go too, so that it starts afresh. What is in use, unknown or cannot be removed
+    stays.
+    """
+    for spool in list_spools(spool_root()):
+        record = JobRecord.of(spool)
+        done = record is not None and (record.keep == "never" or (record.keep == "until saved" and spool.saved))
+        afresh = keep == "never" and spool.folder.name == job.job_id
+        if (done or afresh) and not spool.in_use:
+            try:
+                remove_spool(spool.folder)
+            except MediaError as error:
+                logging.info("AsymTalker: frames of an earlier job stay: %s", error)
+
+
+def take_over(spool: SpoolWriter, job: Job) -> int:
+    """Take the job's next chunks over from another job that has more of its first ones; returns their number.
+
+    Another job's spool that is damaged, or removed meanwhile, costs no more than the chunks that it had.
+    """
+    best: tuple[Path, list[Segment]] | None = None
+    shared = spool.num_segments
+    for other in list_spools(spool_root()):
+        record = JobRecord.of(other)
+        if record is None or record.settings_id != job.settings_id or other.folder == spool.folder:
+            continue
+        try:
+            segments = SpoolReader(other.folder).segments
+        except MediaError as error:
+            logging.info("AsymTalker: frames of an earlier job are not taken over: %s", error)
+            continue
+        if job.shared_chunks(segments) > shared:
+            shared = job.shared_chunks(segments)
+            best = other.folder, list(segments[spool.num_segments : shared])
+    if best is None:
+        return 0
+    try:
+        spool.adopt(*best)
+    except MediaError as error:
+        logging.info("AsymTalker: frames of an earlier job are not taken over: %s", error)
+        return 0
+    return len(best[1])
+
+
+def resume(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
+    """Find what ``spool`` or other jobs have of ``job`` already; the state to go on from, None at the beginning."""
+    state = keep_fitting(spool, job, reference)
+    return keep_fitting(spool, job, reference) if take_over(spool, job) else state
+
+
+def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
+    """Cut a job's own spool back to the chunks that are this job's; the state that the next one starts from.
+
+    None where it starts at the beginning.
+    """
+    spool.truncate(job.shared_chunks(spool.segments))
+    if spool.num_segments == 0:
+        return None
+    try:
+        state = unpack_state(spool.state(-1))
+        if state.chunk_index == spool.num_segments and _follows(state.latents, reference.latents):
+            return state
+        problem = "it is of another chunk or size"
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        problem = str(error)
+    logging.warning("AsymTalker: the job starts anew, the state in %s cannot be used: %s", spool.folder, problem)
+    spool.truncate(0)
+    return None
+
+
+def _follows(latents: Tensor, whole: Tensor) -> bool:
+    """Whether ``latents`` [1, C, n, h, w] can open a chunk of ``whole``'s shape."""
+    return latents.ndim == 5 and (*latents.shape[:2], *latents.shape[3:]) == (*whole.shape[:2], *whole.shape[3:])
+
+
+def pack_state(state: ContinuityState) -> bytes:
+    """A continuity state for the disk."""
+    return save({"latents": state.latents.cpu().contiguous(), "chunk_index": torch.tensor(state.chunk_index)})
+
+
+def unpack_state(blob: bytes) -> ContinuityState:
+    """The state that ``pack_state`` wrote."""
+    tensors = load(blob)
+    return ContinuityState(int(tensors["chunk_index"]), tensors["latents"])

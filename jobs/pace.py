@@ -1,0 +1,68 @@
+"""How long a chunk takes, remembered from job to job, so that a job can say how long it will take before it starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import folder_paths
+from comfy import model_management
+from comfy.model_patcher import ModelPatcher
+
+from ..media import SpoolHeader
+from ..media.manifest import write_atomically
+from ..models.config import SamplingConfig
+from ..models.rollout import ContinuityOptions
+
+MIN_CHUNKS = 3
+"""Fewer say little: the first one warms up."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds per chunk of one kind of job: the same network, size, settings and device."""
+
+    kind: str
+
+    @classmethod
+    def of(
+        cls, model: ModelPatcher, header: SpoolHeader, sampling: SamplingConfig, continuity: ContinuityOptions
+    ) -> Pace:
+        """The pace of jobs like this one."""
+        device = model_management.get_torch_device_name(model.load_device)
+        name, size = header.metadata["model"], f"{header.width}x{header.height}"
+        guided = "guided" if sampling.guidance != 1 else "unguided"
+        frames = f"{sampling.frames_per_chunk} frames, {continuity.latents} {continuity.carry}"
+        return cls(f"{name}, {size}, {sampling.steps} steps, {guided}, {frames}, {device}")
+
+    def seconds_per_chunk(self) -> float | None:
+        """What the last such job took; None where there was none."""
+        return _read().get(self.kind)
+
+    def note(self, seconds: Sequence[float]) -> None:
+        """Remember what each of a job's chunks took; where that cannot be written, it is only logged."""
+        if len(seconds) < MIN_CHUNKS:
+            return
+        known = {**_read(), self.kind: round(statistics.median(seconds), 4)}
+        try:
+            _file().parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(_file(), json.dumps(known, indent=1, sort_keys=True).encode())
+        except OSError as error:
+            logging.info("AsymTalker: the speed of this job is not remembered: %s", error)
+
+
+def _file() -> Path:
+    return Path(folder_paths.get_user_directory()) / "asymtalker" / "pace.json"
+
+
+def _read() -> dict[str, float]:
+    try:
+        known = json.loads(_file().read_text(encoding="utf-8"))
+        return {str(kind): float(seconds) for kind, seconds in known.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        # Not there yet, or damaged: it is only an estimate.
+        return {}

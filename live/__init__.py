@@ -1,0 +1,1 @@
+"""Generations that can be watched while they run."""

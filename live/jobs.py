@@ -1,0 +1,232 @@
+"""Generations that can be watched while they run: what is there of each, and its finished chunks as fragments of mp4.
+
+Nothing is encoded before somebody asks for it. Frames are those that wait for the disk anyway, older ones come from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+import tempfile
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import numpy as np
+from comfy_execution.utils import get_executing_context
+
+from ..host.server import prompt_server
+from ..media import MediaError, SpoolHeader, SpoolWriter
+from ..media.carrier import AudioTrack
+from ..media.segments import Frames
+from ..models.rollout import Chunk
+from .fragments import Fragment, encode_fragment
+
+EVENT = "asymtalker.live"
+
+MAX_ENDED = 2
+"""Generations that are over and can still be watched: whoever is behind the live edge sees the rest."""
+
+RECENT_CHUNKS = 4
+"""Chunks that may not be on disk yet: one handed over, two waiting, one being written."""
+
+MAX_CACHED_FRAGMENTS = 32
+"""Of a generation, for several viewers: about 50 kB each at 256x256."""
+
+RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who generates: ids of the node, the prompt and the workflow, as far as they are known."""
+
+    node_id: str | None
+    prompt_id: str | None
+    workflow_id: str | None
+
+    @classmethod
+    def of_this_run(cls, node_id: str | None, workflow_id: str | None) -> Origin:
+        """With the id of the prompt that is being executed."""
+        context = get_executing_context()
+        return cls(node_id, None if context is None else context.prompt_id, workflow_id)
+
+
+def workflow_id(hidden: Any) -> str | None:
+    """Id of the workflow that a node is executed for; None where a prompt comes without one, or with something else."""
+    extra = hidden.extra_pnginfo
+    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
+    found = workflow.get("id") if isinstance(workflow, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+class LiveJob:
+    """One generation. The server's threads read what the generation's thread writes.
+
+    Args:
+        num_chunks, num_frames: of the whole video.
+        sound: what is heard with it, mono at a rate that AAC has.
+    """
+
+    def __init__(
+        self, origin: Origin, header: SpoolHeader, num_chunks: int, num_frames: int, sound: AudioTrack | None
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.state = RUNNING
+        self.origin, self._header, self._sound = origin, header, sound
+        self.num_chunks, self._num_frames = num_chunks, num_frames
+        self._chunks: list[dict[str, Any]] = []
+        self._made_fps: float | None = None
+        self._seconds_left: float | None = None
+        self._spool: SpoolWriter | None = None
+        self._recent: deque[tuple[int, Frames]] = deque(maxlen=RECENT_CHUNKS)
+        self._fragments: OrderedDict[int, Fragment] = OrderedDict()
+        self._encoding = threading.Lock()
+        self.is_watched = False
+        """Whether somebody takes its chunks: they need no previews."""
+
+    def begin(self, spool: SpoolWriter) -> None:
+        """Tell viewers that the generation starts, with what ``spool`` has of it already."""
+        self._spool = spool
+        for segment in spool.segments:
+            self._list(segment.first_frame, segment.frames, segment.stats)
+        self._tell()
+
+    def add(self, chunk: Chunk, made_fps: float, seconds_left: float) -> None:
+        """The next chunk, which has been handed over to the spool; frames a second and the time left as measured."""
+        frames = chunk.frames.numpy()
+        self._recent.append((chunk.index, frames))
+        self._made_fps, self._seconds_left = round(made_fps, 2), round(seconds_left, 1)
+        self._list(chunk.first_frame, len(frames), chunk.stats)
+        self._tell(self._chunks[-1])
+
+    def end(self, state: str) -> None:
+        """No more chunks come; all that were handed over are on disk, and the sound goes there too."""
+        with self._encoding:
+            self._sound = None if self._sound is None else _moved_to_disk(self._sound)
+        self.state = state
+        self._seconds_left = 0.0
+        self._recent.clear()
+        self._tell()
+
+    @property
+    def num_done(self) -> int:
+        """Finished chunks."""
+        return len(self._chunks)
+
+    def summary(self) -> dict[str, Any]:
+        """What a viewer shows beside the picture, JSON-able."""
+        return {
+            "id": self.id,
+            "node": self.origin.node_id,
+            "prompt": self.origin.prompt_id,
+            "workflow": self.origin.workflow_id,
+            "state": self.state,
+            "width": self._header.width,
+            "height": self._header.height,
+            "fps": float(self._header.fps),
+            "frames": self._num_frames,
+            "chunks": self.num_chunks,
+            "done": len(self._chunks),
+            "made_fps": self._made_fps,
+            "seconds_left": self._seconds_left,
+        }
+
+    def chunk_list(self) -> list[dict[str, Any]]:
+        """Every finished chunk: index, first_frame, frames, stats."""
+        return list(self._chunks)
+
+    def fragment(self, index: int) -> Fragment:
+        """A finished chunk for the player; blocks while it is encoded. Raises IndexError, or MediaError if it is gone.
+
+        May be called from any thread.
+        """
+        chunk = self._chunks[index]
+        self.is_watched = True
+        with self._encoding:
+            fragment = self._fragments.get(index)
+            if fragment is None:
+                fragment = encode_fragment(
+                    self._frames(index), chunk["first_frame"], chunk["frames"], self._header.fps, self._sound
+                )
+                self._fragments[index] = fragment
+                if len(self._fragments) > MAX_CACHED_FRAGMENTS:
+                    self._fragments.popitem(last=False)
+            return fragment
+
+    def _frames(self, index: int) -> Iterable[Frames]:
+        for number, frames in tuple(self._recent):
+            if number == index:
+                return frames
+        if self._spool is None:
+            raise MediaError(f"Chunk {index} is not on disk.")
+        return self._spool.stored_frames(index)
+
+    def _list(self, first_frame: int, frames: int, stats: Mapping[str, float]) -> None:
+        finite = {name: value for name, value in stats.items() if math.isfinite(value)}
+        self._chunks.append({"index": len(self._chunks), "first_frame": first_frame, "frames": frames, "stats": finite})
+
+    def _tell(self, chunk: dict[str, Any] | None = None) -> None:
+        """To every client: several may show this workflow."""
+        server = prompt_server()
+        if server is not None:
+            server.send_sync(EVENT, {"job": self.summary(), "chunk": chunk})
+
+
+def _moved_to_disk(sound: AudioTrack) -> AudioTrack:
+    """The same sound in a file without a name, which goes when nothing refers to it: an hour takes 230 MB.
+
+    Where the disk has no room it stays in memory.
+    """
+    try:
+        Path(folder_paths.get_temp_directory()).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder_paths.get_temp_directory()) as file:
+            sound.waveform.tofile(file)
+            file.flush()
+            waveform = np.memmap(file, sound.waveform.dtype, "r", shape=sound.waveform.shape)
+    except OSError as error:
+        logging.info("AsymTalker: the sound of an ended job stays in memory: %s", error)
+        return sound
+    return AudioTrack(waveform, sound.sample_rate)
+
+
+class LiveJobs:
+    """The generations of this process that can be watched: those that run, and the last ones that are over."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, LiveJob] = {}
+
+    def add(self, job: LiveJob) -> None:
+        """List a generation and forget the oldest of those that are over."""
+        ended = [key for key, other in self._jobs.items() if other.state != RUNNING]
+        for key in ended[: max(len(ended) - MAX_ENDED + 1, 0)]:
+            del self._jobs[key]
+        self._jobs[job.id] = job
+
+    def get(self, key: str) -> LiveJob | None:
+        """The generation with an id, None where there is none."""
+        return self._jobs.get(key)
+
+    def all(self) -> list[LiveJob]:
+        """Oldest first."""
+        return list(self._jobs.values())
+
+
+JOBS = LiveJobs()
+
+
+@contextmanager
+def watchable(job: LiveJob) -> Iterator[LiveJob]:
+    """List ``job`` while it runs and for a while afterwards."""
+    JOBS.add(job)
+    try:
+        yield job
+    except BaseException:
+        job.end(STOPPED)
+        raise
+    job.end(FINISHED)

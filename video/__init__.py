@@ -1,0 +1,1 @@
+"""VIDEO objects: lazy ones over frames on disk, any that comes in, and files that are saved."""

@@ -1,0 +1,87 @@
+"""Saving a VIDEO with the user's audio in ComfyUI's output folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from comfy.cli_args import args
+from comfy_api.latest import Input, InputImpl, io, ui
+
+from ..host.audio import checked_audio
+from ..host.progress import tell
+from ..media.errors import format_bytes
+from .destination import file_names
+from .incoming import frames_of
+from .writing import write_mp4
+
+
+def save_with_audio(
+    video: Input.Video,
+    audio: dict[str, Any] | None,
+    filename_prefix: str,
+    crf: int,
+    mark_generated: bool,
+    prompt: Any,
+    extra_pnginfo: Any,
+    node_id: str | None = None,
+) -> tuple[Input.Video, ui.SavedResult]:
+    """Write the next free ``<filename_prefix>_00001_.mp4`` of the output folder.
+
+    audio: None saves a silent video.
+    mark_generated: whether the file's tags say that the video is generated, also where the server keeps workflows out.
+    node_id: shows the progress and what of the input had to be changed.
+
+    Returns:
+        The saved file as a VIDEO, and the entry that shows it in the UI.
+
+    Raises:
+        ValueError: the audio or the prefix cannot be used.
+        MediaError: encoding failed (disk full, folder not writable); no file is left.
+        InterruptProcessingException: the user cancelled; no file is left.
+    """
+    track, notes = _sound(audio)
+    source = frames_of(video)
+    names, subfolder = file_names(filename_prefix, *source.get_dimensions())
+    metadata, notes_on_metadata = workflow_metadata(prompt, extra_pnginfo)
+    encoded = write_mp4(
+        source,
+        next(names),
+        track,
+        crf=crf,
+        metadata=metadata,
+        mark_generated=mark_generated,
+        # Another server may save under the same prefix: the number is settled when the file is whole.
+        if_taken=lambda: next(names),
+        node_id=node_id,
+    )
+    saved = f"saved {encoded.path.name}: {encoded.num_frames} frames, {format_bytes(encoded.num_bytes)}."
+    # A node has room for about two lines, and the file itself is shown below.
+    tell(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
+    return InputImpl.VideoFromFile(str(encoded.path)), ui.SavedResult(
+        encoded.path.name, subfolder, io.FolderType.output
+    )
+
+
+def _sound(audio: dict[str, Any] | None) -> tuple[tuple[np.ndarray[Any, Any], int] | None, list[str]]:
+    """The waveform float32 [channels, N] and sample rate of an AUDIO value, and a note where there is none."""
+    if audio is None:
+        return None, ["audio: there is no sound, the video is saved silent."]
+    waveform, sample_rate = checked_audio(audio)
+    return (waveform.detach().cpu().numpy(), sample_rate), []
+
+
+def workflow_metadata(prompt: Any, extra_pnginfo: Any) -> tuple[dict[str, Any], list[str]]:
+    """What core's SaveVideo embeds: the workflow and the prompt, unless the server was told not to; and notes."""
+    if args.disable_metadata:
+        return {}, []
+    metadata: dict[str, Any] = {}
+    notes = []
+    if isinstance(extra_pnginfo, Mapping):
+        metadata.update(extra_pnginfo)
+    elif extra_pnginfo is not None:
+        notes.append(f"The workflow is not in the file: extra_pnginfo is a {type(extra_pnginfo).__name__}.")
+    if prompt is not None:
+        metadata["prompt"] = prompt
+    return metadata, notes
