@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Browser
 
-from asymtalker.tests.nodes.test_live import CHUNKS, job, port
+from asymtalker.tests.live.test_live import CHUNKS, job, port
 
 __all__ = ["job", "port"]
 

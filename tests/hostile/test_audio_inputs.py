@@ -90,7 +90,7 @@ def test_one_second_of_any_rate_takes_little_memory() -> None:
     """In a process of its own, whose peak is that of the worst rate."""
     code = """
 import resource, sys, torch
-from models.audio import to_mono_16k
+from asymtalker.models.audio import to_mono_16k
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 torch.set_num_threads(1)
 to_mono_16k(torch.randn(1, 48_000), 48_000)

@@ -244,7 +244,7 @@ def test_long_pictures_take_little_memory() -> None:
         pytest.skip("peak memory is read as Unix gives it")
     code = """
 import resource, sys, torch
-from models.reference import fit_portrait
+from asymtalker.models.reference import fit_portrait
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 torch.set_num_threads(1)
 fit_portrait(torch.rand(1, 512, 512, 3), 512, 512)

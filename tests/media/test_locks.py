@@ -49,7 +49,7 @@ _WORK = """
 import sys
 from pathlib import Path
 import numpy as np
-from media import *
+from asymtalker.media import *
 root, frames = Path(sys.argv[1]), np.zeros((4, 48, 64, 3), np.uint8)
 header = SpoolHeader("job", 64, 48)
 with SpoolWriter(root / "job", header) as writer:
@@ -93,7 +93,7 @@ def test_a_disk_without_locks_keeps_out_this_process_alone(
 def test_a_job_on_a_disk_without_locks_runs_and_says_so(
     without_flock: Callable[[str], dict[str, str]], comfyui: Path
 ) -> None:
-    test = "tests/nodes/test_keeping.py::test_frames_stay_until_the_video_was_saved"
+    test = "tests/jobs/test_keeping.py::test_frames_stay_until_the_video_was_saved"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--log-cli-level=INFO", test]
     environment = {**without_flock("ENOLCK"), "COMFYUI_PATH": str(comfyui)}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
@@ -155,7 +155,7 @@ def test_a_failed_lock_leaves_no_open_file(tmp_path: Path) -> None:
 _MAKE_AND_REMOVE = """
 import sys
 import numpy as np
-from media import SpoolHeader, SpoolWriter, FolderBusyError, remove_spool, MediaError
+from asymtalker.media import SpoolHeader, SpoolWriter, FolderBusyError, remove_spool, MediaError
 root, me, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 frames = np.zeros((1, 16, 16, 3), np.uint8)
 for number in range(rounds):
@@ -171,7 +171,7 @@ for number in range(rounds):
 
 _LIST = """
 import sys
-from media import list_spools, enforce_cap
+from asymtalker.media import list_spools, enforce_cap
 for _ in range(int(sys.argv[2])):
     assert all(not spool.problem or "missing" in spool.problem for spool in list_spools(sys.argv[1]))
     enforce_cap(sys.argv[1], 0)
@@ -193,7 +193,7 @@ _NEVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from media import *
+from asymtalker.media import *
 root, rounds = Path(sys.argv[1]), int(sys.argv[2])
 for number in range(rounds):
     folder = root / f"{number:032x}"
@@ -208,7 +208,7 @@ for number in range(rounds):
 
 _DROP = """
 import sys
-from media import *
+from asymtalker.media import *
 while True:
     for spool in list_spools(sys.argv[1]):
         if not spool.in_use:

@@ -153,7 +153,7 @@ def test_damage_in_the_middle_is_an_error_not_wrong_frames(tmp_path: Path) -> No
 _CHILD = """
 import sys
 import numpy as np
-from media import SpoolHeader, SpoolWriter
+from asymtalker.media import SpoolHeader, SpoolWriter
 frames = np.load(sys.argv[2])
 with SpoolWriter(sys.argv[1], SpoolHeader("job", 64, 48)) as writer:
     print("open", flush=True)

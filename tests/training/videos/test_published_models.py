@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from asymtalker.models.audio import wav2vec2_features
 from asymtalker.models.checkpoint import read_checkpoint
-from asymtalker.tests.nodes.test_ltx_vae import SMALL as SMALL_LTX
+from asymtalker.tests.host.checkpoints.test_ltx_vae import SMALL as SMALL_LTX
 from asymtalker.tests.training.videos.videos import person, speech, write_video
 from asymtalker.training.__main__ import main
 from asymtalker.training.core.data import PreparedClips

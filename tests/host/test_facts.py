@@ -16,7 +16,7 @@ from asymtalker.scripts._environment import ROOT
 from asymtalker.scripts._host_use import Use, pack_files, uses
 from asymtalker.scripts.host_facts import WHOLE_CLASSES, resolve, set_on_self
 from asymtalker.tests.helpers import PACK, Import
-from asymtalker.tests.nodes.facts import ABSENT, FOLDER, VERSIONS, Fact, read_facts
+from asymtalker.tests.host.facts import ABSENT, FOLDER, VERSIONS, Fact, read_facts
 
 RENEW = "write the files of tests/data/hosts anew: scripts/host_facts.py says how"
 

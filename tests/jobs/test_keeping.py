@@ -95,7 +95,7 @@ def test_never_leaves_nothing_and_resumes_nothing(
 
 _DROP = """
 import sys
-from media import list_spools, remove_spool
+from asymtalker.media import list_spools, remove_spool
 for spool in list_spools(sys.argv[1]):
     if not spool.in_use:
         remove_spool(spool.folder)
