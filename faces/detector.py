@@ -49,7 +49,7 @@ class Face:
         return self.width * self.height
 
 
-def find_faces(image: npt.NDArray[np.uint8], *, min_score: float = MIN_SCORE) -> list[Face]:
+def find_faces(image: npt.NDArray[np.uint8]) -> list[Face]:
     """The faces in a picture uint8 [H, W, 3] of RGB, the largest first; empty if there is none.
 
     Raises ValueError for another shape or type.
@@ -66,7 +66,7 @@ def find_faces(image: npt.NDArray[np.uint8], *, min_score: float = MIN_SCORE) ->
         for long_side in LONG_SIDES:
             # Each size from the one before: most of the time goes into the first reading of a large picture.
             pixels = _shrunk(pixels, long_side)
-            found.extend(_search(pixels, image.shape[1], image.shape[0], min_score))
+            found.extend(_search(pixels, image.shape[1], image.shape[0]))
     return sorted(_distinct(found), key=lambda face: -face.area)
 
 
@@ -88,13 +88,13 @@ def _shrunk(pixels: Tensor, long_side: int) -> Tensor:
     return functional.interpolate(pixels, size, mode="bilinear", antialias=True)
 
 
-def _search(pixels: Tensor, width: int, height: int, min_score: float) -> Iterator[Face]:
+def _search(pixels: Tensor, width: int, height: int) -> Iterator[Face]:
     """Faces in BGR uint8 [1, 3, h, w], with duplicates, in pixels of the picture of `width` x `height` that it was."""
     h, w = pixels.shape[-2:]
     filled = functional.pad(pixels.float(), (0, -w % SIZE_MULTIPLE, 0, -h % SIZE_MULTIPLE))
     scores, boxes, landmarks = _network()(filled.contiguous(memory_format=torch.channels_last))
     scale = torch.tensor((width / w, height / h))
-    kept = scores >= min_score
+    kept = scores >= MIN_SCORE
     corners = boxes[kept].unflatten(1, (2, 2)) * scale
     for score, (corner, size), points in zip(scores[kept], corners, landmarks[kept] * scale, strict=True):
         x, y = corner.tolist()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run all checks: lint, format, types, tests. Arguments go to pytest.
+"""Run all checks: lint, format, types, tests. Arguments go to pytest; --quick leaves out servers, browsers, trainings.
 
 Needs Python 3.10+ and access to PyPI; everything else it installs into `.venv/` and `.comfyui/` beside this folder.
 """
@@ -21,6 +21,13 @@ DRAWING_PACKAGES = ["libegl1", "libgl1"]
 BROWSER_PACKAGES = ["chromium"]
 
 
+def pytest_arguments(arguments: list[str]) -> list[str]:
+    """Return pytest's arguments for those of this command."""
+    if "--quick" not in arguments:
+        return arguments
+    return ["-m", "not server and not browser and not slow", *(text for text in arguments if text != "--quick")]
+
+
 def main() -> int:
     """Run the checks and return the exit status: 0 if all passed."""
     try:
@@ -28,15 +35,14 @@ def main() -> int:
     except EnvironmentFault as error:
         say(f"Error: {error}")
         return 1
-    has_browser_tests = (ROOT / "tests" / "browser").is_dir()
-    apt_install(DRAWING_PACKAGES + (BROWSER_PACKAGES if has_browser_tests else []))
+    apt_install(DRAWING_PACKAGES + ([] if "--quick" in sys.argv else BROWSER_PACKAGES))
     # Pyright finds ComfyUI's modules over PYTHONPATH, the others through the interpreter.
     types = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
     checks = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
         "types": types,
-        "pytest": ["pytest", "-q", "-rs", *sys.argv[1:]],
+        "pytest": ["pytest", "-q", "-rs", "--durations=15", *pytest_arguments(sys.argv[1:])],
     }
     # The pack is installed in `.venv` alone, and Pyright does not follow editable installations.
     paths = [str(package_path())]

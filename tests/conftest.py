@@ -19,9 +19,14 @@ from asymtalker.scripts._environment import ROOT, find_comfyui
 from asymtalker.scripts._server import ComfyServer
 from asymtalker.tests.helpers import NUM_FRAMES, PACK, Import
 
+SLOW_FOLDERS = {"benchmarks", "scripts", "training"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the GPU's tests where there is none."""
+    """Skip the GPU's tests where there is none; mark what `test.py --quick` leaves out."""
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] in SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -52,3 +53,29 @@ def test_modules_are_imported_by_their_full_names() -> None:
             if len(words) > 1 and words[0] in ("from", "import") and words[1].split(".")[0] in rooms - {"nodes"}:
                 found.append(f"{file.relative_to(ROOT)}:{number}: {line.strip()}")
     assert found == []
+
+
+MAY_IMPORT = {
+    "models": set(),
+    "media": set(),
+    "host": {"models", "media"},
+    "video": {"host", "models", "media"},
+    "live": {"host", "models", "media"},
+    "faces": {"video", "host", "models", "media"},
+    "jobs": {"live", "video", "host", "models", "media"},
+    "nodes": {"jobs", "live", "faces", "video", "host", "models", "media"},
+}
+"""The rooms that ComfyUI imports; CONTRIBUTING.md describes them."""
+
+
+def test_rooms_import_in_one_direction() -> None:
+    wrong = []
+    for room, allowed in MAY_IMPORT.items():
+        for file in (ROOT / room).rglob("*.py"):
+            package = list(file.relative_to(ROOT).parent.parts)
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.level:
+                    target = package[: len(package) - node.level + 1] + (node.module or "").split(".")
+                    if target[0] != room and target[0] not in allowed:
+                        wrong.append(f"{file.relative_to(ROOT)}: {'.'.join(target)}")
+    assert wrong == []

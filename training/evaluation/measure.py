@@ -12,7 +12,7 @@ from ...models.audio import FPS
 from .reader import TRACKS, FaceReader
 
 HEAD = tuple(TRACKS.index(name) for name in ("yaw", "pitch", "roll"))
-OPENING, BLINK = TRACKS.index("opening"), TRACKS.index("blink")
+OPENING = TRACKS.index("opening")
 MAX_LAG = 3
 # Of a track that stands still: it follows nothing.
 NO_CORRELATION = -1.0
