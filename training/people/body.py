@@ -125,7 +125,7 @@ class Body:
     def pose(self, pose: Pose) -> np.ndarray:
         """Places [V, 3] of all vertices."""
         jaw = self.jaw_for(opening(pose))
-        rest_lid = 0.10 + 0.08 * (self.person.pupil - 0.15) / 0.04
+        rest_lid = 0.05 + 0.05 * (self.person.pupil - 0.15) / 0.04
         units = {"JawDrop": jaw, **lips(pose), **tongue(pose, jaw), **lids_and_brows(pose, rest_lid)}
         return self._posed(units, stance(pose))
 

@@ -73,7 +73,7 @@ def lips(pose: Pose) -> dict[str, float]:
         "lowerLipBackward": 0.55 * pose.tuck * free,
     }
     for side in ("Left", "Right"):
-        units[f"Mouth{side}PullSide"] = 0.55 * spread * (1.0 - kiss)
+        units[f"Mouth{side}PullSide"] = 0.75 * spread * (1.0 - kiss)
     return units
 
 
@@ -81,10 +81,10 @@ def tongue(pose: Pose, jaw: float) -> dict[str, float]:
     """Units of the tongue: down with the jaw, its tip at the teeth for l, t and th."""
     up = pose.tongue
     return {
-        "TongueUp": 0.65 * up,
-        "TonguePointUp": 0.35 * up,
-        "TongueOut": 0.25 * max(0.0, up - 0.75) * 4.0 * 0.5,
-        "TongueDown": (1.0 - up) * 0.55 * jaw,
+        "TongueUp": 0.30 * up,
+        "TonguePointUp": 0.15 * up,
+        "TongueOut": 0.45 * up * up,
+        "TongueDown": (1.0 - up) * 0.15 * jaw,
     }
 
 
@@ -97,7 +97,7 @@ def lids_and_brows(pose: Pose, rest_lid: float) -> dict[str, float]:
         units[f"{side}UpperLidClosed"] = float(np.clip(closed + follow, 0.0, 1.0)) * 1.04
         units[f"{side}LowerLidUp"] = 0.10 + 0.25 * pose.blink + 0.2 * max(0.0, pose.smile)
         # At rest the mesh frowns: its inner brows are raised to a neutral look.
-        units[f"{side}InnerBrowUp"] = 0.28 + 0.30 * max(0.0, pose.brow)
-        units[f"{side}OuterBrowUp"] = 0.55 * max(0.0, pose.brow)
+        units[f"{side}InnerBrowUp"] = 0.42 + 0.30 * max(0.0, pose.brow)
+        units[f"{side}OuterBrowUp"] = 0.08 + 0.55 * max(0.0, pose.brow)
         units[f"{side}BrowDown"] = 0.35 * max(0.0, -pose.brow)
     return units

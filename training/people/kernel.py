@@ -110,9 +110,9 @@ def fill_triangles(
                     v = wa * rows[a, AX + 1] + wb * rows[b, AX + 1] + wc * rows[c, AX + 1]
                     lane = rows[a, AX + 2]
                     across = 2.0 * u - 1.0
-                    level = 0.28 + 0.5 * across * across + 0.42 * v * v
+                    level = 0.26 + 0.4 * across * across + 0.25 * v * v
                     if kind == LASH:
-                        level = 0.25 + 0.75 * v
+                        level = 0.42 + 1.1 * v
                     column = int((lane + 0.11 * u) * size) % size
                     if strands[column, int(v * 0.3 * size + lane * 977.0) % size] < level:
                         continue

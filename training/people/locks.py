@@ -57,7 +57,7 @@ def scalp(places: np.ndarray, hairline: float = 0.0, receding: float = 0.0) -> n
     # Sideburns run down in front of the ears; temples recede first.
     line -= 0.28 * np.exp(-(((z - 0.62) / 0.13) ** 2)) * (x > 0.6)
     line += 0.05 * hairline * front
-    line += receding * (0.55 * front * np.exp(-(((x - 0.42) / 0.25) ** 2)) + 0.30 * front)
+    line += receding * (0.50 * front * np.exp(-(((x - 0.42) / 0.25) ** 2)) + 0.45 * front)
     bald_crown = receding * np.exp(-((np.hypot(x, z - 0.1) / 0.42) ** 2)) * (y > 7.8)
     ears = 1 - ramp(x, 0.76, 0.84) * (y < 7.45)
     return np.clip((y - line) / 0.10, 0, 1) * ears * (1 - np.clip(1.4 * bald_crown, 0, 1))
@@ -175,7 +175,10 @@ def grow_hair(
         length = np.maximum(roots[:, 1] - style.end, 0.5) * 1.08 + 0.25 + 0.12 * rng.normal(size=len(roots))
     layer = style.layer * rng.random(len(roots)) ** 0.7
     step = length / (style.points - 1)
-    place, direction = roots.copy(), _unit(style.lift * normals[nearest] + style.comb * _unit(comb(roots)) + 0.2 * lean)
+    # Near a parting some locks fall to the other side.
+    strayed = roots + np.array([0.10, 0.04, 0.04]) * own_noise
+    way = style.lift * normals[nearest] + style.comb * _unit(comb(strayed)) + 0.2 * lean
+    place, direction = roots.copy(), _unit(way)
     points, outward = [place - 0.02 * normals[nearest]], [normals[nearest]]
     phase = 2 * np.pi * rng.random(len(roots))[tuft] + 0.5 * own_noise[:, 0]
     for k in range(1, style.points):
@@ -195,7 +198,7 @@ def grow_hair(
     near = np.linalg.norm(guide[:, 0] - path[:, 0], axis=1) < 0.22
     path += (0.45 * (1 - style.curl * 0.5) * along**1.3)[None, :, None] * (guide - path) * near[:, None, None]
     normals_along = _unit(0.6 * np.stack(outward, axis=1) + 0.7 * _unit(path - _HEAD))
-    widths = style.width * (0.55 + 0.9 * along * (1 - along) * 2) * rng.uniform(0.7, 1.3, len(roots))[:, None]
+    widths = style.width * (0.6 + 1.6 * along * (1 - along)) * (1 - 0.6 * along**2) * rng.uniform(0.7, 1.3, len(roots))[:, None]
     return Locks(path, normals_along, widths, roots)
 
 

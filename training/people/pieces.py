@@ -19,7 +19,7 @@ SHOULDERS = 3.4
 EYES = (("eye.L", 14598, 14670), ("eye.R", 14670, 14742))
 _TEETH = ("teeth_base", "teeth_shape01", "teeth_shape02", "teeth_shape03", "teeth_shape04", "teeth_shape05")
 _INNER_MOUTH, _GUMS, _TONGUE = (0.34, 0.095, 0.085), (0.45, 0.17, 0.155), (0.50, 0.185, 0.17)
-_TOOTH = np.array((0.72, 0.67, 0.56))
+_TOOTH = np.array((0.60, 0.555, 0.46))
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,10 @@ def teeth_piece(assets: Assets, person: Person, base: np.ndarray) -> Piece:
     middle = places[:, 0].mean()
     places[:, 0] = middle + 0.94 * (places[:, 0] - middle)
     places[:, 2] -= 0.02
+    # As they come, the arches stand too high behind the lips: the lower one would hide the upper in every vowel.
+    jaw = assets.rig.weights[part.binding.indices, assets.rig.bones.index("jaw")]
+    lower = (jaw * part.binding.weights).sum(axis=1) > 0.5
+    places[:, 1] -= np.where(lower, 0.085, 0.05)
     return Piece("teeth", PLAIN, places, triangles, colours, part.binding.indices, part.binding.weights)
 
 
@@ -117,8 +121,8 @@ def tongue_piece(assets: Assets, base: np.ndarray) -> Piece:
     places = part.binding.fit(base)
     low, middle = places.min(axis=0), places.mean(axis=0)
     places[:, 0] = middle[0] + 0.84 * (places[:, 0] - middle[0])
-    places[:, 1] = low[1] + 0.8 * (places[:, 1] - low[1]) - 0.02
-    places[:, 2] = low[2] + 0.92 * (places[:, 2] - low[2])
+    places[:, 1] = low[1] + 0.75 * (places[:, 1] - low[1]) - 0.06
+    places[:, 2] = low[2] + 0.92 * (places[:, 2] - low[2]) - 0.06
     colours = np.tile(np.array(_TONGUE), (len(places), 1))
     return Piece("tongue", PLAIN, places, _all_triangles(part), colours, part.binding.indices, part.binding.weights)
 
@@ -130,7 +134,7 @@ def lash_piece(assets: Assets, person: Person, base: np.ndarray) -> Piece:
     centres = np.stack([base[first:end].mean(axis=0) for _, first, end in EYES])
     far = np.linalg.norm(places[:, None] - centres, axis=2).min(axis=1)
     tip = (far - far.min()) / max(float(np.ptp(far)), 1e-6)
-    attributes = np.stack([9.0 * places[:, 0], tip, np.zeros(len(places))], axis=-1)
+    attributes = np.stack([60.0 * places[:, 0], tip, np.zeros(len(places))], axis=-1)
     return Piece("lash", LASH, places, _all_triangles(part), attributes, part.binding.indices, part.binding.weights)
 
 

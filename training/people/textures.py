@@ -210,7 +210,7 @@ def _make_up(colour: np.ndarray, p: np.ndarray, person: Person) -> None:
 def _brows(colour: np.ndarray, atlas: Atlas, person: Person, rng: np.random.Generator) -> None:
     mask = atlas.brow(person.brow)
     # The meshes lie low, which looks grim.
-    mask = np.roll(mask, -round(0.03 / 3.05 * HEIGHT), axis=0)
+    mask = np.roll(mask, -round(0.055 / 3.05 * HEIGHT), axis=0)
     side = np.sign(atlas.places[..., 0])
     field = gaussian_filter(rng.normal(size=(HEIGHT, WIDTH)), (0.8, 0.8))
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -243,7 +243,7 @@ def eye_texture(person: Person, size: int = 256) -> np.ndarray:
     y, x = (np.mgrid[0:size, 0:size] + 0.5) / size * 2 - 1
     r, around = np.hypot(x, y), np.arctan2(y, x)
     iris_radius = 0.375
-    white = np.array([0.60, 0.545, 0.52]) * rng.uniform(0.88, 1.05)
+    white = np.array([0.52, 0.47, 0.445]) * rng.uniform(0.88, 1.05)
     veins = gaussian_filter(rng.normal(size=(size, size)), 2.0)
     red = 0.35 * ramp(r, 0.45, 1.0) + 0.12 * ramp(veins / veins.std(), 0.6, 2.0) * ramp(r, 0.4, 0.8)
     colour = white * np.exp(-red[..., None] * np.array([0.15, 1.0, 0.9]))
