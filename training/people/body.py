@@ -9,7 +9,7 @@ import numpy as np
 from ..synth.motion import Pose
 from .assets import Assets
 from .expression import FULL_GAP, MORPHS, Stance, lids_and_brows, lips, opening, stance, tongue
-from .locks import grow_beard, grow_hair
+from .locks import HeadFrame, grow_beard, grow_hair
 from .person import RACES, Person
 from .pieces import (
     EYES, Piece, beard_piece, cloth_piece, eye_pieces, hair_piece, incidence, lash_piece, rigid_piece, skin_piece,
@@ -39,10 +39,13 @@ class Body:
         pieces += [tongue_piece(assets, self.base), lash_piece(assets, person, self.base), *eye_pieces(self.base)]
         if (glasses := make_glasses(person, self.base)) is not None:
             pieces.append(rigid_piece("glasses", *glasses))
-        if (hair := grow_hair(person, skin.vertices, normals, canonical, skin.triangles)) is not None:
-            pieces.append(hair_piece(hair))
-        if (beard := grow_beard(person, skin.vertices, normals, canonical)) is not None:
-            pieces.append(beard_piece(beard, skin))
+        # Bodies differ in height: hair grows on a head that is laid over the base mesh's, and is carried back.
+        onto = HeadFrame.between(skin.vertices, canonical)
+        laid = onto.to_base(skin.vertices)
+        if (hair := grow_hair(person, laid, normals, canonical, skin.triangles)) is not None:
+            pieces.append(hair_piece(onto.carried_back(hair)))
+        if (beard := grow_beard(person, laid, normals, canonical)) is not None:
+            pieces.append(beard_piece(onto.carried_back(beard), skin))
         self._join(pieces)
         self._prepare_morphs(assets)
         self._calibrate_jaw()
@@ -105,9 +108,9 @@ class Body:
         self._gaps = np.array([self.gap(self._posed({"JawDrop": float(jaw)}, still)) for jaw in _JAW_TABLE])
 
     def gap(self, vertices: np.ndarray) -> float:
-        """Distance between the lips in the middle of the mouth, in decimetres."""
+        """Height of the gap between the lips in the middle of the mouth, in decimetres, in the pose made last."""
         upper, lower = self._lips
-        return float(np.linalg.norm(vertices[upper] - vertices[lower]))
+        return max(0.0, float((vertices[upper] - vertices[lower]) @ self.head_turn[:, 1]))
 
     def jaw_for(self, share: float) -> float:
         """The jaw's unit that opens the lips by ``share`` of FULL_GAP."""

@@ -32,8 +32,11 @@ def directions(count: int = _DIRECTIONS) -> np.ndarray:
     return np.stack([np.cos(around) * np.sin(polar), np.cos(polar), np.sin(around) * np.sin(polar)], axis=1)
 
 
-def visibility(vertices: np.ndarray, normals: np.ndarray, occluders: np.ndarray) -> np.ndarray:
-    """How much of each direction every vertex sees past the triangles ``occluders`` [N, 3]: float32 [V, D] in 0..1."""
+def visibility(vertices: np.ndarray, normals: np.ndarray, occluders: np.ndarray, size: int = _MAP) -> np.ndarray:
+    """How much of each direction every vertex sees past the triangles ``occluders`` [N, 3]: float32 [V, D] in 0..1.
+
+    ``size`` is the side of the depth maps it is read from.
+    """
     seen = np.empty((len(vertices), _DIRECTIONS), np.float32)
     lifted = vertices + 0.02 * normals
     for k, direction in enumerate(directions()):
@@ -42,16 +45,16 @@ def visibility(vertices: np.ndarray, normals: np.ndarray, occluders: np.ndarray)
         axes = np.stack([side, np.cross(side, direction), direction])
         flat, probe = vertices @ axes.T, lifted @ axes.T
         low, high = flat[:, :2].min(axis=0), flat[:, :2].max(axis=0)
-        scale = (_MAP - 2) / (high - low).max()
+        scale = (size - 2) / (high - low).max()
         # Depths are above 0, where an empty map is.
         x, y, z = (1 + (flat[:, 0] - low[0]) * scale, 1 + (flat[:, 1] - low[1]) * scale, flat[:, 2] + 100)
-        depth = np.zeros((_MAP, _MAP), np.float32)
+        depth = np.zeros((size, size), np.float32)
         fill_depth(x, y, z, occluders, depth)
         px, py = (probe[:, :2] - low).T * scale + 1
         total = np.zeros(len(vertices), np.float32)
         for dx, dy in ((-0.7, -0.3), (0.7, 0.3), (0.3, -0.7), (-0.3, 0.7)):
-            column = np.clip((px + dx).astype(int), 0, _MAP - 1)
-            row = np.clip((py + dy).astype(int), 0, _MAP - 1)
+            column = np.clip((px + dx).astype(int), 0, size - 1)
+            row = np.clip((py + dy).astype(int), 0, size - 1)
             total += depth[row, column] <= probe[:, 2] + 100 + _BIAS
         seen[:, k] = 0.25 * total
     return seen

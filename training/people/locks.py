@@ -25,6 +25,31 @@ class Locks:
 
 
 @dataclass(frozen=True)
+class HeadFrame:
+    """How a person's head lies over that of the base mesh: ``scale`` and ``offset`` [3] of each axis."""
+
+    scale: np.ndarray
+    offset: np.ndarray
+
+    @classmethod
+    def between(cls, vertices: np.ndarray, canonical: np.ndarray) -> HeadFrame:
+        """From the same vertices [V, 3] of a person and of the base mesh."""
+        head = canonical[:, 1] > 6.2
+        low, high = vertices[head].min(axis=0), vertices[head].max(axis=0)
+        base_low, base_high = canonical[head].min(axis=0), canonical[head].max(axis=0)
+        scale = (high - low) / (base_high - base_low)
+        return cls(scale, low - scale * base_low)
+
+    def to_base(self, places: np.ndarray) -> np.ndarray:
+        return (places - self.offset) / self.scale
+
+    def carried_back(self, locks: Locks) -> Locks:
+        """Locks that grew on the base mesh's head, on the person's."""
+        points, roots = (places * self.scale + self.offset for places in (locks.points, locks.roots))
+        return Locks(points, locks.normals, locks.widths * float(self.scale.mean()), roots)
+
+
+@dataclass(frozen=True)
 class Style:
     """How hair grows: ``length`` in decimetres, ``lift`` off the skin, ``gravity``, ``comb`` and ``curl`` strengths.
 
@@ -56,7 +81,7 @@ def scalp(places: np.ndarray, hairline: float = 0.0, receding: float = 0.0) -> n
     line = 6.72 + 0.36 * np.clip((z + 0.6) / 0.95, 0, 1) + 0.80 * front - 0.30 * np.clip(x - 0.45, 0, 1) * front
     # Sideburns run down in front of the ears; temples recede first.
     line -= 0.28 * np.exp(-(((z - 0.62) / 0.13) ** 2)) * (x > 0.6)
-    line += 0.05 * hairline * front
+    line += 0.05 * hairline * front - 0.16 * x**2 * front
     line += receding * (0.50 * front * np.exp(-(((x - 0.42) / 0.25) ** 2)) + 0.45 * front)
     bald_crown = receding * np.exp(-((np.hypot(x, z - 0.1) / 0.42) ** 2)) * (y > 7.8)
     ears = 1 - ramp(x, 0.76, 0.84) * (y < 7.45)
@@ -69,14 +94,15 @@ def beard_area(places: np.ndarray, style: str) -> np.ndarray:
     jaw = ramp(y + 0.10 * x, 6.80, 6.60) * ramp(y + 0.25 * (z - 1.0), 5.98, 6.16) * ramp(z, 0.35, 0.75)
     sides = 0.9 * ramp(z, 0.95, 0.75) * ramp(z, 0.38, 0.55) * ramp(y, 7.15, 6.85) * ramp(y, 6.2, 6.45)
     moustache = ramp(x, 0.30, 0.22) * ramp(y, 6.69, 6.73) * ramp(y, 6.89, 6.83) * (z > 1.2)
-    # Beside the mouth and under the lower lip skin stays bare.
-    bare = np.exp(-((x / 0.13) ** 2) - ((y - 6.43) / 0.035) ** 2) * (z > 1.2)
+    # The lips stay bare, and most of the dent under them.
+    mouth = np.exp(-((x / 0.34) ** 4) - ((y - 6.60) / 0.115) ** 4)
+    bare = np.maximum(mouth, 0.6 * np.exp(-((x / 0.13) ** 2) - ((y - 6.45) / 0.05) ** 2)) * (z > 1.2)
     chin = ramp(x, 0.30, 0.18) * jaw
     if style == "moustache":
         return moustache
     if style == "goatee":
-        return np.maximum(chin, moustache) * (1 - 0.5 * bare)
-    return np.maximum(np.maximum(jaw * (1 - 0.8 * bare), sides), moustache)
+        return np.maximum(chin * (1 - bare), moustache)
+    return np.maximum(np.maximum(jaw * (1 - bare), sides), moustache)
 
 
 def _style(person: Person) -> Style | None:
@@ -89,9 +115,9 @@ def _style(person: Person) -> Style | None:
         "fringe": Style(4200, 0.45 + 0.25 * n, 0.4 + 0.3 * v, 0.4, 1.0, layer=0.10 + 0.06 * v, width=0.045),
         "curly": Style(3600, 0.35 + 0.35 * n, 0.8, 0.25, 0.35, curl=1.0, layer=0.14 + 0.14 * v, width=0.05, points=9),
         "afro": Style(4600, 0.25 + 0.45 * n, 1.6, 0.0, 0.0, curl=1.3, layer=0.12, width=0.05, points=8),
-        "bob": Style(3400, 1.0, 0.45, 0.75, 0.9, end=6.45 - 0.4 * n, layer=0.12 + 0.12 * v, points=10),
-        "long": Style(3400, 1.0, 0.4, 0.8, 0.9, end=5.6 - 1.0 * n, layer=0.12 + 0.12 * v, points=13),
-        "long_wavy": Style(3400, 1.0, 0.5, 0.7, 0.9, 0.35, 5.7 - 0.9 * n, 0.16 + 0.14 * v, points=14),
+        "bob": Style(3600, 1.0, 0.2, 0.9, 0.8, end=6.45 - 0.4 * n, layer=0.08 + 0.10 * v, points=10),
+        "long": Style(3600, 1.0, 0.2, 1.0, 0.8, end=5.6 - 1.0 * n, layer=0.08 + 0.10 * v, points=13),
+        "long_wavy": Style(3600, 1.0, 0.3, 0.9, 0.8, 0.35, 5.7 - 0.9 * n, 0.12 + 0.12 * v, points=14),
         "tied": Style(3600, 1.15, 0.15, 0.1, 1.3, layer=0.05 + 0.04 * v, width=0.045, points=9),
     }
     return styles.get(person.hair_style)
@@ -165,6 +191,8 @@ def grow_hair(
     lean = 0.8 * tuft_noise[tuft] + 0.5 * own_noise
     comb = _comb(person)
     body = cKDTree(vertices)
+    cheek = vertices[(np.abs(canonical[:, 1] - 7.1) < 0.15) & (canonical[:, 2] > 0.55)]
+    edge = 0.93 * float(np.percentile(np.abs(cheek[:, 0]), 98))
 
     if style.end is None:
         length = style.length * rng.uniform(0.75, 1.1, len(roots))
@@ -182,24 +210,33 @@ def grow_hair(
     points, outward = [place - 0.02 * normals[nearest]], [normals[nearest]]
     phase = 2 * np.pi * rng.random(len(roots))[tuft] + 0.5 * own_noise[:, 0]
     for k in range(1, style.points):
-        hang = style.gravity * k / style.points * 2.0
+        hang = style.gravity * (0.25 + 1.75 * k / style.points)
         curl = _curl(phase, k, style) * style.curl
         pull = 0.9 * direction + 0.5 * style.comb * _unit(comb(place)) / k + hang * _DOWN + 0.12 * lean + curl
         direction = _unit(pull)
         place = place + direction * step[:, None]
-        place = _outside(place, body, vertices, normals, 0.02 + layer * min(1.0, k / 2))
+        floor = 0.02 + layer * min(1.0, k / 2)
+        place = _outside(place, body, vertices, normals, floor, floor + 0.03 if style.curl < 0.9 else None)
         if person.hair_style != "fringe":
-            place = _off_the_face(place, vertices, canonical)
+            place = _off_the_face(place, edge)
         points.append(place)
         outward.append(normals[body.query(place)[1]])
     path = np.stack(points, axis=1)
+    outwards = np.stack(outward, axis=1)
     along = np.linspace(0, 1, style.points)
     guide = path[: len(tufts.data)][tuft]
     near = np.linalg.norm(guide[:, 0] - path[:, 0], axis=1) < 0.22
     path += (0.45 * (1 - style.curl * 0.5) * along**1.3)[None, :, None] * (guide - path) * near[:, None, None]
-    normals_along = _unit(0.6 * np.stack(outward, axis=1) + 0.7 * _unit(path - _HEAD))
+    normals_along = _unit(0.6 * outwards + 0.7 * _unit(path - _HEAD))
     widths = style.width * (0.6 + 1.6 * along * (1 - along)) * (1 - 0.6 * along**2) * rng.uniform(0.7, 1.3, len(roots))[:, None]
-    return Locks(path, normals_along, widths, roots)
+    kept = ~_over_the_face(path, edge) if person.hair_style != "fringe" else np.ones(len(path), bool)
+    return Locks(path[kept], normals_along[kept], widths[kept], roots[kept])
+
+
+def _over_the_face(path: np.ndarray, edge: float) -> np.ndarray:
+    """Which locks [N] hang over the face."""
+    x, y, z = np.moveaxis(path, -1, 0)
+    return ((z > 0.8) & (y > 6.2) & (np.abs(x) < 0.85 * _arch(y, edge) - 0.06)).any(axis=1)
 
 
 def _curl(phase: np.ndarray, k: int, style: Style) -> np.ndarray:
@@ -208,21 +245,26 @@ def _curl(phase: np.ndarray, k: int, style: Style) -> np.ndarray:
 
 
 def _outside(
-    place: np.ndarray, body: cKDTree, vertices: np.ndarray, normals: np.ndarray, distance: np.ndarray
+    place: np.ndarray, body: cKDTree, vertices: np.ndarray, normals: np.ndarray, low: np.ndarray, high: np.ndarray | None
 ) -> np.ndarray:
-    """Pushes points out of the skin to at least ``distance``."""
+    """Keeps points at least ``low`` off the skin and, where hair lies on the skull, at most ``high``."""
     near = body.query(place)[1]
     height = ((place - vertices[near]) * normals[near]).sum(axis=1)
-    return place + np.maximum(distance - height, 0.0)[:, None] * normals[near]
+    move = np.maximum(low - height, 0.0)
+    if high is not None:
+        move -= 0.8 * np.maximum(height - high, 0.0) * ramp(place[:, 1], 6.9, 7.2)
+    return place + move[:, None] * normals[near]
 
 
-def _off_the_face(place: np.ndarray, vertices: np.ndarray, canonical: np.ndarray) -> np.ndarray:
+def _arch(y: np.ndarray, edge: float) -> np.ndarray:
+    """Half the width of what the curtain leaves open at heights ``y``: nothing at the hairline, the face at the brows."""
+    return edge * np.sqrt(ramp(y, 8.05, 7.45))
+
+
+def _off_the_face(place: np.ndarray, edge: float) -> np.ndarray:
     """Draws the curtain: in front of the cheeks hair hangs beside the face, not over it."""
-    cheek = vertices[(np.abs(canonical[:, 1] - 7.1) < 0.15) & (canonical[:, 2] > 0.55)]
-    edge = 0.93 * float(np.percentile(np.abs(cheek[:, 0]), 98))
     x, y, z = place.T
-    inside = ramp(z, 0.55, 0.85) * ramp(y, 7.95, 7.6)
-    push = np.maximum(edge - np.abs(x), 0.0) * inside
+    push = np.maximum(_arch(y, edge) - np.abs(x), 0.0) * ramp(z, 0.5, 0.8)
     moved = place.copy()
     moved[:, 0] += np.where(x >= 0, push, -push)
     return moved
@@ -239,7 +281,10 @@ def grow_beard(person: Person, vertices: np.ndarray, normals: np.ndarray, canoni
     tangent = _unit(np.cross(normals[chosen], rng.normal(size=(count, 3))))
     roots = vertices[chosen] + 0.035 * rng.uniform(-1, 1, count)[:, None] * tangent
     length = (0.05 + 0.13 * person.hair_length) * rng.uniform(0.7, 1.2, count) * np.sqrt(density[chosen])
-    outwards = np.stack([0.5 * np.sign(canonical[chosen, 0]) * np.abs(canonical[chosen, 0]), *np.zeros((2, count))], -1)
+    # A moustache is trimmed above the lip and combed sideways.
+    above = (canonical[chosen, 1] > 6.70) & (np.abs(canonical[chosen, 0]) < 0.34)
+    length = np.where(above, np.minimum(0.45 * length, 0.055), length)
+    outwards = np.stack([(0.5 + 2.0 * above) * np.sign(canonical[chosen, 0]) * np.abs(canonical[chosen, 0]), *np.zeros((2, count))], -1)
     points, direction = [roots - 0.01 * normals[chosen]], 0.7 * normals[chosen]
     for k in range(1, 4):
         direction = _unit(direction + 0.55 * _DOWN + outwards + 0.25 * rng.normal(size=(count, 3)))

@@ -76,6 +76,7 @@ class Studio:
         self._neck = np.array([0.58 + 0.16 * person.neckline * (1 - person.collar), neck_depth])
         self._rest_light()
         self._mouth = self._lip_rows(assets)
+        self._exposure = light.exposure * self._metered(person)
         self._rest_width = self._mouth_width(self.body.pose(Pose()))
 
     def _rest_light(self) -> None:
@@ -101,6 +102,17 @@ class Studio:
         self._eyes = np.zeros(len(rest), bool)
         for name in ("eye.L", "eye.R"):
             self._eyes[body.ranges[name]] = True
+
+    def _metered(self, person: Person) -> float:
+        """What a camera's automatic exposure would multiply by: half of what would make all faces equally bright."""
+        rows = np.zeros((len(self.body.rest), COLUMNS), np.float32)
+        turn = matrices_from_rotvecs(np.array(self._view.turn))
+        normals = self.body.normals(self.body.pose(Pose()))[0] @ turn.T
+        self._illuminate(rows, normals, turn, turn, 0.0)
+        skin = self.body.ranges["skin"]
+        face = self._on_head[skin] & (normals[skin, 2] > 0.3)
+        arriving = float(rows[skin, EX : EX + 3][face].mean())
+        return 0.95 / arriving * float(np.mean(person.skin) / 0.28) ** -0.4
 
     def _lip_rows(self, assets: Assets) -> np.ndarray:
         """Rows of the skin that belong to the lips."""
@@ -148,7 +160,7 @@ class Studio:
         light = self._light
         shade(
             rows, body.triangles, body.material, owner, _SAMPLES * focal, light.lamps, light.colours, _GLOSS,
-            self._skin, self._eye, self._cloth, self._hair, strands(), self._neck, light.exposure, out,
+            self._skin, self._eye, self._cloth, self._hair, strands(), self._neck, self._exposure, out,
         )  # fmt: skip
         cover = out[..., 3]
         colour = out[..., :3] + (1 - cover[..., None]) * self._background

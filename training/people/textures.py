@@ -219,7 +219,7 @@ def _brows(colour: np.ndarray, atlas: Atlas, person: Person, rng: np.random.Gene
         gaussian_filter(rng.normal(size=(HEIGHT // 3, WIDTH)), (1.2, 0.8)), [rows / 3.0, columns + side * rows * 0.9],
         order=1, mode="wrap",
     )  # fmt: skip
-    grain = 0.5 + 0.9 * sheared / sheared.std() * 0.35 + 0.15 * field / field.std()
+    grain = 0.5 + 0.22 * sheared / sheared.std() + 0.15 * field / field.std()
     cover = np.clip(ramp(mask, 0.1, 0.8) * (0.45 + 0.75 * grain) * person.brow_density * 1.15, 0, 0.94)
     dark = 0.75 * np.array(person.hair[0], np.float32) + 0.08 * np.array(person.skin, np.float32)
     colour += cover[..., None] * (dark - colour)
@@ -231,7 +231,7 @@ def _scalp_paint(
     """Hair close to the scalp: all of a buzz cut, the ground under longer hair."""
     receding = 1.0 if person.hair_style in ("receding", "bald") else 0.0
     area = scalp(p.reshape(-1, 3), person.hairline, receding).reshape(p.shape[:2])
-    area = gaussian_filter(area, 5.0 if person.hair_style == "buzz" else 4.0)
+    area = gaussian_filter(area, 5.0) * np.clip(1 + 0.12 * patches, 0.6, 1.2)
     amount = {"bald": 0.25, "buzz": 0.82, "receding": 0.7}.get(person.hair_style, 0.95)
     grain = np.clip(1 + (0.22 * pores + 0.1 * patches) * (person.hair_style in ("buzz", "bald", "receding")), 0, 1.4)
     colour += np.clip(area * amount * grain, 0, 0.97)[..., None] * (0.8 * np.array(person.hair[0], np.float32) - colour)
