@@ -188,6 +188,7 @@ class Assets:
             raise TrainingError(f"--assets {folder}: {missing[0]} is missing there. Get {WHERE}")
         self.folder = folder
         self._targets: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._parts: dict[str, Part] = {}
 
     @cached_property
     def base(self) -> Mesh:
@@ -240,11 +241,11 @@ class Assets:
 
     def part(self, kind: str, name: str) -> Part:
         """A part that hangs on the mesh, such as ("teeth", "teeth_base")."""
-        stem = next((self.folder / "assets" / kind).rglob(f"{name}.mhclo")).with_suffix("")
-        return Part(
-            read_obj(stem.with_suffix(".obj").read_text().splitlines()),
-            read_binding(stem.with_suffix(".mhclo").read_text().splitlines()),
-        )
+        if name not in self._parts:
+            stem = next((self.folder / "assets" / kind).rglob(f"{name}.mhclo")).with_suffix("")
+            mesh = read_obj(stem.with_suffix(".obj").read_text().splitlines())
+            self._parts[name] = Part(mesh, read_binding(stem.with_suffix(".mhclo").read_text().splitlines()))
+        return self._parts[name]
 
     def mask(self, name: str) -> np.ndarray:
         """A mask over the base mesh's texture coordinates, float32 [H, W] in 0..1, first row at v = 0."""

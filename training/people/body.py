@@ -12,14 +12,27 @@ from .expression import FULL_GAP, MORPHS, Stance, lids_and_brows, lips, opening,
 from .locks import HeadFrame, grow_beard, grow_hair
 from .person import RACES, Person
 from .pieces import (
-    EYES, Piece, beard_piece, cloth_piece, eye_pieces, hair_piece, incidence, lash_piece, rigid_piece, skin_piece,
-    teeth_piece, tongue_piece, vertex_normals,
+    EYES,
+    Piece,
+    beard_piece,
+    cloth_piece,
+    eye_pieces,
+    hair_piece,
+    incidence,
+    lash_piece,
+    rigid_piece,
+    skin_piece,
+    teeth_piece,
+    tongue_piece,
+    vertex_normals,
 )  # fmt: skip
 from .rotation import matrices_from_rotvecs
 from .spectacles import make_glasses
 
 # Vertices of the base mesh in the middle of the lips' inner edges.
 UPPER_LIP, LOWER_LIP = 474, 493
+# The middle of the chin's underside.
+CHIN = 5225
 _NECK = (("neck01", 0.15), ("neck02", 0.2), ("neck03", 0.25), ("head", 0.4))
 _JAW_TABLE = np.linspace(0.0, 1.0, 9)
 
@@ -50,9 +63,8 @@ class Body:
         self._prepare_morphs(assets)
         self._calibrate_jaw()
         head = skin.vertices[canonical[:, 1] > 6.2]
-        # The chin's underside lies a little higher than the neck's highest vertices.
-        self.height = float(head[:, 1].max() - self.base[5225, 1])
-        self.middle = np.array([0.0, 0.5 * (head[:, 1].max() + self.base[5225, 1]), float(head[:, 2].mean())])
+        self.height = float(head[:, 1].max() - self.base[CHIN, 1])
+        self.middle = np.array([0.0, 0.5 * (head[:, 1].max() + self.base[CHIN, 1]), float(head[:, 2].mean())])
 
     def _join(self, pieces: list[Piece]) -> None:
         self.ranges: dict[str, slice] = {}
@@ -83,7 +95,7 @@ class Body:
         self._meshed = sum(len(p.triangles) for p in meshed)
         count = sum(len(p.vertices) for p in meshed)
         self._around = incidence(self.triangles[: self._meshed], count)
-        self._locks = slice(count, vertices)
+        self.num_meshed = count
         locks = [(p.normals, p.tangents) for p in pieces if p.normals is not None and p.tangents is not None]
         self._lock_normals = np.concatenate([np.zeros((0, 3)), *(n for n, _ in locks)]).astype(np.float32)
         self._lock_tangents = np.concatenate([np.zeros((0, 3)), *(t for _, t in locks)]).astype(np.float32)
@@ -175,7 +187,7 @@ class Body:
 
     def normals(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Unit normals [V, 3], and the same with the tangents of hair in place of its normals."""
-        mesh = vertex_normals(vertices[: self._locks.start], self.triangles[: self._meshed], self._around)
+        mesh = vertex_normals(vertices[: self.num_meshed], self.triangles[: self._meshed], self._around)
         turn = self.head_turn.T.astype(np.float32)
         return np.concatenate([mesh, self._lock_normals @ turn]), np.concatenate([mesh, self._lock_tangents @ turn])
 

@@ -41,7 +41,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="corpus: clips are a function of (seed, index)")
     parser.add_argument("--start", type=int, default=0, help="first index")
     parser.add_argument(
-        "--look", choices=("photo", "plain"), default="photo", help="cameras and filters, or none (default: %(default)s)"
+        "--look",
+        choices=("photo", "plain"),
+        default="photo",
+        help="cameras and filters, or none (default: %(default)s)",
     )
 
 

@@ -96,8 +96,10 @@ def make_footage(
     ``look`` None draws one; ``motion`` is as in ``synth.clip.make_clip``. "people" need ``sources``.
     """
     look = look_of(seed, index, kind) if look is None else look
-    made = _drawn(seed, index, num_frames, size, motion) if sources is None or kind == "drawn" else _people(
-        sources, seed, index, num_frames, size, motion
+    made = (
+        _drawn(seed, index, num_frames, size, motion)
+        if sources is None or kind == "drawn"
+        else _people(sources, seed, index, num_frames, size, motion)
     )
     rng = np.random.default_rng([seed, index, _NOISE_STREAM])
     return Footage(
@@ -121,9 +123,7 @@ def _drawn(seed: int, index: int, num_frames: int, size: int, motion: Mapping[st
     )  # fmt: skip
 
 
-def _people(
-    sources: Sources, seed: int, index: int, num_frames: int, size: int, motion: Mapping[str, Any]
-) -> Footage:
+def _people(sources: Sources, seed: int, index: int, num_frames: int, size: int, motion: Mapping[str, Any]) -> Footage:
     speech = make_speech(seed, index, num_frames / FPS)
     rows = make_poses(seed, index, speech, num_frames, **motion)
     studio = studio_of(sources, seed, index, size)

@@ -32,29 +32,45 @@ _FAST = {"cache": True, "fastmath": True, "nogil": True}
 
 
 @njit(**_FAST)
+def _span(fixed: float, slope: float, low: float, high: float) -> tuple[float, float]:
+    """Narrows ``low``..``high`` to where fixed + slope * x is not negative."""
+    if slope > 0.0:
+        return max(low, -fixed / slope), high
+    if slope < 0.0:
+        return low, min(high, -fixed / slope)
+    return (low, high) if fixed >= 0.0 else (1.0, 0.0)
+
+
+@njit(**_FAST)
 def fill_depth(x: np.ndarray, y: np.ndarray, depth: np.ndarray, triangles: np.ndarray, out: np.ndarray) -> None:
     """Raises ``out`` [H, W] to the largest interpolated ``depth`` of the triangles [N, 3] over each pixel's centre."""
     height, width = out.shape
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        xa, ya, xb, yb, xc, yc = x[a], y[a], x[b], y[b], x[c], y[c]
+        xa, xb, xc = np.float64(x[a]), np.float64(x[b]), np.float64(x[c])
+        ya, yb, yc = np.float64(y[a]), np.float64(y[b]), np.float64(y[c])
         area = (xb - xa) * (yc - ya) - (yb - ya) * (xc - xa)
         if area == 0.0:
             continue
         inverse = 1.0 / area
-        left, right = max(0, math.ceil(min(xa, xb, xc) - 0.5)), min(width - 1, math.floor(max(xa, xb, xc) - 0.5))
+        # Shares of the corners are linear in the place: share = fixed + dx * x + dy * y.
+        dxa, dya, fa = (yb - yc) * inverse, (xc - xb) * inverse, (xb * yc - yb * xc) * inverse
+        dxb, dyb, fb = (yc - ya) * inverse, (xa - xc) * inverse, (xc * ya - yc * xa) * inverse
+        za, zb, zc = depth[a], depth[b], depth[c]
+        dz = dxa * (za - zc) + dxb * (zb - zc)
         top, bottom = max(0, math.ceil(min(ya, yb, yc) - 0.5)), min(height - 1, math.floor(max(ya, yb, yc) - 0.5))
         for j in range(top, bottom + 1):
             py = j + 0.5
-            for i in range(left, right + 1):
-                px = i + 0.5
-                wa = ((xb - px) * (yc - py) - (yb - py) * (xc - px)) * inverse
-                wb = ((xc - px) * (ya - py) - (yc - py) * (xa - px)) * inverse
-                wc = 1.0 - wa - wb
-                if wa >= 0.0 and wb >= 0.0 and wc >= 0.0:
-                    z = wa * depth[a] + wb * depth[b] + wc * depth[c]
-                    if z > out[j, i]:
-                        out[j, i] = z
+            ra, rb = fa + dya * py, fb + dyb * py
+            low, high = _span(ra, dxa, 0.0, float(width))
+            low, high = _span(rb, dxb, low, high)
+            low, high = _span(1.0 - ra - rb, -dxa - dxb, low, high)
+            first, last = max(0, math.ceil(low - 0.5)), min(width - 1, math.floor(high - 0.5))
+            z = ra * za + rb * zb + (1.0 - ra - rb) * zc + dz * (first + 0.5)
+            for i in range(first, last + 1):
+                if z > out[j, i]:
+                    out[j, i] = z
+                z += dz
 
 
 @njit(**_FAST)
@@ -77,52 +93,71 @@ def fill_triangles(
     """Writes which triangle is seen at each sample into ``owner`` [H, W], -1 where none; ``depth`` starts at 0.
 
     Skin, cloth and what is plain shows its front only. Hair and lashes have holes, where ``strands`` [S, S] in 0..1
-    (strand against place along it) is below a level that rises towards the edges and the tip. Cloth has a hole for the
-    neck: ``neck`` [2] are its radius and how far down it reaches in front.
+    (strand against place along it, S a power of two) is below a level that rises towards the edges and the tip. Cloth
+    has a hole for the neck: ``neck`` [2] are its radius and how far down it reaches in front.
     """
     height, width = depth.shape
-    size = strands.shape[0]
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        xa, ya, xb, yb, xc, yc = rows[a, SX], rows[a, SY], rows[b, SX], rows[b, SY], rows[c, SX], rows[c, SY]
+        # In float64: the differences of products below would leave cracks between triangles.
+        xa, xb, xc = np.float64(rows[a, SX]), np.float64(rows[b, SX]), np.float64(rows[c, SX])
+        ya, yb, yc = np.float64(rows[a, SY]), np.float64(rows[b, SY]), np.float64(rows[c, SY])
         area = (xb - xa) * (yc - ya) - (yb - ya) * (xc - xa)
         kind = material[t]
-        if area == 0.0 or (area > 0.0 and kind < HAIR):
+        if abs(area) < 0.01 or (area > 0.0 and kind < HAIR):
             continue
         inverse = 1.0 / area
-        left, right = max(0, math.ceil(min(xa, xb, xc) - 0.5)), min(width - 1, math.floor(max(xa, xb, xc) - 0.5))
-        top, bottom = max(0, math.ceil(min(ya, yb, yc) - 0.5)), min(height - 1, math.floor(max(ya, yb, yc) - 0.5))
+        dxa, dya, fa = (yb - yc) * inverse, (xc - xb) * inverse, (xb * yc - yb * xc) * inverse
+        dxb, dyb, fb = (yc - ya) * inverse, (xa - xc) * inverse, (xc * ya - yc * xa) * inverse
         za, zb, zc = rows[a, DEPTH], rows[b, DEPTH], rows[c, DEPTH]
+        dz = dxa * (za - zc) + dxb * (zb - zc)
+        second = AX + 2 if kind == CLOTH else AX + 1
+        ua, ub, uc, va, vb, vc = (
+            rows[a, AX],
+            rows[b, AX],
+            rows[c, AX],
+            rows[a, second],
+            rows[b, second],
+            rows[c, second],
+        )
+        lane = rows[a, AX + 2]
+        top, bottom = max(0, math.ceil(min(ya, yb, yc) - 0.5)), min(height - 1, math.floor(max(ya, yb, yc) - 0.5))
         for j in range(top, bottom + 1):
             py = j + 0.5
-            for i in range(left, right + 1):
-                px = i + 0.5
-                wa = ((xb - px) * (yc - py) - (yb - py) * (xc - px)) * inverse
-                wb = ((xc - px) * (ya - py) - (yc - py) * (xa - px)) * inverse
-                wc = 1.0 - wa - wb
-                if wa < 0.0 or wb < 0.0 or wc < 0.0:
-                    continue
-                z = wa * za + wb * zb + wc * zc
-                if z <= depth[j, i]:
-                    continue
-                if kind >= HAIR:
-                    u = wa * rows[a, AX] + wb * rows[b, AX] + wc * rows[c, AX]
-                    v = wa * rows[a, AX + 1] + wb * rows[b, AX + 1] + wc * rows[c, AX + 1]
-                    lane = rows[a, AX + 2]
-                    across = 2.0 * u - 1.0
-                    level = 0.26 + 0.4 * across * across + 0.25 * v * v
-                    if kind == LASH:
-                        level = 0.42 + 1.1 * v
-                    column = int((lane + 0.11 * u) * size) % size
-                    if strands[column, int(v * 0.3 * size + lane * 977.0) % size] < level:
-                        continue
-                elif kind == CLOTH:
-                    u = wa * rows[a, AX] + wb * rows[b, AX] + wc * rows[c, AX]
-                    v = wa * rows[a, AX + 2] + wb * rows[b, AX + 2] + wc * rows[c, AX + 2]
-                    if neck_edge(u, v, neck) < 0.0:
-                        continue
-                depth[j, i] = z
-                owner[j, i] = t
+            ra, rb = fa + dya * py, fb + dyb * py
+            low, high = _span(ra, dxa, 0.0, float(width))
+            low, high = _span(rb, dxb, low, high)
+            low, high = _span(1.0 - ra - rb, -dxa - dxb, low, high)
+            first, last = max(0, math.ceil(low - 0.5)), min(width - 1, math.floor(high - 0.5))
+            # Rounding must not carry the depth of a sliver beyond that of its corners.
+            z = min(ra * za + rb * zb + (1.0 - ra - rb) * zc + dz * (first + 0.5), max(za, zb, zc))
+            for i in range(first, last + 1):
+                if z > depth[j, i]:
+                    shown = True
+                    if kind >= HAIR or kind == CLOTH:
+                        wa, wb = ra + dxa * (i + 0.5), rb + dxb * (i + 0.5)
+                        u = wa * ua + wb * ub + (1.0 - wa - wb) * uc
+                        v = wa * va + wb * vb + (1.0 - wa - wb) * vc
+                        shown = neck_edge(u, v, neck) >= 0.0 if kind == CLOTH else _is_hair(kind, u, v, lane, strands)
+                    if shown:
+                        depth[j, i] = z
+                        owner[j, i] = t
+                z += dz
+
+
+@njit(**_FAST)
+def _is_hair(kind: int, u: float, v: float, lane: float, strands: np.ndarray) -> bool:
+    """Whether a strand passes at ``u`` across and ``v`` along a lock, or a lash at ``v`` from the lid to the tip."""
+    across = 2.0 * u - 1.0
+    level = 0.36 + 2.0 * v if kind == LASH else 0.26 + 0.4 * across * across + 0.25 * v * v
+    return strand_at(strands, u, v, lane) >= level
+
+
+@njit(**_FAST)
+def strand_at(strands: np.ndarray, u: float, v: float, lane: float) -> float:
+    """How light the strand is at ``u`` across and ``v`` along the lock ``lane``."""
+    size = strands.shape[0]
+    return strands[int((lane + 0.11 * u) * size) & (size - 1), int(v * 0.3 * size + lane * 977.0) & (size - 1)]
 
 
 @njit(**_FAST)
@@ -131,7 +166,7 @@ def _texel(texture: np.ndarray, u: float, v: float, channel_values: np.ndarray) 
     height, width = texture.shape[0], texture.shape[1]
     x = (u - math.floor(u)) * width - 0.5
     y = min(max(v * height - 0.5, 0.0), height - 1.001)
-    x0, y0 = int(math.floor(x)), int(y)
+    x0, y0 = math.floor(x), int(y)
     fx, fy = x - x0, y - y0
     x1 = (x0 + 1) % width
     x0 = x0 % width
@@ -167,6 +202,16 @@ def _shine(
 
 
 @njit(**_FAST)
+def _is_inside(owner: np.ndarray, material: np.ndarray, i: int, j: int, kind: int) -> bool:
+    """Whether all four samples of a pixel are of one material."""
+    for y in range(j, j + 2):
+        for x in range(i, i + 2):
+            if owner[y, x] < 0 or material[owner[y, x]] != kind:
+                return False
+    return True
+
+
+@njit(**_FAST)
 def shade(
     rows: np.ndarray,
     triangles: np.ndarray,
@@ -193,7 +238,6 @@ def shade(
     strands.
     """
     height, width = owner.shape
-    size = strands.shape[0]
     texel = np.zeros(4, np.float64)
     for j in range(height):
         for i in range(width):
@@ -202,6 +246,12 @@ def shade(
                 continue
             a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             kind = material[t]
+            weight = 0.25
+            if (kind in (SKIN, CLOTH)) and _is_inside(owner, material, i & ~1, j & ~1, kind):
+                # Inside a surface two samples of a pixel are enough.
+                if (i + j) & 1:
+                    continue
+                weight = 0.5
             px, py = i + 0.5, j + 0.5
             xa, ya, xb, yb, xc, yc = rows[a, SX], rows[a, SY], rows[b, SX], rows[b, SY], rows[c, SX], rows[c, SY]
             inverse = 1.0 / ((xb - xa) * (yc - ya) - (yb - ya) * (xc - xa))
@@ -244,8 +294,7 @@ def shade(
                 nx += fold
                 ny += 0.7 * fold
             elif kind == HAIR:
-                column = int((r + 0.11 * p) * size) % size
-                strand = strands[column, int(q * 0.3 * size + r * 977.0) % size]
+                strand = strand_at(strands, p, q, r)
                 tone = min(max(0.75 * strand + 0.35 * q + 0.5 * (r * 7.0 - math.floor(r * 7.0)) - 0.35, 0.0), 1.0)
                 for k in range(3):
                     texel[k] = (hair[0, k] + (hair[1, k] - hair[0, k]) * tone) * (0.45 + 0.75 * strand)
@@ -285,7 +334,7 @@ def shade(
             e1 = wa * rows[a, EX + 1] + wb * rows[b, EX + 1] + wc * rows[c, EX + 1]
             e2 = wa * rows[a, EX + 2] + wb * rows[b, EX + 2] + wc * rows[c, EX + 2]
             y, x = j // 2, i // 2
-            out[y, x, 0] += 0.25 * _tone(exposure * (texel[0] * e0 * shadow + highlight_0))
-            out[y, x, 1] += 0.25 * _tone(exposure * (texel[1] * e1 * shadow + highlight_1))
-            out[y, x, 2] += 0.25 * _tone(exposure * (texel[2] * e2 * shadow + highlight_2))
-            out[y, x, 3] += 0.25
+            out[y, x, 0] += weight * _tone(exposure * (texel[0] * e0 * shadow + highlight_0))
+            out[y, x, 1] += weight * _tone(exposure * (texel[1] * e1 * shadow + highlight_1))
+            out[y, x, 2] += weight * _tone(exposure * (texel[2] * e2 * shadow + highlight_2))
+            out[y, x, 3] += weight

@@ -32,13 +32,15 @@ def directions(count: int = _DIRECTIONS) -> np.ndarray:
     return np.stack([np.cos(around) * np.sin(polar), np.cos(polar), np.sin(around) * np.sin(polar)], axis=1)
 
 
-def visibility(vertices: np.ndarray, normals: np.ndarray, occluders: np.ndarray, size: int = _MAP) -> np.ndarray:
-    """How much of each direction every vertex sees past the triangles ``occluders`` [N, 3]: float32 [V, D] in 0..1.
+def visibility(
+    vertices: np.ndarray, occluders: np.ndarray, probes: np.ndarray, normals: np.ndarray, size: int = _MAP
+) -> np.ndarray:
+    """How much of each direction places ``probes`` [P, 3] see past triangles [N, 3] of ``vertices``: float32 [P, D].
 
     ``size`` is the side of the depth maps it is read from.
     """
-    seen = np.empty((len(vertices), _DIRECTIONS), np.float32)
-    lifted = vertices + 0.02 * normals
+    seen = np.empty((len(probes), _DIRECTIONS), np.float32)
+    lifted = probes + 0.02 * normals
     for k, direction in enumerate(directions()):
         side = np.cross(direction, (0.0, 1.0, 0.0) if abs(direction[1]) < 0.9 else (1.0, 0.0, 0.0))
         side /= np.linalg.norm(side)
@@ -51,7 +53,7 @@ def visibility(vertices: np.ndarray, normals: np.ndarray, occluders: np.ndarray,
         depth = np.zeros((size, size), np.float32)
         fill_depth(x, y, z, occluders, depth)
         px, py = (probe[:, :2] - low).T * scale + 1
-        total = np.zeros(len(vertices), np.float32)
+        total = np.zeros(len(probes), np.float32)
         for dx, dy in ((-0.7, -0.3), (0.7, 0.3), (0.3, -0.7), (-0.3, 0.7)):
             column = np.clip((px + dx).astype(int), 0, size - 1)
             row = np.clip((py + dy).astype(int), 0, size - 1)
@@ -74,9 +76,7 @@ def lamp_weights(lamps: np.ndarray, softness: np.ndarray) -> np.ndarray:
 
 
 def _toward(azimuth: float, elevation: float) -> np.ndarray:
-    return np.array(
-        [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
-    )
+    return np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
 
 
 def _warmth(rng: np.random.Generator, amount: float) -> np.ndarray:
@@ -92,20 +92,24 @@ def _gel(rng: np.random.Generator) -> np.ndarray:
     return 0.12 + 0.88 * rgb
 
 
+# Strengths of the lamp in front, that on the other side, that behind, and the sky.
+_KINDS = {
+    "window": (2.2, 0.25, 0.1, 0.35),
+    "sun": (3.4, 0.1, 0.0, 0.40),
+    "studio": (1.7, 0.7, 0.7, 0.25),
+    "back": (0.5, 0.35, 2.6, 0.45),
+    "flash": (2.6, 0.0, 0.0, 0.15),
+    "overcast": (0.7, 0.2, 0.1, 0.95),
+    "gels": (1.7, 1.2, 0.8, 0.20),
+}
+
+
 def sample_light(rng: np.random.Generator) -> Light:
     """One of: window, sun, studio, lamp from behind, flash, overcast, coloured lamps."""
-    kind = rng.choice(["window", "sun", "studio", "back", "flash", "overcast", "gels"], p=[0.26, 0.12, 0.24, 0.1, 0.08, 0.12, 0.08])  # fmt: skip
+    kind = str(rng.choice(list(_KINDS), p=[0.26, 0.12, 0.24, 0.10, 0.08, 0.12, 0.08]))
     side = 1.0 if rng.random() < 0.5 else -1.0
     azimuth, elevation = side * rng.uniform(0.3, 1.25), rng.uniform(0.1, 0.75)
-    key, fill, rim, sky = {
-        "window": (2.2, 0.25, 0.1, 0.35),
-        "sun": (3.4, 0.1, 0.0, 0.40),
-        "studio": (1.7, 0.7, 0.7, 0.25),
-        "back": (0.5, 0.35, 2.6, 0.45),
-        "flash": (2.6, 0.0, 0.0, 0.15),
-        "overcast": (0.7, 0.2, 0.1, 0.95),
-        "gels": (1.7, 1.2, 0.8, 0.20),
-    }[str(kind)]
+    key, fill, rim, sky = _KINDS[kind]
     if kind == "flash":
         azimuth, elevation = side * 0.12, 0.15
     if kind == "sun":
@@ -117,9 +121,9 @@ def sample_light(rng: np.random.Generator) -> Light:
             _toward(side * rng.choice([-1, 1]) * rng.uniform(2.1, 2.8), rng.uniform(0.1, 0.8)),
         ]
     )
-    colour = [_gel(rng) if kind == "gels" and k else _warmth(rng, 0.35) for k in range(3)]
+    colour = [_gel(rng) if kind == "gels" and k else _warmth(rng, 0.27) for k in range(3)]
     strength = np.array([key, fill, rim]) * np.exp(rng.normal(0, 0.2, 3))
-    softness = np.array([{"sun": 0.1, "flash": 0.25, "overcast": 0.95}.get(str(kind), rng.uniform(0.35, 0.9)), 0.8, 0.5])
+    softness = np.array([{"sun": 0.1, "flash": 0.25, "overcast": 0.95}.get(kind, rng.uniform(0.35, 0.9)), 0.8, 0.5])
     return Light(
         lamps=lamps,
         colours=np.stack(colour) * strength[:, None],

@@ -228,7 +228,12 @@ def grow_hair(
     near = np.linalg.norm(guide[:, 0] - path[:, 0], axis=1) < 0.22
     path += (0.45 * (1 - style.curl * 0.5) * along**1.3)[None, :, None] * (guide - path) * near[:, None, None]
     normals_along = _unit(0.6 * outwards + 0.7 * _unit(path - _HEAD))
-    widths = style.width * (0.6 + 1.6 * along * (1 - along)) * (1 - 0.6 * along**2) * rng.uniform(0.7, 1.3, len(roots))[:, None]
+    widths = (
+        style.width
+        * (0.6 + 1.6 * along * (1 - along))
+        * (1 - 0.6 * along**2)
+        * rng.uniform(0.7, 1.3, len(roots))[:, None]
+    )
     kept = ~_over_the_face(path, edge) if person.hair_style != "fringe" else np.ones(len(path), bool)
     return Locks(path[kept], normals_along[kept], widths[kept], roots[kept])
 
@@ -245,7 +250,12 @@ def _curl(phase: np.ndarray, k: int, style: Style) -> np.ndarray:
 
 
 def _outside(
-    place: np.ndarray, body: cKDTree, vertices: np.ndarray, normals: np.ndarray, low: np.ndarray, high: np.ndarray | None
+    place: np.ndarray,
+    body: cKDTree,
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray | None,
 ) -> np.ndarray:
     """Keeps points at least ``low`` off the skin and, where hair lies on the skull, at most ``high``."""
     near = body.query(place)[1]
@@ -257,7 +267,7 @@ def _outside(
 
 
 def _arch(y: np.ndarray, edge: float) -> np.ndarray:
-    """Half the width of what the curtain leaves open at heights ``y``: nothing at the hairline, the face at the brows."""
+    """Half the width of what the curtain leaves open at heights ``y``: nothing at the hairline, all at the brows."""
     return edge * np.sqrt(ramp(y, 8.05, 7.45))
 
 
@@ -284,7 +294,9 @@ def grow_beard(person: Person, vertices: np.ndarray, normals: np.ndarray, canoni
     # A moustache is trimmed above the lip and combed sideways.
     above = (canonical[chosen, 1] > 6.70) & (np.abs(canonical[chosen, 0]) < 0.34)
     length = np.where(above, np.minimum(0.45 * length, 0.055), length)
-    outwards = np.stack([(0.5 + 2.0 * above) * np.sign(canonical[chosen, 0]) * np.abs(canonical[chosen, 0]), *np.zeros((2, count))], -1)
+    outwards = np.stack(
+        [(0.5 + 2.0 * above) * np.sign(canonical[chosen, 0]) * np.abs(canonical[chosen, 0]), *np.zeros((2, count))], -1
+    )
     points, direction = [roots - 0.01 * normals[chosen]], 0.7 * normals[chosen]
     for k in range(1, 4):
         direction = _unit(direction + 0.55 * _DOWN + outwards + 0.25 * rng.normal(size=(count, 3)))

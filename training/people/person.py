@@ -11,8 +11,8 @@ Rgb = tuple[float, float, float]
 
 RACES = ("african", "asian", "caucasian")
 HAIR_STYLES = (
-    "bald", "buzz", "receding", "crop", "side_part", "swept_back", "fringe", "curly", "afro", "bob", "long", "long_wavy",
-    "tied",
+    "bald", "buzz", "receding", "crop", "side_part", "swept_back", "fringe", "curly", "afro", "bob", "long",
+    "long_wavy", "tied",
 )  # fmt: skip
 BEARD_STYLES = ("none", "stubble", "moustache", "goatee", "full")
 GLASSES_STYLES = ("none", "round", "square", "thin")
@@ -117,9 +117,7 @@ def _shape(rng: np.random.Generator, names: Sequence[str], male: float, age: flo
     return weights
 
 
-def macro_weights(
-    male: float, age: float, races: Sequence[float], muscle: float, weight: float
-) -> dict[str, float]:
+def macro_weights(male: float, age: float, races: Sequence[float], muscle: float, weight: float) -> dict[str, float]:
     """MakeHuman's macro targets: corners of the space of sex, age (0 young, 1 old), race, muscle and weight."""
     sexes = (("male", male), ("female", 1 - male))
     ages = (("young", 1 - age), ("old", age))
@@ -166,7 +164,7 @@ def _skin_tone(rng: np.random.Generator, races: Sequence[float]) -> tuple[Rgb, f
     place = darkness * (len(_SKIN_TONES) - 1)
     steps = np.arange(len(_SKIN_TONES))
     tone = np.exp([np.interp(place, steps, np.log(_SKIN_TONES[:, k])) for k in range(3)])
-    return _rgb(tone * np.exp(rng.normal(0, (0.03, 0.05, 0.08)))), darkness
+    return _rgb(tone * np.exp(rng.normal(0, (0.03, 0.04, 0.06)))), darkness
 
 
 def _hair_colours(rng: np.random.Generator, darkness: float, age: float) -> tuple[Rgb, Rgb]:

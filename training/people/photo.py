@@ -213,7 +213,9 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     """uint8 ``frames`` [F, S, S, 3] through H.264 at rate factor ``crf`` and back."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": "veryfast", "threads": "1"})
+        stream = container.add_stream(
+            "libx264", rate=FPS, options={"crf": str(crf), "preset": "veryfast", "threads": "1"}
+        )
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -222,5 +224,3 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     with av.open(file) as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack(decoded)
-
-

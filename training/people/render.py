@@ -8,7 +8,7 @@ import numpy as np
 
 from ..synth.motion import Pose
 from .assets import Assets
-from .body import Body
+from .body import CHIN, Body
 from .kernel import AX, COLUMNS, DEPTH, EX, LX, NX, SX, SY, fill_triangles, shade
 from .light import Light, ambient_occlusion, lamp_weights, visibility
 from .person import Person
@@ -26,8 +26,11 @@ _WRAP = np.array([0.34, 0.14, 0.09], np.float32)
 
 @dataclass(frozen=True)
 class View:
-    """The camera: ``fov`` in radians, the head's height as a share of the picture's, its centre in the picture
-    (0..1), and how the whole scene is turned, as a rotation vector."""
+    """The camera.
+
+    ``fov`` is in radians, ``head`` the head's height as a share of the picture's, ``centre`` where its middle is in the
+    picture (0..1), ``turn`` how the whole scene is turned, as a rotation vector.
+    """
 
     fov: float
     head: float
@@ -37,8 +40,11 @@ class View:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: ``colour`` float32 [S, S, 3] in 0..1 over a background, ``cover`` [S, S] of the person;
-    ``mouth_box`` (x0, y0, x1, y1) in pixels, end exclusive; ``opening`` 0..1 and ``width`` of the mouth."""
+    """One picture.
+
+    ``colour`` float32 [S, S, 3] in 0..1 over the background, ``cover`` [S, S] of the person; ``mouth_box`` (x0, y0, x1,
+    y1) in pixels, end exclusive; ``opening`` of the lips 0..1 and ``width`` of the mouth over that at rest.
+    """
 
     colour: np.ndarray
     cover: np.ndarray
@@ -80,28 +86,29 @@ class Studio:
         self._rest_width = self._mouth_width(self.body.pose(Pose()))
 
     def _rest_light(self) -> None:
+        """What each vertex sees of the sky, in the rest pose. Both edges of a lock are lit alike: one is computed."""
         body = self.body
         rest = body.pose(Pose())
-        normals, _ = body.normals(rest)
+        mesh = body.num_meshed
+        self._lit = np.concatenate([np.arange(mesh), np.arange(mesh, len(rest), 2)])
+        normals = body.normals(rest)[0][self._lit]
         occluding = [body.triangles[body.triangle_ranges[n]] for n in ("skin", "hair", "beard") if n in body.ranges]
-        seen = visibility(rest, normals, np.concatenate(occluding))
-        for name, piece in body.ranges.items():
-            # What the lids and lips cover in the rest pose is uncovered by others.
-            if name in ("eye.L", "eye.R", "teeth", "tongue", "inner", "lash", "glasses"):
-                seen[piece] = 1.0
-        self._seen, self._open = seen, ambient_occlusion(seen, normals).astype(np.float32)
-        self._on_head = rest[:, 1] > body.base[5225, 1] - 0.25
-        self._depth = np.ones(len(rest), np.float32)
-        lips = float(rest[body.ranges["teeth"], 2].max())
-        for name in ("teeth", "tongue", "inner"):
-            z = rest[body.ranges[name], 2]
-            self._depth[body.ranges[name]] = np.clip((z - lips + 0.75) / 0.75, 0, 1) ** 2
-        self._in_mouth = np.zeros(len(rest), bool)
-        for name in ("teeth", "tongue", "inner"):
-            self._in_mouth[body.ranges[name]] = True
-        self._eyes = np.zeros(len(rest), bool)
-        for name in ("eye.L", "eye.R"):
-            self._eyes[body.ranges[name]] = True
+        seen = visibility(rest, np.concatenate(occluding), rest[self._lit], normals)
+        inside = [np.arange(mesh)[body.ranges[name]] for name in ("teeth", "tongue", "inner")]
+        eyes = [np.arange(mesh)[body.ranges[name]] for name in ("eye.L", "eye.R")]
+        self._in_mouth, self._eyes = np.concatenate(inside), np.concatenate(eyes)
+        # What lids and lips cover in the rest pose is uncovered by others.
+        for part in (*inside, *eyes, body.ranges["lash"]):
+            seen[part] = 1.0
+        # Light that other skin throws back is red.
+        self._bounced = ambient_occlusion(seen, normals)[:, None].astype(np.float32) ** np.array(
+            [0.8, 1, 1.05], np.float32
+        )
+        on_head = rest[self._lit, 1] > body.base[CHIN, 1] - 0.25
+        self._parts = np.flatnonzero(on_head), np.flatnonzero(~on_head)
+        self._seen = tuple(np.ascontiguousarray(seen[part]) for part in self._parts)
+        z = rest[self._in_mouth, 2]
+        self._mouth_depth = np.clip((z - z.max() + 0.75) / 0.75, 0, 1).astype(np.float32) ** 2
 
     def _metered(self, person: Person) -> float:
         """What a camera's automatic exposure would multiply by: half of what would make all faces equally bright."""
@@ -110,7 +117,7 @@ class Studio:
         normals = self.body.normals(self.body.pose(Pose()))[0] @ turn.T
         self._illuminate(rows, normals, turn, turn, 0.0)
         skin = self.body.ranges["skin"]
-        face = self._on_head[skin] & (normals[skin, 2] > 0.3)
+        face = (self.body.rest[skin, 1] > self.body.base[CHIN, 1]) & (normals[skin, 2] > 0.3)
         arriving = float(rows[skin, EX : EX + 3][face].mean())
         return 0.95 / arriving * float(np.mean(person.skin) / 0.28) ** -0.4
 
@@ -171,28 +178,26 @@ class Studio:
     ) -> None:
         """Writes irradiance and the light of each lamp that arrives at each vertex."""
         light = self._light
-        arriving = np.empty((len(rows), 3), np.float32)
-        for part, axes in ((self._on_head, head_turn), (~self._on_head, turn)):
+        normals = normals[self._lit].astype(np.float32)
+        arriving = np.empty((len(normals), 3), np.float32)
+        for part, seen, axes in zip(self._parts, self._seen, (head_turn, turn), strict=True):
             # The lamps stand still: in the axes of the head they turn against it.
-            weights = lamp_weights(light.lamps @ axes, light.softness).astype(np.float32)
-            arriving[part] = self._seen[part] @ weights
+            arriving[part] = seen @ lamp_weights(light.lamps @ axes, light.softness).astype(np.float32)
         cosine = normals @ light.lamps.T.astype(np.float32)
-        total = np.empty((len(rows), 3), np.float32)
         up = (0.5 + 0.5 * normals[:, 1])[:, None]
-        sky = up * light.sky.astype(np.float32) + (1 - up) * light.ground.astype(np.float32)
-        # Light that other skin throws back is red.
-        total[:] = sky * self._open[:, None] ** np.array([0.8, 1.0, 1.05], np.float32)
+        total = (up * light.sky.astype(np.float32) + (1 - up) * light.ground.astype(np.float32)) * self._bounced
         for k in range(3):
             spread = np.maximum((cosine[:, k : k + 1] + _WRAP) / (1 + _WRAP), 0.0)
             total += arriving[:, k : k + 1] * spread * light.colours[k].astype(np.float32)
         inside = self._in_mouth
-        total[inside] *= ((0.10 + 0.9 * self._depth[inside]) * (0.35 + 0.65 * min(1.0, 2.5 * opening)))[:, None]
-        arriving[inside] *= (self._depth[inside] * min(1.0, 3 * opening))[:, None]
+        total[inside] *= ((0.10 + 0.9 * self._mouth_depth) * (0.08 + 0.92 * min(1.0, 5.0 * opening)))[:, None]
+        arriving[inside] *= (self._mouth_depth * min(1.0, 3 * opening))[:, None]
         # The upper lid and its lashes shade the eye.
-        eyes = self._eyes
-        total[eyes] *= (0.80 - 0.45 * np.clip((normals[eyes, 1] + 0.1) / 0.7, 0, 1))[:, None]
-        rows[:, EX : EX + 3] = total
-        rows[:, LX : LX + 3] = arriving
+        total[self._eyes] *= (0.76 - 0.48 * np.clip((normals[self._eyes, 1] + 0.1) / 0.7, 0, 1))[:, None]
+        mesh = self.body.num_meshed
+        for first, values in ((EX, total), (LX, arriving)):
+            rows[:mesh, first : first + 3] = values[:mesh]
+            rows[mesh::2, first : first + 3] = rows[mesh + 1 :: 2, first : first + 3] = values[mesh:]
 
     @staticmethod
     def _box(lips: np.ndarray, size: int) -> tuple[int, int, int, int]:

@@ -51,7 +51,13 @@ def make_glasses(person: Person, base: np.ndarray) -> tuple[np.ndarray, np.ndarr
         z = front - 0.16 * np.clip(outwards * x / half, 0, 1) ** 2 - 0.01
         pieces.append(_tube(np.stack([eye[0] + x, eye[1] - 0.03 + y, z], -1), radius, closed=True))
         hinge = np.array([eye[0] + outwards * wide * half, eye[1] + 0.08, front - 0.17])
-        ear = np.array([outwards * float(np.abs(base[:13380][base[:13380, 1] > left[1] - 0.4, 0]).max()) * 0.90, eye[1] + 0.06, eye[2] - 0.9])
+        ear = np.array(
+            [
+                outwards * float(np.abs(base[:13380][base[:13380, 1] > left[1] - 0.4, 0]).max()) * 0.90,
+                eye[1] + 0.06,
+                eye[2] - 0.9,
+            ]
+        )
         corner = np.array([ear[0] * 0.985, hinge[1], hinge[2] - 0.10])
         pieces.append(_tube(np.stack([hinge, corner, 0.5 * (corner + ear), ear]), radius, closed=False))
     span = np.linspace(-1, 1, 7)

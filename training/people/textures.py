@@ -78,7 +78,9 @@ class Atlas:
         return gaussian_filter(covered, 2.0)
 
 
-def _paint(at: np.ndarray, depth: np.ndarray, triangles: np.ndarray, values: np.ndarray, fill: bool = True) -> np.ndarray:
+def _paint(
+    at: np.ndarray, depth: np.ndarray, triangles: np.ndarray, values: np.ndarray, fill: bool = True
+) -> np.ndarray:
     """Interpolates ``values`` [V, C] over a texture; texels nothing covers take their nearest neighbour's."""
     # Triangles across the seam are laid at both its ends.
     u = at[triangles, 0]
@@ -146,7 +148,9 @@ def skin_texture(atlas: Atlas, person: Person) -> np.ndarray:
         colour *= 1 - where[..., None] * np.array([0.35, 0.5, 0.6], np.float32)
     for _ in range(int(rng.poisson(1.2))):
         x, y = rng.uniform(-0.7, 0.7), rng.uniform(6.3, 7.9)
-        mole = np.exp(-((p[..., 0] - x) ** 2 + (p[..., 1] - y) ** 2) / rng.uniform(0.012, 0.02) ** 2) * (p[..., 2] > 0.7)
+        mole = np.exp(-((p[..., 0] - x) ** 2 + (p[..., 1] - y) ** 2) / rng.uniform(0.012, 0.02) ** 2) * (
+            p[..., 2] > 0.7
+        )
         colour *= 1 - mole[..., None] * np.array([0.5, 0.62, 0.66], np.float32)
     _wrinkle(colour, p, person, blots)
     bare = 1 - atlas.lips
@@ -157,7 +161,11 @@ def skin_texture(atlas: Atlas, person: Person) -> np.ndarray:
     _make_up(colour, p, person)
     _brows(colour, atlas, person, rng)
     _scalp_paint(colour, p, person, patches, pores)
-    zone = _spot(p, 0.0, 7.75, 1.4, 0.45, 0.4) + _spot(p, 0.0, 7.0, 1.7, 0.16, 0.35) + 0.5 * _spot(p, 0.4, 7.05, 1.4, 0.22, 0.22)
+    zone = (
+        _spot(p, 0.0, 7.75, 1.4, 0.45, 0.4)
+        + _spot(p, 0.0, 7.0, 1.7, 0.16, 0.35)
+        + 0.5 * _spot(p, 0.4, 7.05, 1.4, 0.22, 0.22)
+    )
     gloss = 0.22 + 0.30 * person.oil * np.clip(zone, 0, 1) + 0.05 * pores + 0.04 * patches + 0.30 * atlas.lips
     return encode(colour, np.clip(gloss, 0.05, 1))
 
@@ -168,7 +176,9 @@ def _flush(colour: np.ndarray, p: np.ndarray, person: Person, patches: np.ndarra
     red = _spot(p, 0.46, 6.98, 1.3, 0.28, 0.24) + 0.9 * _spot(p, 0.0, 6.93, 1.75, 0.16, 0.14) + 0.9 * ears
     red = person.blush * (red + 0.5 * _spot(p, 0.0, 6.3, 1.5, 0.2, 0.14)) * (0.85 + 0.12 * patches)
     colour *= np.exp(-red[..., None] * np.array([0.03, 0.36, 0.30], np.float32))
-    rings = (0.20 + 0.5 * person.wrinkles) * _spot(p, 0.29, 7.13, 1.4, 0.17, 0.07) + 0.22 * _spot(p, 0.30, 7.30, 1.4, 0.19, 0.10)
+    rings = (0.20 + 0.5 * person.wrinkles) * _spot(p, 0.29, 7.13, 1.4, 0.17, 0.07) + 0.22 * _spot(
+        p, 0.30, 7.30, 1.4, 0.19, 0.10
+    )
     colour *= np.exp(-rings[..., None] * np.array([0.30, 0.42, 0.36], np.float32))
 
 
@@ -177,7 +187,9 @@ def _wrinkle(colour: np.ndarray, p: np.ndarray, person: Person, blots: np.ndarra
         return
     x, y = np.abs(p[..., 0]), p[..., 1]
     brow = ramp(np.sin(44 * y + 1.2 * blots + 2 * x), 0.6, 1.0) * _spot(p, 0.0, 7.78, 1.3, 0.5, 0.16)
-    feet = ramp(np.sin(50 * (y - 7.28) / np.maximum(x - 0.2, 0.1) * 0.32), 0.6, 1.0) * _spot(p, 0.58, 7.27, 1.1, 0.09, 0.12)
+    feet = ramp(np.sin(50 * (y - 7.28) / np.maximum(x - 0.2, 0.1) * 0.32), 0.6, 1.0) * _spot(
+        p, 0.58, 7.27, 1.1, 0.09, 0.12
+    )
     fold = np.exp(-(((x - (0.20 + 0.45 * np.clip(6.95 - y, 0, 1))) / 0.02) ** 2)) * _spot(p, 0.30, 6.78, 1.4, 0.2, 0.16)
     lines = person.wrinkles * np.clip(0.5 * brow + 0.6 * feet + 0.7 * fold, 0, 1)
     colour *= np.exp(-0.45 * lines[..., None] * np.array([0.7, 1.0, 1.0], np.float32))
@@ -225,9 +237,7 @@ def _brows(colour: np.ndarray, atlas: Atlas, person: Person, rng: np.random.Gene
     colour += cover[..., None] * (dark - colour)
 
 
-def _scalp_paint(
-    colour: np.ndarray, p: np.ndarray, person: Person, patches: np.ndarray, pores: np.ndarray
-) -> None:
+def _scalp_paint(colour: np.ndarray, p: np.ndarray, person: Person, patches: np.ndarray, pores: np.ndarray) -> None:
     """Hair close to the scalp: all of a buzz cut, the ground under longer hair."""
     receding = 1.0 if person.hair_style in ("receding", "bald") else 0.0
     area = scalp(p.reshape(-1, 3), person.hairline, receding).reshape(p.shape[:2])
@@ -281,5 +291,3 @@ def cloth_texture(person: Person, size: int = 512) -> np.ndarray:
         colour *= (1 - 0.35 * np.exp(-(((edge - 0.33) / 0.03) ** 2)))[..., None]
     colour *= (1 + 0.05 * weave)[..., None]
     return encode(colour, 0.36 + 0.06 * folds / folds.std())
-
-

@@ -14,7 +14,9 @@ VARIABLE = "ASYMTALKER_MAKEHUMAN"
 
 needs_assets = pytest.mark.skipif(
     not os.environ.get(VARIABLE) or not COMPILED,
-    reason=f"{VARIABLE} names no folder with {WHERE}" if COMPILED else "numba is not installed: a picture takes minutes",
+    reason=f"{VARIABLE} names no folder with {WHERE}"
+    if COMPILED
+    else "numba is not installed: a picture takes minutes",
 )
 
 

@@ -60,7 +60,10 @@ def test_drawn_clips_are_written_once_with_their_look(tmp_path: Path) -> None:
     args = arguments("--out", str(tmp_path), "--count", "2", "--frames", "2", "--corpus", "drawn")
     run(args)
     paths = sorted(tmp_path.iterdir())
-    assert [path.name for path in paths] == ["clip_drawn_s0_f2_0000000.safetensors", "clip_drawn_s0_f2_0000001.safetensors"]
+    assert [path.name for path in paths] == [
+        "clip_drawn_s0_f2_0000000.safetensors",
+        "clip_drawn_s0_f2_0000001.safetensors",
+    ]
     with safe_open(paths[0], framework="np") as file:
         about = file.metadata()
     assert json.loads(about["kind"]) == "drawn"

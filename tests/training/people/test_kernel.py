@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 
 from training.people.kernel import (
-    AX, CLOTH, COLUMNS, DEPTH, EX, HAIR, NX, PLAIN, SX, SY, fill_depth, fill_triangles, neck_edge, shade,
+    AX,
+    CLOTH,
+    COLUMNS,
+    DEPTH,
+    EX,
+    HAIR,
+    NX,
+    PLAIN,
+    SX,
+    SY,
+    fill_depth,
+    fill_triangles,
+    neck_edge,
+    shade,
 )  # fmt: skip
 
 # Anticlockwise on a screen whose rows run down: the front of a surface.
@@ -54,6 +67,20 @@ def test_hair_has_holes_where_its_strands_are_thin() -> None:
     rows[:, AX] = 0.5
     assert (fill(rows, FRONT, [HAIR], strand=0.2) < 0).all()
     assert (fill(rows, FRONT, [HAIR], strand=0.9) >= 0).any()
+
+
+def test_neighbours_leave_no_crack() -> None:
+    # A grid whose vertices are shaken: every sample inside it belongs to some triangle.
+    n, size = 12, 24
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[0:n, 0:n] * (size + 8) / (n - 1) - 4 + rng.uniform(-0.8, 0.8, (2, n, n))
+    rows = rows_of([(a, b, 1.0) for a, b in zip(x.ravel(), y.ravel(), strict=True)])
+    first = (np.arange(n - 1)[:, None] * n + np.arange(n - 1)).ravel()
+    triangles = np.concatenate(
+        [np.stack([first, first + n, first + 1], -1), np.stack([first + 1, first + n, first + n + 1], -1)]
+    ).astype(np.int32)
+    owner = fill(rows, triangles, [PLAIN] * len(triangles), size)
+    assert (owner >= 0).all()
 
 
 def test_depth_map_interpolates() -> None:

@@ -48,7 +48,8 @@ def test_part_hangs_on_the_mesh_and_grows_with_it() -> None:
 
 
 def test_pose_units_turn_about_the_axes_of_the_world() -> None:
-    text = "HIERARCHY\nROOT jaw\nCHANNELS 3 Zrotation Xrotation Yrotation\nMOTION\nFrames: 2\nFrame Time: 1\n0 0 0\n0 30 0\n"
+    head = "HIERARCHY\nROOT jaw\nCHANNELS 3 Zrotation Xrotation Yrotation\nMOTION\nFrames: 2\nFrame Time: 1\n"
+    text = head + "0 0 0\n0 30 0\n"
     units = read_pose_units(text, ["Rest", "Open"], ["jaw", "head"])
     np.testing.assert_array_equal(units["Rest"], 0)
     np.testing.assert_allclose(units["Open"][0], [np.radians(30), 0, 0], atol=1e-6)
@@ -73,7 +74,12 @@ def test_lips_press_round_and_spread() -> None:
     assert pressed["UpperLipUp"] == 0
     assert rounded["LipsKiss"] > 0.8 > spread["MouthLeftPullSide"] > 0.5
     assert rounded["MouthLeftPullSide"] == spread["LipsKiss"] == 0
-    assert lids_and_brows(Pose(blink=1.0), 0.1)["LeftUpperLidClosed"] > 1 > 0.2 > lids_and_brows(Pose(), 0.1)["LeftUpperLidClosed"]
+    assert (
+        lids_and_brows(Pose(blink=1.0), 0.1)["LeftUpperLidClosed"]
+        > 1
+        > 0.2
+        > lids_and_brows(Pose(), 0.1)["LeftUpperLidClosed"]
+    )
 
 
 def test_head_turns_as_the_drawn_one() -> None:
@@ -154,7 +160,8 @@ def test_floor_under_a_roof_sees_the_sides_only() -> None:
     # A small roof above the middle of a floor, and a place far from it.
     vertices = np.array([[0, 0, 0], [4, 0, 0], [-1, 1, -1], [1, 1, -1], [1, 1, 1], [-1, 1, 1]], float)
     normals = np.tile([0.0, 1.0, 0.0], (6, 1))
-    seen = visibility(vertices, normals, np.array([[2, 3, 4], [2, 4, 5]], np.int32), size=40)
+    roof = np.array([[2, 3, 4], [2, 4, 5]], np.int32)
+    seen = visibility(vertices, roof, vertices, normals, size=40)
     up = directions()[:, 1] > 0.8
     assert seen[0, up].mean() < 0.35
     assert seen[1, up].mean() == 1
