@@ -42,6 +42,12 @@ def _span(fixed: float, slope: float, low: float, high: float) -> tuple[float, f
 
 
 @njit(**_FAST)
+def _share(xb: float, yb: float, xc: float, yc: float, inverse: float) -> tuple[float, float, float]:
+    """A corner's share of the places in a triangle, from the other two corners: dx * x + dy * y + fixed."""
+    return (yb - yc) * inverse, (xc - xb) * inverse, (xb * yc - yb * xc) * inverse
+
+
+@njit(**_FAST)
 def fill_depth(x: np.ndarray, y: np.ndarray, depth: np.ndarray, triangles: np.ndarray, out: np.ndarray) -> None:
     """Raises ``out`` [H, W] to the largest interpolated ``depth`` of the triangles [N, 3] over each pixel's centre."""
     height, width = out.shape
@@ -53,9 +59,8 @@ def fill_depth(x: np.ndarray, y: np.ndarray, depth: np.ndarray, triangles: np.nd
         if area == 0.0:
             continue
         inverse = 1.0 / area
-        # Shares of the corners are linear in the place: share = fixed + dx * x + dy * y.
-        dxa, dya, fa = (yb - yc) * inverse, (xc - xb) * inverse, (xb * yc - yb * xc) * inverse
-        dxb, dyb, fb = (yc - ya) * inverse, (xa - xc) * inverse, (xc * ya - yc * xa) * inverse
+        dxa, dya, fa = _share(xb, yb, xc, yc, inverse)
+        dxb, dyb, fb = _share(xc, yc, xa, ya, inverse)
         za, zb, zc = depth[a], depth[b], depth[c]
         dz = dxa * (za - zc) + dxb * (zb - zc)
         top, bottom = max(0, math.ceil(min(ya, yb, yc) - 0.5)), min(height - 1, math.floor(max(ya, yb, yc) - 0.5))
@@ -107,8 +112,8 @@ def fill_triangles(
         if abs(area) < 0.01 or (area > 0.0 and kind < HAIR):
             continue
         inverse = 1.0 / area
-        dxa, dya, fa = (yb - yc) * inverse, (xc - xb) * inverse, (xb * yc - yb * xc) * inverse
-        dxb, dyb, fb = (yc - ya) * inverse, (xa - xc) * inverse, (xc * ya - yc * xa) * inverse
+        dxa, dya, fa = _share(xb, yb, xc, yc, inverse)
+        dxb, dyb, fb = _share(xc, yc, xa, ya, inverse)
         za, zb, zc = rows[a, DEPTH], rows[b, DEPTH], rows[c, DEPTH]
         dz = dxa * (za - zc) + dxb * (zb - zc)
         second = AX + 2 if kind == CLOTH else AX + 1
@@ -154,7 +159,7 @@ def _is_hair(kind: int, u: float, v: float, lane: float, strands: np.ndarray) ->
 
 
 @njit(**_FAST)
-def strand_at(strands: np.ndarray, u: float, v: float, lane: float) -> float:
+def strand_at(strands: np.ndarray, u: float, v: float, lane: float) -> Any:
     """How light the strand is at ``u`` across and ``v`` along the lock ``lane``."""
     size = strands.shape[0]
     return strands[int((lane + 0.11 * u) * size) & (size - 1), int(v * 0.3 * size + lane * 977.0) & (size - 1)]
@@ -202,7 +207,7 @@ def _shine(
 
 
 @njit(**_FAST)
-def _is_inside(owner: np.ndarray, material: np.ndarray, i: int, j: int, kind: int) -> bool:
+def _is_inside(owner: np.ndarray, material: np.ndarray, i: int, j: int, kind: Any) -> bool:
     """Whether all four samples of a pixel are of one material."""
     for y in range(j, j + 2):
         for x in range(i, i + 2):

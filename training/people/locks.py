@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .person import Person
 
@@ -185,12 +185,12 @@ def grow_hair(
     density = scalp(canonical, person.hairline, receding) ** 2
     roots, nearest = _roots(rng, style.count, vertices, triangles, density)
     # Locks near each other lean alike: what is random is drawn for tufts, and a little for each lock.
-    tufts = cKDTree(roots[: max(40, style.count // 14)])
+    tufts = KDTree(roots[: max(40, style.count // 14)])
     tuft = tufts.query(roots)[1]
     tuft_noise, own_noise = rng.normal(size=(len(roots), 3)), rng.normal(size=(len(roots), 3))
     lean = 0.8 * tuft_noise[tuft] + 0.5 * own_noise
     comb = _comb(person)
-    body = cKDTree(vertices)
+    body = KDTree(vertices)
     cheek = vertices[(np.abs(canonical[:, 1] - 7.1) < 0.15) & (canonical[:, 2] > 0.55)]
     edge = 0.93 * float(np.percentile(np.abs(cheek[:, 0]), 98))
 
@@ -251,7 +251,7 @@ def _curl(phase: np.ndarray, k: int, style: Style) -> np.ndarray:
 
 def _outside(
     place: np.ndarray,
-    body: cKDTree,
+    body: KDTree,
     vertices: np.ndarray,
     normals: np.ndarray,
     low: np.ndarray,

@@ -136,7 +136,7 @@ def _light_field(look: Look, size: int) -> np.ndarray:
 
 def _guided(picture: np.ndarray, radius: int, strength: float) -> np.ndarray:
     """Smooths within edges (He et al.'s guided filter, by its own luma)."""
-    size = (2 * radius + 1, 2 * radius + 1)
+    size = 2 * radius + 1
     guide = picture @ _LUMA
     mean = uniform_filter(guide, size)
     variance = uniform_filter(guide * guide, size) - mean**2
@@ -152,7 +152,7 @@ def _guided(picture: np.ndarray, radius: int, strength: float) -> np.ndarray:
 
 def _painterly(picture: np.ndarray, radius: int = 3) -> np.ndarray:
     """Kuwahara's filter: each pixel takes the mean of the calmest of the four squares around it."""
-    size = (radius + 1, radius + 1)
+    size = radius + 1
     luma = picture @ _LUMA
     mean = np.stack([uniform_filter(picture[..., k], size) for k in range(3)], axis=-1)
     variance = uniform_filter(luma * luma, size) - uniform_filter(luma, size) ** 2

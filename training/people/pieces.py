@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .assets import Assets, Part
 from .kernel import CLOTH, EYE, HAIR, LASH, PLAIN, SKIN
@@ -49,14 +49,14 @@ def compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return used, inverse.reshape(triangles.shape).astype(np.int32)
 
 
-def incidence(triangles: np.ndarray, count: int) -> csr_matrix:
+def incidence(triangles: np.ndarray, count: int) -> csr_array:
     """Sums over the triangles around each vertex: a sparse [V, N] of ones."""
     faces = np.tile(np.arange(len(triangles)), 3)
     ones = np.ones(3 * len(triangles), np.float32)
-    return coo_matrix((ones, (triangles.T.ravel(), faces)), shape=(count, len(triangles))).tocsr()
+    return coo_array((ones, (triangles.T.ravel(), faces)), shape=(count, len(triangles))).tocsr()
 
 
-def vertex_normals(vertices: np.ndarray, triangles: np.ndarray, around: csr_matrix) -> np.ndarray:
+def vertex_normals(vertices: np.ndarray, triangles: np.ndarray, around: csr_array) -> np.ndarray:
     """Unit normals [V, 3]: the mean of the triangles around a vertex, by area."""
     corners = vertices[triangles]
     normals = around @ np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -99,7 +99,7 @@ def teeth_piece(assets: Assets, person: Person, base: np.ndarray) -> Piece:
     triangles = _all_triangles(part)
     count = len(part.mesh.vertices)
     edges = np.concatenate([triangles[:, :2], triangles[:, 1:]])
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
     label = connected_components(graph, directed=False)[1]
     gums = np.bincount(label)[label] > 200
     colours = np.where(gums[:, None], np.array(_GUMS), _TOOTH * person.teeth_shade)
@@ -171,7 +171,7 @@ def hair_piece(locks: Locks) -> Piece:
 def beard_piece(locks: Locks, skin: Piece) -> Piece:
     """A beard moves with the skin it grows on."""
     vertices, triangles, attributes, normals, tangents = ribbons(locks)
-    nearest = cKDTree(skin.vertices).query(locks.roots)[1]
+    nearest = KDTree(skin.vertices).query(locks.roots)[1]
     rows = np.repeat(nearest, 2 * locks.points.shape[1])
     anchors, shares = skin.anchors[rows], skin.shares[rows]
     return Piece("beard", HAIR, vertices, triangles, attributes, anchors, shares, None, normals, tangents)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
 from .assets import Assets
 from .kernel import COLUMNS, DEPTH, SKIN, SX, SY, fill_triangles
@@ -104,17 +104,19 @@ def _paint(
     corners = both[owner[y, x]]
     a, b, c = (rows[corners[:, k], SX : SY + 1] for k in range(3))
     p = np.stack([x + 0.5, y + 0.5], axis=-1)
-    cross = lambda s, t: s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]  # noqa: E731
-    area = cross(b - a, c - a)
-    wa, wb = cross(b - p, c - p) / area, cross(c - p, a - p) / area
+    area = _cross(b - a, c - a)
+    wa, wb = _cross(b - p, c - p) / area, _cross(c - p, a - p) / area
     mix = np.stack([wa, wb, 1 - wa - wb], axis=-1)
     out[y, x] = (values[source[corners]] * mix[..., None]).sum(axis=1)
     if fill:
-        from scipy.ndimage import distance_transform_edt
-
-        nearest = distance_transform_edt(owner < 0, return_distances=False, return_indices=True)
-        out = out[nearest[0], nearest[1]]
+        row, column = np.asarray(distance_transform_edt(owner < 0, return_distances=False, return_indices=True))
+        out = out[row, column]
     return out
+
+
+def _cross(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Signed areas [N] of the parallelograms between vectors [N, 2]."""
+    return s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]
 
 
 def _spread(field: np.ndarray, zoom_u: float, zoom_v: float, shift: np.ndarray) -> np.ndarray:
