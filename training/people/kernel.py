@@ -294,7 +294,7 @@ def shade(
             elif kind == EYE:
                 _texel(eye, 0.5 + 0.5 * p, 0.5 + 0.5 * q, texel)
             elif kind == CLOTH:
-                _texel(cloth, 0.5 + p * 0.12 + 0.05 * r, 0.5 + q * 0.12, texel)
+                _texel(cloth, 0.5 + 0.12 * p, 0.5 + 0.12 * q, texel)
                 fold = 2.2 * (texel[3] - 0.36)
                 nx += fold
                 ny += 0.7 * fold
@@ -317,7 +317,7 @@ def shade(
                         hx, hy, hz = lamps[k, 0] + vx, lamps[k, 1] + vy, lamps[k, 2] + vz
                         scale = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
                         th = (nx * hx + ny * hy + nz * hz) * scale + 0.3 * (strand - 0.5)
-                        strength = 0.12 * max(1.0 - th * th, 0.0) ** exponent
+                        strength = 0.08 * max(1.0 - th * th, 0.0) ** exponent
                     else:
                         strength = _shine(nx, ny, nz, vx, vy, vz, lamps[k], exponent, base)
                     strength *= amount * seen

@@ -195,7 +195,7 @@ def sample_person(rng: np.random.Generator, target_names: Sequence[str]) -> Pers
 
     races = tuple(float(x) for x in rng.dirichlet([0.5] * 3))
     male = float(rng.beta(1, 7) if rng.random() < 0.5 else rng.beta(7, 1))
-    age = float(np.clip(rng.beta(1.0, 2.4), 0, 0.9))
+    age = float(np.clip(rng.beta(1.0, 2.4), 0, 0.75))
     man = male > 0.5
     muscle, weight = u(0.3, 0.75), float(np.clip(rng.normal(0.5, 0.16), 0.15, 0.9))
     shape = macro_weights(male, age, races, muscle, weight) | _shape(rng, target_names, male, age)

@@ -76,7 +76,7 @@ def test_drawn_clips_are_written_once_with_their_look(tmp_path: Path) -> None:
 @needs_assets
 def test_clip_of_a_person(tmp_path: Path) -> None:
     sources = Sources(*data())
-    footage = make_footage(sources, 7, 2, 33, "people", Look())
+    footage = make_footage(sources, 7, 4, 33, "people", Look())
     np.savez(tmp_path / "clip.npz", **{name: getattr(footage, name) for name in ARRAYS})
     assert footage.frames.shape == (33, 256, 256, 3)
     assert footage.audio.shape == (33 * 640,)
@@ -87,7 +87,7 @@ def test_clip_of_a_person(tmp_path: Path) -> None:
     x0, y0, x1, y1 = footage.mouth_boxes.T
     assert (x0 < x1).all()
     assert (y0 < y1).all()
-    again = make_footage(sources, 7, 2, 2, "people", Look())
+    again = make_footage(sources, 7, 4, 2, "people", Look())
     np.testing.assert_array_equal(again.portrait, footage.portrait)
     # The trainers take it as they take a drawn one.
     vae = NanoVAE.from_checkpoint(*read_checkpoint(VAE))
