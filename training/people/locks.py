@@ -241,7 +241,7 @@ def grow_hair(
 def _over_the_face(path: np.ndarray, edge: float) -> np.ndarray:
     """Which locks [N] hang over the face."""
     x, y, z = np.moveaxis(path, -1, 0)
-    return ((z > 0.8) & (y > 6.2) & (np.abs(x) < 0.85 * _arch(y, edge) - 0.06)).any(axis=1)
+    return ((z > 0.8) & (y > 6.2) & (np.abs(x) < 0.95 * _arch(y, edge) - 0.03)).any(axis=1)
 
 
 def _curl(phase: np.ndarray, k: int, style: Style) -> np.ndarray:

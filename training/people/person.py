@@ -243,7 +243,7 @@ def sample_person(rng: np.random.Generator, target_names: Sequence[str]) -> Pers
         beard_density=u(0.5, 1.0),
         iris=_IRISES[int(rng.choice(6, p=irises / irises.sum()))],
         pupil=u(0.11, 0.19),
-        teeth=int(rng.integers(6)),
+        teeth=int(rng.integers(5)),
         teeth_shade=u(0.75, 1.0),
         glasses=_pick(rng, GLASSES_STYLES, (7.5, 0.8, 1, 0.8)),
         glasses_colour=(0.02, 0.02, 0.022) if rng.random() < 0.6 else _rgb(rng.uniform(0.03, 0.3, 3)),

@@ -17,7 +17,7 @@ from .person import Person
 SHOULDERS = 3.4
 # The base mesh's spheres for the eyes: bone, first vertex, end.
 EYES = (("eye.L", 14598, 14670), ("eye.R", 14670, 14742))
-_TEETH = ("teeth_base", "teeth_shape01", "teeth_shape02", "teeth_shape03", "teeth_shape04", "teeth_shape05")
+_TEETH = ("teeth_base", "teeth_shape01", "teeth_shape02", "teeth_shape03", "teeth_shape04")
 _INNER_MOUTH, _GUMS, _TONGUE = (0.34, 0.095, 0.085), (0.45, 0.17, 0.155), (0.50, 0.185, 0.17)
 _TOOTH = np.array((0.60, 0.555, 0.46))
 
@@ -111,7 +111,9 @@ def teeth_piece(assets: Assets, person: Person, base: np.ndarray) -> Piece:
     # As they come, the arches stand too high behind the lips: the lower one would hide the upper in every vowel.
     jaw = assets.rig.weights[part.binding.indices, assets.rig.bones.index("jaw")]
     lower = (jaw * part.binding.weights).sum(axis=1) > 0.5
-    places[:, 1] -= np.where(lower, 0.085, 0.05)
+    # The front teeth come down furthest, else the eye-teeth look like fangs.
+    front = np.exp(-((places[:, 0] / 0.16) ** 2))
+    places[:, 1] -= np.where(lower, 0.085, 0.03 + 0.045 * front)
     return Piece("teeth", PLAIN, places, triangles, colours, part.binding.indices, part.binding.weights)
 
 

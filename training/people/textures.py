@@ -243,9 +243,9 @@ def _scalp_paint(colour: np.ndarray, p: np.ndarray, person: Person, patches: np.
     """Hair close to the scalp: all of a buzz cut, the ground under longer hair."""
     receding = 1.0 if person.hair_style in ("receding", "bald") else 0.0
     area = scalp(p.reshape(-1, 3), person.hairline, receding).reshape(p.shape[:2])
-    area = gaussian_filter(area, 5.0) * np.clip(1 + 0.12 * patches, 0.6, 1.2)
+    area = gaussian_filter(area, 5.0) * np.clip(1 + 0.05 * patches, 0.8, 1.1)
     amount = {"bald": 0.25, "buzz": 0.82, "receding": 0.7}.get(person.hair_style, 0.95)
-    grain = np.clip(1 + (0.22 * pores + 0.1 * patches) * (person.hair_style in ("buzz", "bald", "receding")), 0, 1.4)
+    grain = np.clip(1 + (0.22 * pores + 0.03 * patches) * (person.hair_style in ("buzz", "bald", "receding")), 0, 1.4)
     colour += np.clip(area * amount * grain, 0, 0.97)[..., None] * (0.8 * np.array(person.hair[0], np.float32) - colour)
 
 
