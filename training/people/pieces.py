@@ -18,7 +18,7 @@ SHOULDERS = 3.4
 # The base mesh's spheres for the eyes: bone, first vertex, end.
 EYES = (("eye.L", 14598, 14670), ("eye.R", 14670, 14742))
 _TEETH = ("teeth_base", "teeth_shape01", "teeth_shape02", "teeth_shape03", "teeth_shape04")
-_INNER_MOUTH, _GUMS, _TONGUE = (0.34, 0.095, 0.085), (0.45, 0.17, 0.155), (0.50, 0.185, 0.17)
+_INNER_MOUTH, _GUMS, _TONGUE = (0.34, 0.095, 0.085), (0.45, 0.17, 0.155), (0.40, 0.14, 0.13)
 _TOOTH = np.array((0.60, 0.555, 0.46))
 
 
@@ -123,7 +123,7 @@ def tongue_piece(assets: Assets, base: np.ndarray) -> Piece:
     places = part.binding.fit(base)
     low, middle = places.min(axis=0), places.mean(axis=0)
     places[:, 0] = middle[0] + 0.84 * (places[:, 0] - middle[0])
-    places[:, 1] = low[1] + 0.75 * (places[:, 1] - low[1]) - 0.06
+    places[:, 1] = low[1] + 0.75 * (places[:, 1] - low[1]) - 0.085
     places[:, 2] = low[2] + 0.92 * (places[:, 2] - low[2]) - 0.06
     colours = np.tile(np.array(_TONGUE), (len(places), 1))
     return Piece("tongue", PLAIN, places, _all_triangles(part), colours, part.binding.indices, part.binding.weights)

@@ -18,7 +18,7 @@ from .textures import Atlas, cloth_texture, eye_texture, skin_texture, strands
 _SAMPLES = 2
 # Amount, exponent and Fresnel base of each material's highlight, in the kernel's order.
 _GLOSS = np.array(
-    [(1.0, 26.0, 0.03), (0.0, 8.0, 0.04), (1.4, 420.0, 0.035), (0.5, 60.0, 0.04), (1.0, 28.0, 0.04), (0.0, 1.0, 0.0)]
+    [(1.0, 26.0, 0.03), (0.0, 8.0, 0.04), (3.0, 130.0, 0.035), (0.5, 60.0, 0.04), (1.0, 28.0, 0.04), (0.0, 1.0, 0.0)]
 )
 # How much further round light creeps in skin, for red, green and blue.
 _WRAP = np.array([0.34, 0.14, 0.09], np.float32)

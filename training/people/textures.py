@@ -255,7 +255,7 @@ def eye_texture(person: Person, size: int = 256) -> np.ndarray:
     y, x = (np.mgrid[0:size, 0:size] + 0.5) / size * 2 - 1
     r, around = np.hypot(x, y), np.arctan2(y, x)
     iris_radius = 0.375
-    white = np.array([0.52, 0.47, 0.445]) * rng.uniform(0.88, 1.05)
+    white = np.array([0.46, 0.415, 0.39]) * rng.uniform(0.88, 1.05)
     veins = gaussian_filter(rng.normal(size=(size, size)), 2.0)
     red = 0.35 * ramp(r, 0.45, 1.0) + 0.12 * ramp(veins / veins.std(), 0.6, 2.0) * ramp(r, 0.4, 0.8)
     colour = white * np.exp(-red[..., None] * np.array([0.15, 1.0, 0.9]))
@@ -265,7 +265,7 @@ def eye_texture(person: Person, size: int = 256) -> np.ndarray:
     iris *= (1 - 0.75 * ramp(r, iris_radius - 0.09, iris_radius))[..., None]
     iris = iris * ramp(r, person.pupil - 0.015, person.pupil + 0.015)[..., None] + 0.002
     edge = ramp(r, iris_radius + 0.03, iris_radius - 0.03)[..., None]
-    return encode(colour + edge * (iris * 1.25 - colour), np.ones((size, size)))
+    return encode(colour + edge * (iris - colour), np.ones((size, size)))
 
 
 def cloth_texture(person: Person, size: int = 512) -> np.ndarray:
