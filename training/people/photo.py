@@ -70,7 +70,8 @@ def sample_look(rng: np.random.Generator, *, crops: bool = False) -> Look:
         noise=sometimes(0.5, 0.4, 5.0),
         colour_noise=sometimes(0.3, 0.3, 3.0),
         jpeg=int(sometimes(0.35, 45, 96)),
-        crf=int(sometimes(0.35, 18, 34)),
+        # Beyond this small mouths stop moving, while the truth says that they speak.
+        crf=int(sometimes(0.35, 18, 29)),
     )
 
 
@@ -150,7 +151,7 @@ def _guided(picture: np.ndarray, radius: int, strength: float) -> np.ndarray:
     return out
 
 
-def _painterly(picture: np.ndarray, radius: int = 3) -> np.ndarray:
+def _painterly(picture: np.ndarray, radius: int = 2) -> np.ndarray:
     """Kuwahara's filter: each pixel takes the mean of the calmest of the four squares around it."""
     size = radius + 1
     luma = picture @ _LUMA
@@ -165,8 +166,10 @@ def _painterly(picture: np.ndarray, radius: int = 3) -> np.ndarray:
 
 
 def _posterised(picture: np.ndarray) -> np.ndarray:
-    flat = _guided(picture, 3, 300.0)
-    return np.round(flat / 36) * 36
+    """Few levels of brightness; the hue stays."""
+    flat = _guided(picture, 2, 150.0)
+    grey = (flat @ _LUMA)[..., None]
+    return flat * (np.round(grey / 28) * 28 + 4) / (grey + 4)
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:
