@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..config import TrainingError
+from ..core.config import TrainingError
 from .rotation import matrices_from_rotvecs, rotvecs_from_matrices
 
 WHERE = (

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter
 
-from ..config import TrainingError
+from ..core.config import TrainingError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..synth.motion import Pose
+from ..corpus.motion import Pose
 from .assets import Assets
 from .expression import FULL_GAP, MORPHS, Stance, lids_and_brows, lips, opening, stance, tongue
 from .locks import HeadFrame, grow_beard, grow_hair

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..synth.clip import make_clip, make_poses, make_speech, portrait_pose
-from ..synth.motion import FPS, Pose
+from ..corpus.clip import make_clip, make_poses, make_speech, portrait_pose
+from ..corpus.motion import FPS, Pose
 from .assets import Assets
 from .background import make_background
 from .light import sample_light
@@ -20,13 +20,13 @@ from .render import Studio, sample_view
 from .textures import Atlas
 
 CORPORA = ("people", "drawn", "mixed")
-# One stream of random numbers per part, apart from those of ``training.synth.clip``.
+# One stream of random numbers per part, apart from those of ``training.corpus.clip``.
 _KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM = 11, 12, 13, 14, 15
 
 
 @dataclass(frozen=True)
 class Footage:
-    """F frames of 25 fps with their speech: the arrays of ``synth.clip.Clip``, and what is known ``about`` them.
+    """F frames of 25 fps with their speech: the arrays of ``corpus.clip.Clip``, and what is known ``about`` them.
 
     ``opening`` of people is measured on the mesh; ``poses`` say what was asked for.
     """
@@ -93,7 +93,7 @@ def make_footage(
 ) -> Footage:
     """Clip ``index`` of the corpus ``seed``; the same numbers give the same clip on the same machine.
 
-    ``look`` None draws one; ``motion`` is as in ``synth.clip.make_clip``. "people" need ``sources``.
+    ``look`` None draws one; ``motion`` is as in ``corpus.clip.make_clip``. "people" need ``sources``.
     """
     look = look_of(seed, index, kind) if look is None else look
     made = (

@@ -1,4 +1,4 @@
-"""What a drawn face's pose means for a rig: from ``training.synth.motion.Pose`` to weights of units."""
+"""What a drawn face's pose means for a rig: from ``training.corpus.motion.Pose`` to weights of units."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..synth.motion import Pose
+from ..corpus.motion import Pose
 
 # Vertex targets (folder expression/units) that poses use; all other units turn bones.
 MORPHS = (
@@ -39,7 +39,7 @@ class Stance:
 
 
 def opening(pose: Pose) -> float:
-    """The lips' gap in 0..1 that a pose asks for: what the trainers' articulation says (``synth.mouth.opening``)."""
+    """The lips' gap in 0..1 that a pose asks for: what the trainers' articulation says (``corpus.mouth.opening``)."""
     gap = pose.jaw * (1.0 - 0.25 * pose.rounding)
     return min(1.0, gap * (1.0 - pose.press) * (1.0 - 0.8 * pose.tuck) + 0.10 * pose.tuck * (1.0 - pose.press))
 

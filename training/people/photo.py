@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 
-from ..synth.motion import FPS
+from ..corpus.motion import FPS
 
 STYLES = ("none", "smooth", "grey", "sepia", "painterly", "posterised")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -216,14 +216,16 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     """uint8 ``frames`` [F, S, S, 3] through H.264 at rate factor ``crf`` and back."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream(
-            "libx264", rate=FPS, options={"crf": str(crf), "preset": "veryfast", "threads": "1"}
-        )
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": "veryfast"})
+        # On one thread the same frames give the same file.
+        stream.codec_context.thread_count = 1
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
     file.seek(0)
     with av.open(file) as container:
+        container.streams.video[0].codec_context.thread_count = 1
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack(decoded)

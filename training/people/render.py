@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..synth.motion import Pose
+from ..corpus.motion import Pose
 from .assets import Assets
 from .body import CHIN, Body
 from .kernel import AX, COLUMNS, DEPTH, EX, LX, NX, SX, SY, fill_triangles, shade

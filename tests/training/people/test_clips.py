@@ -19,15 +19,15 @@ from safetensors.numpy import load_file
 from models.checkpoint import read_checkpoint
 from models.nano_vae import NanoVAE
 from tests.training.people.people_assets import VARIABLE, data, needs_assets
-from training.bundle import VAE
-from training.config import TrainingError
-from training.latents import encode_clip
-from training.people.cli import add_arguments, run
+from training.core.config import TrainingError
+from training.core.latents import encode_clip
+from training.core.paths import VAE
+from training.corpus.clip import make_clip
+from training.corpus.motion import Pose
+from training.corpus.write import ARRAYS
 from training.people.clip import Sources, kind_of, make_footage
 from training.people.photo import Look
-from training.synth.cli import ARRAYS
-from training.synth.clip import make_clip
-from training.synth.motion import Pose
+from training.people.write import add_arguments, run
 
 
 def arguments(*words: str) -> Namespace:

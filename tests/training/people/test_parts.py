@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.config import TrainingError
+from training.core.config import TrainingError
+from training.corpus.motion import Pose, sample_pose
 from training.people.assets import Assets, read_binding, read_obj, read_pose_units
 from training.people.background import make_background, pictures
 from training.people.expression import lids_and_brows, lips, opening, stance
@@ -15,7 +16,6 @@ from training.people.locks import HeadFrame, Locks, beard_area, scalp
 from training.people.person import macro_weights, sample_person
 from training.people.pieces import cylinder, incidence, ribbons, vertex_normals
 from training.people.rotation import matrices_from_rotvecs, rotvecs_from_matrices
-from training.synth.motion import Pose, sample_pose
 
 NAMES = ("nose/nose-hump-decr", "nose/nose-hump-incr", "eyes/l-eye-scale-decr", "eyes/l-eye-scale-incr",
          "eyes/r-eye-scale-decr", "eyes/r-eye-scale-incr", "asym/asym-jaw-1-l", "asym/asym-jaw-1-r")  # fmt: skip
@@ -61,7 +61,7 @@ def test_missing_data_is_named_with_where_to_get_it(tmp_path: Path) -> None:
 
 
 def test_opening_is_that_of_the_drawn_faces() -> None:
-    mouth = pytest.importorskip("training.synth.mouth", reason="no Skia", exc_type=ImportError)
+    mouth = pytest.importorskip("training.corpus.mouth", reason="no Skia", exc_type=ImportError)
     rng = np.random.default_rng(1)
     for _ in range(50):
         pose = sample_pose(rng)

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.training.people.people_assets import data, needs_assets
+from training.corpus.motion import Pose
 from training.people.light import sample_light
 from training.people.person import sample_person
 from training.people.render import Studio, View
-from training.synth.motion import Pose
 
 pytestmark = needs_assets
 SIZE = 256

@@ -1,4 +1,4 @@
-"""`python -m training.people clips` renders a corpus, `python -m training.people sheet` a picture of what it shows."""
+"""`python -m training people` renders a corpus of people, of drawn faces in photographs' looks, or of both."""
 
 from __future__ import annotations
 
@@ -12,30 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from safetensors.numpy import save_file
 
-from ..config import TrainingError
-from ..synth.cli import ARRAYS
-from ..synth.clip import HEADS
-from ..synth.motion import Pose
+from ..core.config import TrainingError
+from ..corpus.clip import HEADS
+from ..corpus.write import ARRAYS
 from .assets import WHERE
-from .clip import CORPORA, Sources, kind_of, look_of, make_footage, studio_of, to_bytes
+from .clip import CORPORA, Sources, kind_of, make_footage
 from .kernel import COMPILED
-from .photo import Look, develop
-
-# What a sheet shows of each person.
-VISEMES: Mapping[str, Pose] = {
-    "rest": Pose(smile=0.15),
-    "ah": Pose(jaw=1.0, teeth=0.35, width=0.05),
-    "ee": Pose(jaw=0.28, width=0.95, teeth=0.95),
-    "oo": Pose(jaw=0.28, rounding=1.0, teeth=0.1),
-    "f": Pose(jaw=0.14, tuck=1.0, teeth=0.85, width=0.15),
-    "l": Pose(jaw=0.32, tongue=1.0, teeth=0.55, width=0.2),
-}
+from .photo import Look
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say who is shown and how."""
     parser.add_argument("--assets", type=Path, help=f"folder of {WHERE}; needed for people")
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures (CC0, say) to put behind people")
     parser.add_argument("--seed", type=int, default=0, help="corpus: clips are a function of (seed, index)")
@@ -49,8 +38,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `clips`."""
-    _add_common(parser)
+    """Arguments of `people`."""
+    add_common(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the clips; those that exist are kept")
     parser.add_argument("--corpus", choices=CORPORA, default="people", help="who is shown (default: %(default)s)")
     parser.add_argument("--share", type=float, default=0.5, help="of people in a mixed corpus (default: %(default)s)")
@@ -60,13 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head-motion", type=float, default=1.0, help="0..1: head and gaze (default: %(default)s)")
     parser.add_argument("--face-motion", type=float, default=1.0, help="0..1: brows and lids (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-
-
-def add_sheet_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `sheet`."""
-    _add_common(parser)
-    parser.add_argument("--out", type=Path, required=True, help="picture to write")
-    parser.add_argument("--count", type=int, default=24, help="people, one a row (default: %(default)s)")
 
 
 @lru_cache(maxsize=1)
@@ -142,20 +124,3 @@ def write_footage(
     save_file({name: np.ascontiguousarray(getattr(footage, name)) for name in ARRAYS}, partial_path, metadata)
     partial_path.replace(path)
     return path
-
-
-def run_sheet(args: argparse.Namespace) -> int:
-    """Writes a sheet of people, each with the six of `VISEMES` in a row, two people side by side."""
-    sources = sources_of(args.assets, args.backgrounds)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index in range(args.start, args.start + args.count):
-        studio = studio_of(sources, args.seed, index)
-        frames = np.stack([to_bytes(studio.frame(pose).colour) for pose in VISEMES.values()])
-        look = Look() if args.look == "plain" else look_of(args.seed, index, "people")
-        rows.append(np.concatenate(list(develop(frames, look, np.random.default_rng(index))), axis=1))
-    if len(rows) % 2:
-        rows.append(np.zeros_like(rows[0]))
-    half = len(rows) // 2
-    Image.fromarray(np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], axis=1)).save(args.out)
-    return 0
