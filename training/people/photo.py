@@ -215,9 +215,10 @@ def _jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
 def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     """uint8 ``frames`` [F, S, S, 3] through H.264 at rate factor ``crf`` and back."""
     file = io.BytesIO()
+    # Without looking ahead, and on one thread, the same frames give the same file.
+    options = {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"}
     with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": "veryfast"})
-        # On one thread the same frames give the same file.
+        stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.codec_context.thread_count = 1
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         for frame in frames:
