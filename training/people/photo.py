@@ -51,13 +51,13 @@ def sample_look(rng: np.random.Generator, *, crops: bool = False) -> Look:
         return value if rng.random() < chance else otherwise
 
     temperature, green = rng.normal(0, 0.07), rng.normal(0, 0.025)
-    tint = rng.normal(0, 0.22, 3) - 0.05
+    tint = rng.normal(0, 0.16, 3) - 0.05
     style = str(rng.choice(STYLES, p=[0.76, 0.08, 0.06, 0.02, 0.05, 0.03]))
     tinted = rng.random() < 0.35
     return Look(
         crop=sometimes(0.6, 0.74, 1.0, 1.0) if crops else 1.0,
         crop_at=(float(np.clip(rng.normal(0.5, 0.1), 0, 1)), float(np.clip(rng.normal(0.35, 0.12), 0, 1))),
-        exposure=float(np.exp(rng.normal(0, 0.16))),
+        exposure=float(np.exp(rng.normal(-0.03, 0.12))),
         contrast=float(np.exp(rng.normal(0, 0.12))),
         saturation=float(np.exp(rng.normal(-0.03, 0.18))),
         balance=(float(np.exp(temperature)), float(np.exp(green)), float(np.exp(-temperature))),
