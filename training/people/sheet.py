@@ -1,4 +1,4 @@
-"""`python -m training people-sheet` renders a picture of what the corpus shows."""
+"""`python -m asymtalker.training people-sheet` renders a picture of what the corpus shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m training people` renders a corpus of people, of drawn faces in photographs' looks, or of both."""
+"""`python -m asymtalker.training people` renders a corpus of people, of drawn faces in photographs' looks, or of both."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from training.people.assets import WHERE, Assets
-from training.people.kernel import COMPILED
-from training.people.textures import Atlas
+from asymtalker.training.people.assets import WHERE, Assets
+from asymtalker.training.people.kernel import COMPILED
+from asymtalker.training.people.textures import Atlas
 
 VARIABLE = "ASYMTALKER_MAKEHUMAN"
 

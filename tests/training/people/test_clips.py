@@ -16,18 +16,18 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from models.checkpoint import read_checkpoint
-from models.nano_vae import NanoVAE
-from tests.training.people.people_assets import VARIABLE, data, needs_assets
-from training.core.config import TrainingError
-from training.core.latents import encode_clip
-from training.core.paths import VAE
-from training.corpus.clip import make_clip
-from training.corpus.motion import Pose
-from training.corpus.write import ARRAYS
-from training.people.clip import Sources, kind_of, make_footage
-from training.people.photo import Look
-from training.people.write import add_arguments, run
+from asymtalker.models.checkpoint import read_checkpoint
+from asymtalker.models.nano_vae import NanoVAE
+from asymtalker.tests.training.people.people_assets import VARIABLE, data, needs_assets
+from asymtalker.training.core.config import TrainingError
+from asymtalker.training.core.latents import encode_clip
+from asymtalker.training.core.paths import VAE
+from asymtalker.training.corpus.clip import make_clip
+from asymtalker.training.corpus.motion import Pose
+from asymtalker.training.corpus.write import ARRAYS
+from asymtalker.training.people.clip import Sources, kind_of, make_footage
+from asymtalker.training.people.photo import Look
+from asymtalker.training.people.write import add_arguments, run
 
 
 def arguments(*words: str) -> Namespace:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.people.kernel import (
+from asymtalker.training.people.kernel import (  # fmt: skip
     AX,
     CLOTH,
     COLUMNS,
@@ -18,7 +18,7 @@ from training.people.kernel import (
     fill_triangles,
     neck_edge,
     shade,
-)  # fmt: skip
+)
 
 # Anticlockwise on a screen whose rows run down: the front of a surface.
 FRONT = np.array([[0, 2, 1]], np.int32)

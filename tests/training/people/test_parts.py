@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.core.config import TrainingError
-from training.corpus.motion import Pose, sample_pose
-from training.people.assets import Assets, read_binding, read_obj, read_pose_units
-from training.people.background import make_background, pictures
-from training.people.expression import lids_and_brows, lips, opening, stance
-from training.people.light import ambient_occlusion, directions, lamp_weights, sample_light, visibility
-from training.people.locks import HeadFrame, Locks, beard_area, scalp
-from training.people.person import macro_weights, sample_person
-from training.people.pieces import cylinder, incidence, ribbons, vertex_normals
-from training.people.rotation import matrices_from_rotvecs, rotvecs_from_matrices
+from asymtalker.training.core.config import TrainingError
+from asymtalker.training.corpus.motion import Pose, sample_pose
+from asymtalker.training.people.assets import Assets, read_binding, read_obj, read_pose_units
+from asymtalker.training.people.background import make_background, pictures
+from asymtalker.training.people.expression import lids_and_brows, lips, opening, stance
+from asymtalker.training.people.light import ambient_occlusion, directions, lamp_weights, sample_light, visibility
+from asymtalker.training.people.locks import HeadFrame, Locks, beard_area, scalp
+from asymtalker.training.people.person import macro_weights, sample_person
+from asymtalker.training.people.pieces import cylinder, incidence, ribbons, vertex_normals
+from asymtalker.training.people.rotation import matrices_from_rotvecs, rotvecs_from_matrices
 
 NAMES = ("nose/nose-hump-decr", "nose/nose-hump-incr", "eyes/l-eye-scale-decr", "eyes/l-eye-scale-incr",
          "eyes/r-eye-scale-decr", "eyes/r-eye-scale-incr", "asym/asym-jaw-1-l", "asym/asym-jaw-1-r")  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.people.photo import STYLES, Look, compress, crop_boxes, develop, sample_look
+from asymtalker.training.people.photo import STYLES, Look, compress, crop_boxes, develop, sample_look
 
 
 def picture(frames: int = 1, size: int = 64) -> np.ndarray:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.people.people_assets import data, needs_assets
-from training.corpus.motion import Pose
-from training.people.light import sample_light
-from training.people.person import sample_person
-from training.people.render import Studio, View
+from asymtalker.tests.training.people.people_assets import data, needs_assets
+from asymtalker.training.corpus.motion import Pose
+from asymtalker.training.people.light import sample_light
+from asymtalker.training.people.person import sample_person
+from asymtalker.training.people.render import Studio, View
 
 pytestmark = needs_assets
 SIZE = 256
