@@ -1,4 +1,4 @@
-"""`python -m asymtalker.training people` renders a corpus of people, of drawn faces in photographs' looks, or of both."""
+"""`python -m asymtalker.training people` renders people, drawn faces in photographs' looks, or both."""
 
 from __future__ import annotations
 
