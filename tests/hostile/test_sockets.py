@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import pickle
 import random
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -268,6 +269,8 @@ def test_a_missing_input_is_cores_own_message(client: ComfyClient, class_type: s
 
 def test_errors_are_pickled_where_comfyui_is_not() -> None:
     """Plain names are given in ComfyUI alone: a trainer's workers send errors by the names of their classes."""
-    from asymtalker.models.config import ConfigError
-
-    assert type(pickle.loads(pickle.dumps(ConfigError("x")))) is ConfigError
+    program = (
+        "import pickle; from asymtalker.models.config import ConfigError; "
+        "assert type(pickle.loads(pickle.dumps(ConfigError('x')))) is ConfigError"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
