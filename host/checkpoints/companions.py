@@ -14,7 +14,7 @@ from pathlib import Path
 import folder_paths
 from safetensors import SafetensorError, safe_open
 
-from ..messages import quoted
+from ..messages import expected
 from .folders import (
     AUDIO_KINDS,
     DEFAULT,
@@ -194,7 +194,7 @@ def missing_model(choice: object) -> str | None:
     if choice is None:
         return None
     if not isinstance(choice, str):
-        return f"model: {quoted(choice)} came, where a name from the list is needed"
+        return expected("model", "a name of the list", choice)
     try:
         locate_model(choice)
     except FileNotFoundError as error:
