@@ -1,4 +1,4 @@
-"""ComfyUI nodes, one a file; the work is done in ``nodes.host`` and ``models``."""
+"""ComfyUI nodes, one a file; the work is done in the rooms beside this one (CONTRIBUTING.md has a map)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from asymtalker.scripts._environment import ROOT, find_comfyui
 from asymtalker.scripts._server import ComfyServer
 from asymtalker.tests.helpers import NUM_FRAMES, PACK, Import
 
-SLOW_FOLDERS = {"benchmarks", "scripts", "training"}
+SLOW_FOLDERS = {"benchmarks", "hostile", "scripts", "training"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -108,6 +108,7 @@ def test_the_oldest_and_a_newer_host_are_known() -> None:
     assert VERSIONS[0] == "0.3.75" and len(VERSIONS) >= 3
 
 
+@pytest.mark.slow
 def test_facts_of_the_running_host_are_fresh(comfyui: Path) -> None:
     command = [sys.executable, "-m", "asymtalker.scripts.host_facts", str(comfyui)]
     done = subprocess.run(command, capture_output=True, text=True)

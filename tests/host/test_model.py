@@ -188,6 +188,7 @@ def test_attention_override_is_honoured(pack: Import, case: dict[str, Any]) -> N
     assert len(calls) == 2 * model.model.checkpoint.config.num_layers
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error:Dynamo")
 def test_cores_compile_node_reaches_the_network(comfy: Import, pack: Import, case: dict[str, Any]) -> None:
     model = load(pack, case)

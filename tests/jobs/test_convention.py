@@ -310,6 +310,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_identity_is_the_same_in_every_process(comfyui: Any) -> None:
     def child(seed: str) -> str:
         environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}

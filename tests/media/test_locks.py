@@ -79,6 +79,7 @@ assert list_spools(root) == []
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
 def test_a_disk_without_locks_keeps_out_this_process_alone(
     without_flock: Callable[[str], dict[str, str]], tmp_path: Path, error: str
@@ -90,6 +91,7 @@ def test_a_disk_without_locks_keeps_out_this_process_alone(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_job_on_a_disk_without_locks_runs_and_says_so(
     without_flock: Callable[[str], dict[str, str]], comfyui: Path
 ) -> None:

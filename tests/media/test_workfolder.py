@@ -109,6 +109,7 @@ def in_a_fork(act: Callable[[], None], on_operation: Callable[[int, str], None],
     return os.waitstatus_to_exitcode(status)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 def test_killed_at_any_moment_there_is_the_whole_file_or_none(tmp_path: Path, link_error: int | None) -> None:
     whole = tmp_path / "whole.mp4"

@@ -327,6 +327,7 @@ def test_core_s_list_of_a_folder_that_has_gone(pack: Import, models: Path) -> No
     assert host.vae_choices() == ["default", "kept.safetensors"]
 
 
+@pytest.mark.slow
 def test_the_loader_describes_itself_whatever_lies_there(comfy: Import, pack: Import, shared_root: Path) -> None:
     (shared_root / "loop").symlink_to("loop")
     loader = pack("nodes.loader").AsymTalkerLoader

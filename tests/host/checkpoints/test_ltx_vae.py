@@ -115,6 +115,7 @@ def folder_of(folder: Path) -> Path:
     return folder / "diffusion_pytorch_model.safetensors"
 
 
+@pytest.mark.slow
 def test_published_file_with_diffusers_names_loads_whole(
     comfy: Import, pack: Import, published: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
