@@ -62,5 +62,6 @@ def name_errors_plainly() -> None:
     while classes:
         current = classes.pop()
         classes += current.__subclasses__()
-        if current.__module__.startswith(f"{pack}."):
+        # Other packages' classes may have anything there.
+        if str(current.__module__).startswith(f"{pack}."):
             current.__module__ = PACK_NAME
