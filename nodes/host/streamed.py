@@ -257,8 +257,8 @@ class TrimmedVideo(DerivedVideo):
     @override
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames [start, stop) of the span as uint8 [H, W, 3], in bounded memory."""
-        end = self.get_frame_count() if stop is None else stop
-        return self._source.frames(self._first + start, self._first + end)
+        end = self._stop if stop is None else min(self._first + stop, self._stop)
+        return self._source.frames(min(self._first + start, end), end)
 
     @override
     def get_frame_count(self) -> int:

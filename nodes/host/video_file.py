@@ -22,6 +22,7 @@ from comfy_api.latest import InputImpl, Types
 from ...media import EncodedVideo, MediaError, encode_video
 from ...media.errors import storage_error
 from ...media.ffmpeg import Watch
+from ...media.workfolder import publish, working_folder
 from .progress import SavingProgress
 from .tags import file_tags
 
@@ -178,13 +179,23 @@ def _save_by_host(
     options: Mapping[str, Any],
     watch: Watch = lambda num_frames: None,
 ) -> None:
-    """Through a lossless file, which the host encodes anew as a stream; ``watch`` sees the first half."""
+    """Through a lossless file, which the host encodes anew as a stream; ``watch`` sees the first half.
+
+    The host writes to its target directly: a file gets its name only when it is whole.
+    """
     with temporary_folder() as folder:
         file = Path(folder) / "lossless.mp4"
         size = {"width": look.width, "height": look.height, "fps": look.fps}
         encode_video(frames, file, **size, crf=LOSSLESS_CRF, preset="ultrafast", watch=watch)
-        target = str(path) if isinstance(path, Path) else path
-        InputImpl.VideoFromFile(str(file)).save_to(target, **options)
+        lossless = InputImpl.VideoFromFile(str(file))
+        if isinstance(path, io.BytesIO):
+            lossless.save_to(path, **options)
+            return
+        target = Path(path)
+        with working_folder(target) as work:
+            result = work / target.name
+            lossless.save_to(str(result), **options)
+            publish(result, target, None)
 
 
 def write_mp4(

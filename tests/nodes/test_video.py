@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import tracemalloc
@@ -122,6 +123,7 @@ def test_trimming_is_exact_to_the_frame(
     assert numbers(trimmed.frames()) == list(expected)
     assert trimmed.get_frame_count() == len(expected)
     assert trimmed.get_duration() == pytest.approx(len(expected) / 25)
+    assert numbers(trimmed.frames(1, NUM_FRAMES)) == list(expected)[1:], "nothing beyond the span"
     assert not (folders / "temp").exists(), "nothing is written for it"
 
 
@@ -267,6 +269,27 @@ def test_what_nobody_writes_is_refused_before_any_work(
         with pytest.raises(ValueError, match="format, codec: this ComfyUI cannot write webm with codec h264"):
             video.save_to(str(path), "webm", "h264")
     assert not path.exists()
+
+
+def test_a_file_that_the_host_cannot_finish_is_not_left(
+    comfy: Import, pack: Import, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "films" / "film.mp4"
+    path.parent.mkdir()
+    path.write_bytes(b"an older film")
+
+    def save_half(
+        self: Any, path: str, *, format: Any, codec: Any, metadata: Any, bit_depth: int, crf: int = 0
+    ) -> None:
+        Path(path).write_bytes(b"half a film")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    host = comfy("comfy_api.latest").InputImpl.VideoFromFile
+    monkeypatch.setattr(pack("nodes.host.video_file"), "check_encoding", lambda encoding, look: None)
+    monkeypatch.setattr(host, "save_to", save_half)
+    with pytest.raises(pack("media").MediaError, match="The disk is full"):
+        video.save_to(str(path), bit_depth=10)
+    assert [entry.read_bytes() for entry in path.parent.iterdir()] == [b"an older film"]
 
 
 def test_more_frames_than_memory_holds_are_refused_with_the_numbers(comfy: Import, pack: Import, video: Video) -> None:
