@@ -28,7 +28,12 @@ SHORTEST_REPORT_S = 0.2
 
 
 def tell(node_id: str | None, text: str) -> None:
-    """Log ``text`` and show it on the node (where a server with that ability runs)."""
+    """Log ``text`` and show it on the node (where a server with that ability runs), in place of what was there.
+
+    Several notes are one text, a line each; nothing happens where there are none.
+    """
+    if not text:
+        return
     text = encodable(text)
     logging.info("AsymTalker: %s", text)
     show(node_id, text)

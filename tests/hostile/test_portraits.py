@@ -294,6 +294,17 @@ def test_the_reference_of_a_masked_portrait_is_that_of_the_white_one(pack: Impor
     assert torch.equal(masked.latents, expected.latents) and torch.equal(masked.portrait, expected.portrait)
 
 
+def test_all_notes_stand_on_the_node_together(
+    pack: Import, nano: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node shows one text: the next one takes its place."""
+    caplog.set_level("INFO")
+    encode = pack("nodes.host.portrait").encode_reference
+    encode(nano.model, nano.vae, picture(), 63, 64, "static", None, half(1, 40, 48))
+    (text,) = [record.getMessage() for record in caplog.records if "AsymTalker: what the mask" in record.getMessage()]
+    assert "63x64 is not a multiple" in text and "trained with mode temporal" in text
+
+
 def test_face_crop_lays_a_masked_picture_over_white(pack: Import) -> None:
     host = pack("nodes.host.face_crop")
     options = host.CropOptions(0.0, 0, "error", (0, 0, 48, 40))
