@@ -20,6 +20,8 @@ from ...models.rollout import ContinuityOptions
 
 MIN_CHUNKS = 3
 """Fewer say little: the first one warms up."""
+LONGEST_S = 1e6
+"""Of a chunk: more, or NaN, is no measured time."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _file() -> Path:
 def _read() -> dict[str, float]:
     try:
         known = json.loads(_file().read_text(encoding="utf-8"))
-        return {str(kind): float(seconds) for kind, seconds in known.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return {kind: float(seconds) for kind, seconds in known.items() if 0 <= seconds <= LONGEST_S}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         # Not there yet, or damaged: it is only an estimate.
         return {}
