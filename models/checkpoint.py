@@ -29,7 +29,8 @@ WRAPPERS = ("state_dict", "generator_ema", "model_ema", "ema", "params_ema", "ge
 MAX_CONFIG_BYTES = 1 << 20
 MAX_NESTING = 4
 MIN_SHARED_BYTES = 1 << 20
-SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+MAX_PARTS = 1000
 TEXT_BYTES = frozenset(range(0x20, 0x7F)) | {0x09, 0x0A, 0x0D}
 
 
@@ -104,13 +105,19 @@ def _parts(path: Path) -> list[Path]:
             if file in ("", ".", "..") or Path(file).name != file or "\0" in file:
                 raise CheckpointError(f"{path} names {file[:80]!r}, which is not a file of its own folder")
         return [path.with_name(file) for file in files]
-    shard = SHARD.fullmatch(path.name)
-    if shard is None:
-        return [path]
-    count = int(shard["count"])
-    if not 1 <= int(shard["index"]) <= count <= 1000:
-        return [path]
-    return [path.with_name(f"{shard['stem']}-{i:05d}-of-{count:05d}{shard['suffix']}") for i in range(1, count + 1)]
+    return [path.with_name(name) for name in numbered_parts(path.name)[1]]
+
+
+def numbered_parts(name: str) -> tuple[str, list[str]]:
+    """The stem and all file names of the set (``x-00001-of-00003.safetensors``) that the file ``name`` is one of.
+
+    Of any other file, its own stem and name.
+    """
+    shard = _SHARD.fullmatch(name)
+    if shard is None or not 1 <= int(shard["index"]) <= int(shard["count"]) <= MAX_PARTS:
+        return Path(name).stem, [name]
+    stem, suffix, count = shard["stem"], shard["suffix"], int(shard["count"])
+    return stem, [f"{stem}-{number:05d}-of-{count:05d}{suffix}" for number in range(1, count + 1)]
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

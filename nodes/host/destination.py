@@ -12,6 +12,7 @@ import folder_paths
 
 from ...media.errors import MediaError, existing_parent, format_bytes, free_bytes, storage_error
 from ...media.ffmpeg import find_ffmpeg
+from .messages import encodable
 
 MIN_FREE_BYTES = 20_000_000
 """With less, no mp4 of a few seconds can be saved; what a long one takes depends on its content."""
@@ -87,7 +88,7 @@ def _file_name(name: str, number: int) -> str:
 def _reason(prefix: str, output: Path, windows: bool) -> str | None:
     if "\0" in prefix:
         return "has a NUL character, which no file name can hold"
-    if not _is_encodable(prefix):
+    if encodable(prefix) != prefix:
         return "has characters that no file name can hold"
     for pattern, expanded in _EXPANDED.items():
         prefix = prefix.replace(pattern, expanded)
@@ -105,14 +106,6 @@ def _reason(prefix: str, output: Path, windows: bool) -> str | None:
     if (there := _nearest(folder)) != existing_parent(folder):
         return f"needs the folder {there}, which is none"
     return None
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_within(output: Path, folder: Path) -> bool:

@@ -8,6 +8,7 @@ import time
 from ...media import FolderBusyError, MediaError, SpoolInfo, is_job_name, list_spools, remove_spool
 from ...media.errors import format_bytes
 from .jobs import MAX_SPOOL_BYTES, JobRecord, spool_root
+from .messages import encodable, quoted
 from .progress import duration
 
 ID_LENGTH = 8
@@ -29,9 +30,8 @@ def kept_jobs(remove: str) -> str:
     words = [word.strip().lower() for word in remove.split(",") if word.strip()]
     chosen = {spool.folder: spool for word in words for spool in _named(word, spools)}
     failures = list(filter(None, map(_remove, chosen.values())))
-    text = "\n".join([_table(list_spools(spool_root()) if words else spools), *failures])
     # Names of files need not be text, which ComfyUI's own messages must be.
-    return text.encode(errors="backslashreplace").decode()
+    return encodable("\n".join([_table(list_spools(spool_root()) if words else spools), *failures]))
 
 
 def _remove(spool: SpoolInfo) -> str:
@@ -52,7 +52,7 @@ def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
     found = [spool for spool in spools if spool.folder.name.lower().startswith(word)]
     if len(found) != 1:
         raise ValueError(
-            f"remove: {len(found)} kept jobs have an id that begins with {word!r}; give an id of the list, "
+            f"remove: {len(found)} kept jobs have an id that begins with {quoted(word)}; give an id of the list, "
             f"`{FINISHED}` or `{ALL}`, or leave it empty to remove nothing"
         )
     if found[0].in_use:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...media.errors import format_bytes
+from .messages import encodable
 
 GENERATED_MARK = {
     "comment": "AI-generated video: made with ComfyUI-AsymTalker from a portrait and speech.",
@@ -62,4 +63,4 @@ def _text(value: Any) -> str | None:
 
 def _clean(text: str) -> str:
     """Text that UTF-8 and C strings hold."""
-    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode("utf-8")
+    return encodable(text.replace("\0", ""))
