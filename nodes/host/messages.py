@@ -28,6 +28,11 @@ def quoted(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]}...{text[-1]}"
 
 
+def expected(name: str, what: str, value: object) -> str:
+    """The message for an input ``name`` with a ``value`` that is not ``what`` it must be."""
+    return f"{name}: expected {what}, got {quoted(value)}"
+
+
 def make_encodable(error: BaseException) -> None:
     """Replace what UTF-8 cannot hold in an error's message, such as the name of a file in another encoding.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,7 +12,7 @@ from ...models.reference import Reference, fit_portrait, static_reference, tempo
 from .guards import ChunkSize, check_memory
 from .model import Checkpoint, talking_head
 from .progress import tell
-from .tensors import picture_values, plain_tensor
+from .tensors import finite_range, picture_values, plain_tensor
 from .vae import StockVideoCodec
 
 MODES = {"temporal": "tre", "static": "static"}
@@ -92,7 +90,7 @@ def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
             f"image: {width}x{height} is too small for a portrait (at least {SMALLEST_PORTRAIT} pixels a side)"
         )
     if channels not in (1, 3, 4):
-        raise ValueError(f"image: {channels} channels; RGB, RGBA or grey can be used")
+        raise ValueError(f"image: {channels} channels; RGB, RGBA and grey are supported")
     image, notes = _within_range(picture_values("image", image))
     rgb = image[..., :3].expand(-1, -1, -1, 3)
     if channels == 1:
@@ -109,9 +107,7 @@ def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
 
 def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
     """The picture clipped to 0..1, and a note if that changed it. Raises ValueError for NaN and other ranges."""
-    lowest, highest = (float(extreme) for extreme in torch.aminmax(image))
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError("image: the portrait contains NaN or infinite values")
+    lowest, highest = finite_range("image: the portrait", image)
     if lowest >= 0 and highest <= 1:
         return image, []
     if lowest < LOWEST_OVERSHOOT or float(image.mean()) > 1:
@@ -145,16 +141,14 @@ def checked_mask(mask: Any, width: int, height: int) -> tuple[Tensor | None, lis
         raise ValueError(f"mask: expected a MASK [1, H, W], got shape {tuple(mask.shape)}")
     batch, (mask_height, mask_width) = mask.shape[0], mask.shape[1:]
     mask = mask[:1]
-    lowest, highest = (float(extreme) for extreme in torch.aminmax(mask))
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError("mask: it contains NaN or infinite values")
+    lowest, highest = finite_range("mask: it", mask)
     if highest <= 0:
         return None, []
     if lowest >= 1:
         raise ValueError("mask: it covers the whole picture; what it covers becomes white. Invert it with InvertMask")
     if abs(mask_width * height - mask_height * width) > SHAPE_TOLERANCE * mask_height * width:
         raise ValueError(
-            f"mask: it is {mask_width}x{mask_height}, the picture {width}x{height}, which is another shape; connect "
+            f"mask: it is {mask_width}x{mask_height}, the picture {width}x{height}, a different aspect ratio; connect "
             "the MASK of the same picture"
         )
     notes = ["what the mask covers is white"]

@@ -68,7 +68,7 @@ def check_vae(vae: Any, model: TalkingHeadModel) -> None:
     needs = f"{model.checkpoint.name} needs {wanted}: {advice}"
     network = getattr(vae, "first_stage_model", None)
     if network is None or not isinstance(vae, VAE):
-        given = "" if vae is None or isinstance(vae, VAE) else f" (a {type(vae).__name__} came)"
+        given = "" if vae is None or isinstance(vae, VAE) else f" (got a {type(vae).__name__})"
         raise ValueError(f"vae: no usable VAE is connected{given}; {needs}")
     if vae.latent_dim != 3:
         raise ValueError(f"vae: an image VAE is connected; {needs}")
@@ -77,7 +77,7 @@ def check_vae(vae: Any, model: TalkingHeadModel) -> None:
         raise ValueError(f"vae: the VAE has {_describe(*found)}; {needs}")
     other = _other_model(network, config.latent_channels)
     if other:
-        raise ValueError(f"vae: this is the VAE of {other}, whose latents are other ones; {needs}")
+        raise ValueError(f"vae: this is the VAE of {other}, whose latent space differs; {needs}")
 
 
 def _other_model(network: torch.nn.Module, latent_channels: int) -> str:

@@ -46,10 +46,10 @@ def checked(pack: Import) -> Callable[..., tuple[Tensor, list[str]]]:
 # What a picture is.
 
 UNUSABLE: list[tuple[Any, str]] = [
-    (None, "image: None came, where a tensor is needed"),
-    ("portrait.png", "image: 'portrait.png' came, where a tensor is needed"),
-    ([picture()], "image: a list came"),
-    (picture().numpy(), "image: a ndarray came"),
+    (None, "image: expected a tensor, got None"),
+    ("portrait.png", "image: expected a tensor, got 'portrait.png'"),
+    ([picture()], "image: expected a tensor, got a list"),
+    (picture().numpy(), "image: expected a tensor, got a ndarray"),
     (picture()[0], r"image: expected an IMAGE \[1, H, W, 3\], got shape \(40, 48, 3\)"),
     (picture()[None], "image: expected an IMAGE"),
     (torch.zeros(()), "image: expected an IMAGE"),
@@ -59,8 +59,8 @@ UNUSABLE: list[tuple[Any, str]] = [
     (picture()[:, :1, :1], "image: 1x1 is too small"),
     (picture(1, 500), "image: 500x1 is too small"),
     (picture(500, 15), "image: 15x500 is too small"),
-    (picture(channels=2), "image: 2 channels; RGB, RGBA or grey"),
-    (picture(channels=5), "image: 5 channels; RGB, RGBA or grey"),
+    (picture(channels=2), "image: 2 channels; RGB, RGBA and grey"),
+    (picture(channels=5), "image: 5 channels; RGB, RGBA and grey"),
     (picture().movedim(-1, 1), "image: 40x3 is too small"),
     (picture().repeat(2, 1, 1, 1), r"image: 2 portraits in a batch.*ImageFromBatch.*Rebatch Images"),
     (spoiled(math.nan), "image: the portrait contains NaN or infinite"),
@@ -153,9 +153,9 @@ def half(*shape: int) -> Tensor:
 
 
 BAD_MASKS: list[tuple[Any, str]] = [
-    ("mask.png", "mask: 'mask.png' came, where a tensor is needed"),
-    (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, which is another shape"),
-    (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, which is another shape"),
+    ("mask.png", "mask: expected a tensor, got 'mask.png'"),
+    (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, a different aspect ratio"),
+    (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, a different aspect ratio"),
     (torch.ones(1, 40, 48), "mask: it covers the whole picture.*InvertMask"),
     (torch.full((1, 40, 48), math.nan), "mask: it contains NaN"),
     (torch.full((1, 40, 48), -math.inf), "mask: it contains NaN or infinite"),
