@@ -124,7 +124,10 @@ def _notes(width: int, height: int, codec: AudioCodec | None, track: AudioTrack 
             "the last column or row is repeated."
         )
     if track is not None and codec == "flac" and (rate := _flac_rate(track)) != track.sample_rate:
-        yield f"The audio's {track.sample_rate} Hz became {rate} Hz, as no codec of an mp4 holds them."
+        yield (
+            f"The audio was resampled from {track.sample_rate} Hz to {rate} Hz: no mp4 codec supports the original "
+            "rate."
+        )
 
 
 def _carrier(track: AudioTrack | None, codec: AudioCodec | None) -> AudioTrack:
@@ -140,7 +143,8 @@ def _carrier(track: AudioTrack | None, codec: AudioCodec | None) -> AudioTrack:
 def _audio_codec(track: AudioTrack, wanted: AudioCodec | None) -> AudioCodec:
     if wanted == "aac" and track.sample_rate not in AAC_SAMPLE_RATES:
         raise MediaError(
-            f"AAC cannot hold {track.sample_rate} Hz, only {sorted(AAC_SAMPLE_RATES)}. Resample the audio or use FLAC."
+            f"AAC does not support {track.sample_rate} Hz, only {sorted(AAC_SAMPLE_RATES)}. Resample the audio or use "
+            "FLAC."
         )
     fits_aac = track.sample_rate in AAC_SAMPLE_RATES and track.channels <= AAC_MAX_CHANNELS
     return wanted or ("aac" if fits_aac else "flac")
@@ -203,7 +207,7 @@ def _verify(result: Path, path: Path, num_frames: int, track: AudioTrack | None,
     except (av.FFmpegError, OSError) as error:
         raise encoding_failure(path, f"the file cannot be read back ({error})") from error
     if packets != num_frames:
-        raise encoding_failure(path, f"{packets} of {num_frames} frames arrived in the file")
+        raise encoding_failure(path, f"{packets} of {num_frames} frames are in the file")
     if track is not None and (audio_end == 0 or audio_end < track.duration_s - Fraction(AAC_FRAME, track.sample_rate)):
         arrived, expected = float(audio_end), float(track.duration_s)
-        raise encoding_failure(path, f"{arrived:.2f} of {expected:.2f} s of audio arrived in the file")
+        raise encoding_failure(path, f"{arrived:.2f} of {expected:.2f} s of audio are in the file")

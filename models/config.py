@@ -232,7 +232,7 @@ def _whose(declared: dict[str, Any]) -> str:
     """Which model a configuration says that it is of, as most published ones do."""
     for name in ("_class_name", "architectures", "model_type"):
         if isinstance(declared.get(name), (str, list)):
-            return f", which is of a {short(declared[name])}; a network needs its own config.json beside it"
+            return f", which describes a {short(declared[name])}; put the network's own config.json beside it"
     return ""
 
 
@@ -298,7 +298,7 @@ def _vae_stride(latent_channels: int, declared: dict[str, Any]) -> tuple[int, in
         return t, h, w
     if latent_channels not in FAMILY_VAE_STRIDES:
         raise ConfigError(
-            f"{latent_channels} latent channels belong to no published VAE {sorted(FAMILY_VAE_STRIDES)}: "
+            f"{latent_channels} latent channels match no published VAE {sorted(FAMILY_VAE_STRIDES)}: "
             "the checkpoint needs a `config` metadata entry (or a config.json beside it) with vae_stride"
         )
     return FAMILY_VAE_STRIDES[latent_channels]

@@ -64,7 +64,7 @@ def saved_frames(video: Input.Video) -> FileFrames:
     try:
         video.save_to(str(file), Types.VideoContainer.MP4, Types.VideoCodec.H264, **options)
     except (ValueError, av.FFmpegError, OSError) as error:
-        raise ValueError(f"video: its edits cannot be applied ({error}). Leave the crop or resize node out") from error
+        raise ValueError(f"video: its edits cannot be applied ({error}). Remove the crop or resize node") from error
     return FileFrames(InputImpl.VideoFromFile(str(file)), keeps=folder)
 
 
@@ -146,7 +146,7 @@ class FileFrames:
     def _size(self) -> tuple[int, int]:
         for frame in self._decoded():
             return frame.shape[1], frame.shape[0]
-        raise ValueError("video: there is no frame in it, or none in the span it was trimmed to")
+        raise ValueError("video: it has no frames, or none in the span to which it was trimmed")
 
     @cached_property
     def _num_frames(self) -> int:
@@ -159,7 +159,7 @@ class FileFrames:
         """The file at the key frame before the span."""
         with _readable(), av.open(self.video.get_stream_source(), mode="r") as container:
             if not container.streams.video:
-                raise ValueError("video: the file has no picture, only sound. Connect a video")
+                raise ValueError("video: the file has no video stream, only sound. Connect a video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             if self.start_s:

@@ -256,7 +256,9 @@ def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> Continui
         problem = "it is of another chunk or size"
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         problem = str(error)
-    logging.warning("AsymTalker: the job starts anew, the state in %s cannot be used: %s", spool.folder, problem)
+    logging.warning(
+        "AsymTalker: the job starts from the beginning, as the state in %s cannot be used: %s", spool.folder, problem
+    )
     spool.truncate(0)
     return None
 

@@ -57,7 +57,7 @@ def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
         )
     if found[0].in_use:
         raise FolderBusyError(
-            f"remove: {word} is in use; wait until its job and its video are done with, then try again"
+            f"remove: {word} is in use; wait until its job has finished and its video is released, then try again"
         )
     return found
 

@@ -54,7 +54,7 @@ class Pace:
             _file().parent.mkdir(parents=True, exist_ok=True)
             write_atomically(_file(), json.dumps(known, indent=1, sort_keys=True).encode())
         except OSError as error:
-            logging.info("AsymTalker: the speed of this job is not remembered: %s", error)
+            logging.info("AsymTalker: the speed of this job could not be stored: %s", error)
 
 
 def _file() -> Path:

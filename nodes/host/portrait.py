@@ -81,9 +81,9 @@ def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
     batch, height, width, channels = image.shape
     if batch > 1:
         raise ValueError(
-            f"image: {batch} portraits in a batch, but a video shows one. Of an animated GIF or WebP, or of a video, "
-            "take the first picture: put ImageFromBatch (batch_index 0, length 1) before this node. To make one video "
-            "each, put Rebatch Images (batch_size 1) before it: the graph then runs once per portrait"
+            f"image: {batch} portraits in a batch, but a video shows one. For an animated GIF or WebP, or a video, "
+            "take the first picture: put ImageFromBatch (batch_index 0, length 1) before this node. For one video per "
+            "portrait, put Rebatch Images (batch_size 1) before it: the graph then runs once per portrait"
         )
     if min(height, width) < SMALLEST_PORTRAIT:
         raise ValueError(
@@ -97,7 +97,7 @@ def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
         notes.append("the portrait is grey: used as RGB")
     if channels == 4 and bool((image[..., 3] < 1).any()):
         rgb = over_white(rgb, image[..., 3])
-        notes.append("the portrait has transparency: laid over white")
+        notes.append("the portrait has transparency: composited over white")
     if mask is not None:
         cover, about_mask = checked_mask(mask, width, height)
         rgb = rgb if cover is None else over_white(rgb, 1 - cover)
@@ -145,15 +145,15 @@ def checked_mask(mask: Any, width: int, height: int) -> tuple[Tensor | None, lis
     if highest <= 0:
         return None, []
     if lowest >= 1:
-        raise ValueError("mask: it covers the whole picture; what it covers becomes white. Invert it with InvertMask")
+        raise ValueError("mask: it covers the whole picture, which would become white. Invert it with InvertMask")
     if abs(mask_width * height - mask_height * width) > SHAPE_TOLERANCE * mask_height * width:
         raise ValueError(
             f"mask: it is {mask_width}x{mask_height}, the picture {width}x{height}, a different aspect ratio; connect "
             "the MASK of the same picture"
         )
-    notes = ["what the mask covers is white"]
+    notes = ["masked areas are white"]
     if batch > 1:
-        notes.append(f"of {batch} masks in a batch the first is used")
+        notes.append(f"the first of {batch} masks in the batch is used")
     if (mask_height, mask_width) != (height, width):
         mask = functional.interpolate(mask[None], (height, width), mode="bilinear", antialias=True)[0]
         notes.append(f"the mask is scaled from {mask_width}x{mask_height} to {width}x{height}")

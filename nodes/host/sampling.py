@@ -57,8 +57,8 @@ from .video import SpooledVideo, SpoolHandle
 SAMPLER_CHOICES = ("auto", *SAMPLERS)
 
 NO_LOCKS = (
-    "the disk of {folder} has no file locks (as some network drives): the job runs, but no second ComfyUI may use this "
-    "folder at the same time"
+    "the disk of {folder} has no file locks (as on some network drives): the job runs, but no second ComfyUI may use "
+    "this folder at the same time"
 )
 
 
@@ -236,7 +236,7 @@ def check_inputs(network: TalkingHeadModel, reference: Reference, audio: Recordi
     given, wanted = audio.shape, (config.audio.blocks, config.audio.channels)
     if given != wanted:
         raise ValueError(
-            f"audio_features: {audio.encoder} gives {given[0]} x {given[1]} values per frame, {name} listens to "
+            f"audio_features: {audio.encoder} gives {given[0]} x {given[1]} values per frame, {name} needs "
             f"{wanted[0]} x {wanted[1]}; use the AUDIO_ENCODER of the same Load AsymTalker"
         )
 

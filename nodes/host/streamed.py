@@ -100,7 +100,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         for read, frame in enumerate(self.frames(0, count), start=1):
             images[read - 1] = torch.from_numpy(frame) / 255.0
         if read < count:
-            raise MediaError(f"video: only {read} of {count} frames can be read. Make or load the video again.")
+            raise MediaError(f"video: only {read} of {count} frames can be read. Generate or load the video again.")
         self.note_saved()
         return Types.VideoComponents(images=images, audio=None, frame_rate=self.get_frame_rate())
 

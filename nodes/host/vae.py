@@ -173,7 +173,7 @@ def _latent_format(vae: VAE, wanted: latent_formats.LatentFormat) -> latent_form
     """
     own = getattr(vae.first_stage_model, "latent_format", None)
     if isinstance(vae.first_stage_model, TAEHV) and own is latent_formats.HunyuanVideo:
-        logging.info("AsymTalker: this tiny VAE is taken for taew2_1; choose lighttaew2_1 in `vae` of Load AsymTalker")
+        logging.info("AsymTalker: this tiny VAE is treated as taew2_1; choose lighttaew2_1 in `vae` of Load AsymTalker")
         return own()
     return wanted
 

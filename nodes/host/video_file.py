@@ -99,9 +99,9 @@ class Encoding:
         known = inspect.signature(InputImpl.VideoFromFile.save_to).parameters
         for name in options:
             if name not in known:
-                raise ValueError(f"{name}: this ComfyUI cannot choose it for a video. Update ComfyUI, or leave it out")
+                raise ValueError(f"{name}: this ComfyUI does not support this option. Update ComfyUI, or leave it out")
         if options.get("color_space", "sRGB") != "sRGB":
-            raise ValueError(f"color_space: the video is made in sRGB, not in {self.color_space}. Choose auto or sRGB")
+            raise ValueError(f"color_space: the video is in sRGB, not in {self.color_space}. Choose auto or sRGB")
         if self.codec in ("auto", "h264") and self.container != "webm" and "crf" in known:
             options.setdefault("crf", SAVED_CRF)
         return {

@@ -118,7 +118,7 @@ def test_what_the_mask_covers_is_white(checked: Any) -> None:
     mask[:, :10] = 1
     mask[:, 10:20] = 0.25
     rgb, notes = checked(image, mask)
-    assert notes == ["what the mask covers is white"]
+    assert notes == ["masked areas are white"]
     assert bool((rgb[:, :10] == 1).all()) and torch.equal(rgb[:, 20:], image[:, 20:])
     torch.testing.assert_close(rgb[:, 10:20], 0.75 * image[:, 10:20] + 0.25)
 
@@ -142,7 +142,7 @@ def test_of_a_batch_of_masks_the_first_is_used(checked: Any) -> None:
     mask = torch.zeros(4, 40, 48)
     mask[0, :20] = 1
     rgb, notes = checked(picture(), mask)
-    assert notes[-1] == "of 4 masks in a batch the first is used"
+    assert notes[-1] == "the first of 4 masks in the batch is used"
     assert bool((rgb[:, :20] == 1).all()) and torch.equal(rgb[:, 20:], picture()[:, 20:])
 
 
@@ -194,7 +194,7 @@ def test_a_transparent_file_through_load_image(
     rgba_file(folders / name, mode)
     image, mask = comfy("nodes").LoadImage().load_image(name)
     rgb, notes = checked(image, mask)
-    assert notes == ["what the mask covers is white"]
+    assert notes == ["masked areas are white"]
     assert bool((rgb[0, :8] == 1).all()) and bool((rgb[0, 12:58, 22:68, 1] < 0.5).all())
 
 
@@ -301,7 +301,7 @@ def test_all_notes_stand_on_the_node_together(
     caplog.set_level("INFO")
     encode = pack("nodes.host.portrait").encode_reference
     encode(nano.model, nano.vae, picture(), 63, 64, "static", None, half(1, 40, 48))
-    (text,) = [record.getMessage() for record in caplog.records if "AsymTalker: what the mask" in record.getMessage()]
+    (text,) = [record.getMessage() for record in caplog.records if "AsymTalker: masked areas" in record.getMessage()]
     assert "63x64 is not a multiple" in text and "trained with mode temporal" in text
 
 

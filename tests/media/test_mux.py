@@ -161,7 +161,7 @@ def test_a_rate_that_no_codec_holds(tmp_path: Path, sample_rate: int, saved: int
     video = encode_video(moving_frames(2), tmp_path / "v.mp4", width=64, height=48, audio=(waveform, sample_rate))
     decoded, _, rate = decode_audio(tmp_path / "v.mp4")
     assert rate == saved and video.notes == (
-        f"The audio's {sample_rate} Hz became {saved} Hz, as no codec of an mp4 holds them.",
+        f"The audio was resampled from {sample_rate} Hz to {saved} Hz: no mp4 codec supports the original rate.",
     )
     assert decoded.shape[1] / rate == pytest.approx(waveform.shape[1] / sample_rate, abs=1e-3)
 
@@ -175,7 +175,7 @@ _BAD: list[tuple[dict[str, object], str]] = [
     ({"audio": (np.zeros((9, 9)), 16000)}, "1 to 8 channels"),
     ({"audio": (np.zeros((1, 9)), 0)}, "sample rate of 0"),
     ({"audio": (np.zeros((1, 9)), 700_000)}, "sample rate of 700000 Hz; 1 to 655340"),
-    ({"audio": (np.zeros((1, 9)), 47999), "audio_codec": "aac"}, "AAC cannot hold 47999 Hz"),
+    ({"audio": (np.zeros((1, 9)), 47999), "audio_codec": "aac"}, "AAC does not support 47999 Hz"),
     ({"frames": []}, "no frames"),
     ({"frames": [np.zeros((48, 62, 3), np.uint8)]}, "Frame 0 of v.mp4 is uint8"),
     ({"frames": [np.zeros((48, 64, 3), np.float32)]}, "Frame 0 of v.mp4 is float32"),

@@ -259,10 +259,10 @@ def test_what_nobody_writes_is_refused_before_any_work(
     path = tmp_path / "refused.mp4"
     with pytest.raises(ValueError, match=r"codec: this ComfyUI writes auto, h264.*, not hevc"):
         video.save_to(str(path), codec="hevc")
-    with pytest.raises(ValueError, match="sheen: this ComfyUI cannot choose it"):
+    with pytest.raises(ValueError, match="sheen: this ComfyUI does not support this option"):
         video.save_to(str(path), sheen=3)
     if can(comfy, "webm"):
-        with pytest.raises(ValueError, match="color_space: the video is made in sRGB, not in HDR"):
+        with pytest.raises(ValueError, match="color_space: the video is in sRGB, not in HDR"):
             video.save_to(str(path), color_space="HDR")
         # Frames that nobody may read: the answer comes before the first of them.
         monkeypatch.setattr(type(video), "frames", None)
@@ -396,7 +396,7 @@ def test_what_is_no_video_is_refused_by_name(comfy: Import, pack: Import, tmp_pa
         sound.sample_rate = 16_000
         container.mux(stream.encode(sound))
         container.mux(stream.encode(None))
-    with pytest.raises(ValueError, match="video: the file has no picture, only sound"):
+    with pytest.raises(ValueError, match="video: the file has no video stream, only sound"):
         frames_of(api.InputImpl.VideoFromFile(str(tmp_path / "sound.mp4")))
 
 

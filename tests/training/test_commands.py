@@ -16,7 +16,7 @@ from scripts._environment import ROOT
     [
         (["teacher", "--data", "nowhere"], "nowhere holds no encoded clips"),
         (["audio", "--set", "stepz=1"], "unknown keys ['stepz']"),
-        (["evaluate", "--network", "README.md"], "README.md is not a whole safetensors file"),
+        (["evaluate", "--network", "README.md"], "README.md is not a complete safetensors file"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
