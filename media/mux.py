@@ -59,8 +59,6 @@ def encode_video(
     audio: tuple[Any, int] | None = None,
     crf: int = 18,
     preset: str = "medium",
-    audio_codec: AudioCodec | None = None,
-    audio_bitrate: int | None = None,
     metadata: Mapping[str, str] | None = None,
     if_taken: Callable[[], Path] | None = None,
     watch: Watch = lambda num_frames: None,
@@ -71,10 +69,8 @@ def encode_video(
         unchanged after ffmpeg was stopped and its files removed. H.264 needs even sizes: the last row or column of an
         odd one is repeated.
     audio: (waveform float32 [C, N], sample rate), 1 to 8 channels, written at its own rate, channels and length,
-        neither cut nor padded to the video.
+        neither cut nor padded to the video: as AAC where that supports it, else as FLAC (lossless, 24 bits).
     crf: x264's constant quality, 0 (lossless) to 51.
-    audio_codec: "aac", "flac" (lossless, 24 bits), or None: AAC where it can carry the audio as it is, else FLAC.
-    audio_bitrate: AAC's bits per second of all channels; by default 128 kbit/s for each.
     metadata: tags of the file, as ComfyUI's own savers write `prompt` and `workflow`.
     if_taken: gives another name in the same folder where `path` exists when the file is whole, again until one is free,
         instead of replacing it: two writers that chose the same name get a file each.
@@ -88,7 +84,7 @@ def encode_video(
     if not 0 <= crf <= 51:
         raise MediaError(f"crf is {crf}; x264 takes 0 (lossless) to 51 (smallest file).")
     track = None if audio is None else AudioTrack.checked(*audio)
-    codec = None if track is None else _audio_codec(track, audio_codec)
+    codec = None if track is None else _audio_codec(track)
     carrier = _carrier(track, codec)
     tags = metadata or {}
     with working_folder(path) as work:
@@ -102,7 +98,7 @@ def encode_video(
             "codec": "libx264",
             "macro_block_size": 1,
             "ffmpeg_log_level": "error",
-            "output_params": _output_params(crf, preset, codec, track, audio_bitrate),
+            "output_params": _output_params(crf, preset, codec, track),
             "audio_path": str(work / "audio.mov"),
         }
         shape = height, width, 3
@@ -140,14 +136,8 @@ def _carrier(track: AudioTrack | None, codec: AudioCodec | None) -> AudioTrack:
     return track
 
 
-def _audio_codec(track: AudioTrack, wanted: AudioCodec | None) -> AudioCodec:
-    if wanted == "aac" and track.sample_rate not in AAC_SAMPLE_RATES:
-        raise MediaError(
-            f"AAC does not support {track.sample_rate} Hz, only {sorted(AAC_SAMPLE_RATES)}. Resample the audio or use "
-            "FLAC."
-        )
-    fits_aac = track.sample_rate in AAC_SAMPLE_RATES and track.channels <= AAC_MAX_CHANNELS
-    return wanted or ("aac" if fits_aac else "flac")
+def _audio_codec(track: AudioTrack) -> AudioCodec:
+    return "aac" if track.sample_rate in AAC_SAMPLE_RATES and track.channels <= AAC_MAX_CHANNELS else "flac"
 
 
 def _flac_rate(track: AudioTrack) -> int:
@@ -156,10 +146,10 @@ def _flac_rate(track: AudioTrack) -> int:
     return rate if rate <= FLAC_MAX_ODD_RATE else rate // 10 * 10
 
 
-def _bitrate(track: AudioTrack, bitrate: int | None) -> int:
+def _bitrate(track: AudioTrack) -> int:
     # AAC holds at most 6144 bits per channel in a frame; ffmpeg warns and clamps above it.
     ceiling = 6144 * track.channels * track.sample_rate // AAC_FRAME
-    return min(bitrate or AAC_BITS_PER_CHANNEL * track.channels, ceiling)
+    return min(AAC_BITS_PER_CHANNEL * track.channels, ceiling)
 
 
 def _rate_argument(fps: Fraction | float) -> Fraction | float:
@@ -170,9 +160,7 @@ def _rate_argument(fps: Fraction | float) -> Fraction | float:
     return float(rate) if rate.denominator == 1 else rate
 
 
-def _output_params(
-    crf: int, preset: str, codec: AudioCodec | None, track: AudioTrack | None, audio_bitrate: int | None
-) -> list[str]:
+def _output_params(crf: int, preset: str, codec: AudioCodec | None, track: AudioTrack | None) -> list[str]:
     colour = (
         "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int,format=yuv420p,"
         "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
@@ -182,7 +170,7 @@ def _output_params(
         params += ["-an"]
     elif codec == "aac":
         # ffmpeg's default coder garbles the first frame of sound that starts at once; this one does not.
-        params += ["-c:a", "aac", "-aac_coder", "fast", "-b:a", str(_bitrate(track, audio_bitrate))]
+        params += ["-c:a", "aac", "-aac_coder", "fast", "-b:a", str(_bitrate(track))]
     else:
         params += ["-c:a", "flac", "-ar", str(_flac_rate(track)), "-sample_fmt", "s32", "-strict", "experimental"]
     params += ["-map_metadata", "1"]
