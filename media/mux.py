@@ -79,10 +79,7 @@ def encode_video(
     Raises MediaError when an input is unusable, the disk is full, or ffmpeg fails; nothing is left behind then.
     """
     path = Path(path)
-    if min(width, height) < 1:
-        raise MediaError(f"The video has {width}x{height} pixels; it needs at least one in each direction.")
-    if not 0 <= crf <= 51:
-        raise MediaError(f"crf is {crf}; x264 takes 0 (lossless) to 51 (smallest file).")
+    _check_picture(width, height, crf)
     track = None if audio is None else AudioTrack.checked(*audio)
     codec = None if track is None else _audio_codec(track)
     carrier = _carrier(track, codec)
@@ -110,6 +107,13 @@ def encode_video(
         except OSError as error:
             raise storage_error(path.parent, f"saving {path.name}", error) from error
     return EncodedVideo(path, num_frames, num_bytes, codec, tuple(_notes(width, height, codec, track)))
+
+
+def _check_picture(width: int, height: int, crf: int) -> None:
+    if min(width, height) < 1:
+        raise MediaError(f"The video has {width}x{height} pixels; it needs at least one in each direction.")
+    if not 0 <= crf <= 51:
+        raise MediaError(f"crf is {crf}; x264 takes 0 (lossless) to 51 (smallest file).")
 
 
 def _notes(width: int, height: int, codec: AudioCodec | None, track: AudioTrack | None) -> Iterator[str]:

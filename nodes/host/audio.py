@@ -91,7 +91,7 @@ def audio_features(
 
 
 def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
-    """The recording as it is heard, mono at 16 kHz, for watching a video before its own audio is joined to it."""
+    """The network's input, mono at 16 kHz, for watching a video before its own audio is joined to it."""
     if not isinstance(audio, SpeechFeatures):
         return None
     return AudioTrack(audio.speech.waveform[None].cpu().numpy(), SAMPLE_RATE)
@@ -148,7 +148,7 @@ def _parts(audio: Any) -> tuple[Tensor, int]:
 
 
 def _whole(sample_rate: Any) -> int:
-    """A sample rate as an integer, also where it came as a whole float or an integer of numpy or PyTorch."""
+    """A sample rate as an integer, also from a whole float or an integer of numpy or PyTorch."""
     if not isinstance(sample_rate, (bool, Tensor)):
         with suppress(TypeError, ValueError, OverflowError):
             if (whole := int(sample_rate)) == sample_rate:

@@ -109,7 +109,7 @@ def _reason(prefix: str, output: Path, windows: bool) -> str | None:
 
 
 def _is_within(output: Path, folder: Path) -> bool:
-    # Newer hosts look through symbolic links and are asked; older ones compare the paths as written.
+    # Newer hosts have a check that resolves symbolic links; for older ones the paths are compared as written.
     is_within = getattr(folder_paths, "is_within_directory", None)
     if is_within is not None:
         return bool(is_within(str(output), str(folder)))

@@ -85,7 +85,7 @@ def is_network(name: str) -> bool:
 
 
 def register() -> None:
-    """Tell ComfyUI about ``models/asymtalker`` (extra_model_paths.yaml may add more); creates nothing."""
+    """Register ``models/asymtalker`` with ComfyUI (extra_model_paths.yaml may add more); creates nothing."""
     folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
 
 

@@ -68,7 +68,7 @@ def spool_root() -> Path:
 class Job:
     """What one generation makes: ``chunk_ids`` has an entry for each chunk of ``spans``.
 
-    A chunk's id is a hash of all that its frames depend on: weights, portrait, settings, what it hears, and the same of
+    A chunk's id is a hash of all that its frames depend on: weights, portrait, settings, its sound, and the same of
     every chunk before it. Jobs whose first ids agree share those chunks, bit for bit.
     """
 

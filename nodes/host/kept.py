@@ -86,7 +86,7 @@ def _line(spool: SpoolInfo) -> str:
 
 
 def _name(spool: SpoolInfo) -> str:
-    """Its id: enough of a job's hash to tell it from others, and all of any other name."""
+    """Its id: enough of a job's hash to identify it, and all of any other name."""
     name = spool.folder.name
     return name[:ID_LENGTH] if is_job_name(name) else name
 

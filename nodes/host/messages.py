@@ -36,7 +36,7 @@ def expected(name: str, what: str, value: object) -> str:
 def make_encodable(error: BaseException) -> None:
     """Replace what UTF-8 cannot hold in an error's message, such as the name of a file in another encoding.
 
-    The errors that it came of are printed with it.
+    The errors that caused it are printed with it.
     """
     seen: set[int] = set()
     open_ends: list[BaseException | None] = [error]

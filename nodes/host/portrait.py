@@ -161,7 +161,7 @@ def checked_mask(mask: Any, width: int, height: int) -> tuple[Tensor | None, lis
 
 
 def rounded_size(width: int, height: int, config: DiTConfig) -> tuple[int, int, list[str]]:
-    """The nearest size that the MODEL can make, and a note if that is another one than was asked for."""
+    """The nearest size that the MODEL can make, and a note if it differs from the requested one."""
     step_y, step_x = config.pixel_multiple
     fitted = max(step_x, round(width / step_x) * step_x), max(step_y, round(height / step_y) * step_y)
     if fitted == (width, height):

@@ -62,9 +62,9 @@ class RolloutProgress:
     """Reports steps and chunks of one generation.
 
     Args:
-        live: what viewers are told, which has begun.
+        live: the job that viewers see, which has begun.
         steps: denoising steps per chunk.
-        reference: gives previews where core knows no colours for the latent format.
+        reference: gives previews where core has no colours for the latent format.
     """
 
     def __init__(self, live: LiveJob, steps: int, latent_format: LatentFormat, reference: Reference) -> None:

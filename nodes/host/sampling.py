@@ -242,7 +242,7 @@ def check_inputs(network: TalkingHeadModel, reference: Reference, audio: Recordi
 
 
 def _outlook(resumed_at: int, total: int, disk: int, memory: int, chunk_s: float | None) -> str:
-    """What is there and what the rest will take; how long, only an earlier job or the first chunk can tell."""
+    """What is there and what the rest will take; the time only if an earlier job has measured it."""
     start = "continuing, " if resumed_at else ""
     needs = f"at most {format_bytes(disk)} of disk and about {format_bytes(memory)} of memory"
     time_needed = "" if chunk_s is None else f", about {duration(chunk_s * (total - resumed_at))}"

@@ -73,7 +73,7 @@ def _sound(audio: dict[str, Any] | None) -> tuple[tuple[np.ndarray[Any, Any], in
 
 
 def workflow_metadata(prompt: Any, extra_pnginfo: Any) -> tuple[dict[str, Any], list[str]]:
-    """What core's SaveVideo embeds: the workflow and the prompt, unless the server was told not to; and notes."""
+    """What core's SaveVideo embeds (nothing with --disable-metadata): the workflow and the prompt; and notes."""
     if args.disable_metadata:
         return {}, []
     metadata: dict[str, Any] = {}

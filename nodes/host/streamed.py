@@ -27,7 +27,7 @@ TIME_TOLERANCE_FRAMES = 1e-3
 
 
 class StreamedVideo(InputImpl.VideoFromFile, ABC):
-    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless asked for.
+    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless requested.
 
     It is a video file of the host that is written only when something needs the file itself: a method that a later host
     adds is answered by the host's own code over that file. (The host's abstract class is no base: its next abstract
@@ -66,11 +66,11 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         """Frames per second."""
 
     def note_saved(self) -> None:
-        """Tell that all frames have reached a file or the graph: they need not be kept for another attempt."""
+        """Note that all frames have reached a file or the graph: they need not be kept for another attempt."""
 
     @override
     def get_stream_source(self) -> str:
-        """Path of an mp4 with these frames, written when it is first asked for.
+        """Path of an mp4 with these frames, written on the first request.
 
         It stays in ComfyUI's temporary folder, which the server empties: what was made of it may outlive this object.
         """
@@ -83,7 +83,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
 
     @override
     def get_components(self) -> Types.VideoComponents:
-        """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface wants).
+        """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface requires).
 
         Raises:
             MemoryError: they do not fit; says what does.
@@ -119,7 +119,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         """Save without loading the video: an H.264 mp4 by the pack's encoder, the rest by the host's.
 
         Raises:
-            ValueError: neither writes what is asked for; names the widget.
+            ValueError: neither supports the request; names the widget.
             MediaError: encoding failed; no file is left.
         """
         options = {"bit_depth": bit_depth, "crf": crf, "color_space": color_space, **newer_options}

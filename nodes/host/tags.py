@@ -31,7 +31,7 @@ def file_tags(metadata: Mapping[Any, Any] | None, mark_generated: bool) -> tuple
         The tags, and a note for each entry that is not in them as it was.
     """
     tags = dict(GENERATED_MARK) if mark_generated else {}
-    # ffmpeg tells no upper case from lower case: `Comment` would replace `comment`.
+    # ffmpeg ignores the case of tag names: `Comment` would replace `comment`.
     reserved = {key.casefold() for key in tags}
     notes: list[str] = []
     room = MAX_TAG_BYTES

@@ -31,7 +31,7 @@ VAE_ADVICE = {
 
 
 class StockVideoCodec:
-    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL wants them."""
+    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL expects them."""
 
     def __init__(self, vae: VAE, model: TalkingHeadModel) -> None:
         check_vae(vae, model)

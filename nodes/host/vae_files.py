@@ -41,7 +41,7 @@ class VAETensors:
 
 
 def load_vae(file: Path) -> VAE:
-    """Any video VAE that core knows, Wan's and LTX-Video's with diffusers' tensor names, or nano's.
+    """Any video VAE that core supports, Wan's and LTX-Video's with diffusers' tensor names, or nano's.
 
     Raises:
         CheckpointError: the file holds no VAE, not a whole one, or one of a layout that core has no network for.
@@ -119,7 +119,7 @@ def _checked(file: Path, known: VAETensors) -> VAETensors:
     """The tensors of the network that core chooses for them, which nothing has been allocated for yet.
 
     Raises:
-        CheckpointError: core knows no such VAE, or tensors are missing, of other shapes, or too many.
+        CheckpointError: core does not support the VAE, or tensors are missing, of other shapes, or too many.
     """
     tensors = dict(known.tensors)
     if not ltx_keys.has_statistics(tensors):

@@ -55,13 +55,13 @@ class FrameSource(Protocol):
         ...
 
     def note_saved(self) -> None:
-        """Tell that all frames have reached a file or the graph."""
+        """Note that all frames have reached a file or the graph."""
         ...
 
 
 @dataclass(frozen=True)
 class Look:
-    """What an encoder asks about frames: pixels, and frames per second."""
+    """What an encoder needs to know of frames: pixels, and frames per second."""
 
     width: int
     height: int
@@ -112,7 +112,7 @@ class Encoding:
 
 
 def encoding_for(path: Target, container: Any, codec: Any, options: Mapping[str, Any]) -> Encoding:
-    """What the arguments of ``save_to`` ask for; the suffix of ``path`` decides where the container is left open."""
+    """The encoding that ``save_to`` is called for; the suffix of ``path`` decides where the container is left open."""
     name = _choice_name(container)
     if name == "auto" and not isinstance(path, io.BytesIO):
         suffix = Path(path).suffix.lower().removeprefix(".")
@@ -159,7 +159,7 @@ def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata:
 def check_encoding(encoding: Encoding, look: Look) -> None:
     """Raise ValueError, which names the widget, if neither the pack nor the host writes such a file.
 
-    The host is asked by two black frames: what its encoders take, only they know.
+    The host encodes two black frames as a test: its encoders' limits cannot be queried.
     """
     if encoding.is_own:
         return
@@ -245,7 +245,7 @@ def write_mp4(
 
 
 def _note_saved(source: FrameSource) -> tuple[str, ...]:
-    """Tell that the frames were saved; what stands against it, which is no reason to call a saved file failed."""
+    """Note that the frames were saved; an error of that is returned as a note, as the file itself is complete."""
     try:
         source.note_saved()
     except MediaError as error:

@@ -15,7 +15,7 @@ from ...models.checkpoint import CheckpointError, differences, examples
 
 ANCHOR = "encoder.layer_norm.bias"
 LAYERS = {768: 12, 1024: 24}
-"""Transformer layers by width: base and large, the two that core knows."""
+"""Transformer layers by width: base and large, the two that core supports."""
 
 CONV_DIM = 512
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
@@ -55,7 +55,7 @@ def load_wav2vec2(state_dict: Mapping[str, Tensor], name: str) -> Any:
     Core stores them in float16 on most machines, which costs about 3e-3 in the features.
 
     Raises:
-        CheckpointError: it is no wav2vec2 that core knows, or not a whole one.
+        CheckpointError: it is no wav2vec2 that core supports, or it is incomplete.
     """
     weights = _core_names(state_dict)
     _check(weights, name)

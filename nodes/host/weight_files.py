@@ -30,7 +30,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file, or a link to one; no where that cannot be asked."""
+    """Whether there is a file, or a link to one; False where that cannot be checked."""
     try:
         return path.is_file()
     except OSError:
@@ -38,7 +38,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder, or a link to one; no where that cannot be asked."""
+    """Whether there is a folder, or a link to one; False where that cannot be checked."""
     try:
         return path.is_dir()
     except OSError:
