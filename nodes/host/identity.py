@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import types
+from collections import deque
 from collections.abc import Mapping, Set
 from enum import Enum
 from fractions import Fraction
@@ -25,9 +26,9 @@ from torch import Tensor, nn
 
 MAX_DEPTH = 24
 _LIBRARIES = ("torch", "numpy")
-_OF_THE_PROCESS = ("logging", "threading", "concurrent", "asyncio", "aiohttp", "server", "execution")
+_OF_THE_PROCESS = ("logging", "threading", "concurrent", "asyncio", "aiohttp", "uuid", "server", "execution")
 """Modules whose objects differ from run to run: through a logger, every other logger can be reached."""
-_PLAIN = (bool, int, float, complex, str, bytes, Fraction, PurePath, range, slice, np.generic)
+_PLAIN = (bool, int, float, complex, str, bytes, bytearray, Fraction, PurePath, range, slice, np.generic)
 _RUNTIME_OPTIONS = ("to_load_options", "multigpu_clones")
 
 
@@ -139,7 +140,7 @@ class _Content:
             self._feed_all(digest, *itertools.chain.from_iterable(value.items()))
         elif isinstance(value, Set):
             self._feed_unordered(digest, list(value))
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, deque)):
             self._feed_all(digest, *value)
         elif isinstance(value, types.MethodType):
             self._feed_all(digest, value.__func__, value.__self__)
@@ -155,7 +156,7 @@ class _Content:
             self._feed_module(digest, value)
         else:
             # Without attributes it counts by its class: a lock, a UUID, a compiled function.
-            self.feed(digest, getattr(value, "__dict__", None))
+            self.feed(digest, _attributes(value))
 
     def _feed_all(self, digest: Any, *values: Any) -> None:
         _write(digest, str(len(values)))
@@ -175,7 +176,8 @@ class _Content:
     def _feed_function(self, digest: Any, function: types.FunctionType) -> None:
         _write(digest, _name(function))
         cells = [_content(cell) for cell in function.__closure__ or ()]
-        self._feed_all(digest, function.__code__, function.__defaults__, function.__kwdefaults__, cells)
+        parts = function.__code__, function.__defaults__, function.__kwdefaults__, cells, function.__dict__
+        self._feed_all(digest, *parts)
 
     def _feed_code(self, digest: Any, code: types.CodeType) -> None:
         # Without names of files and line numbers, which change nothing.
@@ -219,6 +221,19 @@ def _content(cell: types.CellType) -> Any:
     except ValueError:
         # Not assigned yet.
         return None
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """An object's attributes, those in slots too."""
+    found: dict[str, Any] = {}
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            is_private = slot.startswith("__") and not slot.endswith("__")
+            name = f"_{base.__name__.lstrip('_')}{slot}" if is_private else slot
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return {**found, **getattr(value, "__dict__", {})}
 
 
 def _write(digest: Any, *words: str) -> None:

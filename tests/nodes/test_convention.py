@@ -6,6 +6,8 @@ import logging
 import os
 import subprocess
 import sys
+import uuid
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -222,10 +224,35 @@ def with_wrapper(comfy: Import, model: Any, held: Any) -> Any:
 
 
 def test_what_belongs_to_the_process_does_not_change_a_job(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
-    model = with_wrapper(comfy, scene.model, logging.getLogger("asymtalker.test"))
-    before = job_of(pack, scene, model)
+    def job(run: uuid.UUID) -> str:
+        return job_of(pack, scene, with_wrapper(comfy, scene.model, [logging.getLogger("asymtalker.test"), run]))
+
+    before = job(uuid.uuid4())
     logging.getLogger("asymtalker.test.another")
-    assert job_of(pack, scene, model) == before
+    assert job(uuid.uuid4()) == before
+
+
+class Slotted:
+    __slots__ = ("__strength", "name")
+
+    def __init__(self, strength: float) -> None:
+        self.__strength = strength
+
+
+def with_strength(strength: float) -> Callable[[], None]:
+    def function() -> None:
+        return None
+
+    function.strength = strength  # type: ignore[attr-defined]
+    return function
+
+
+@pytest.mark.parametrize("make", [Slotted, with_strength, lambda strength: deque([strength]), lambda s: bytearray([s])])
+def test_what_an_object_holds_is_another_job(
+    comfy: Import, pack: Import, scene: SimpleNamespace, make: Callable[[int], Any]
+) -> None:
+    first, second, again = (job_of(pack, scene, with_wrapper(comfy, scene.model, make(value))) for value in (1, 2, 1))
+    assert first == again != second
 
 
 def test_objects_that_share_parts_are_hashed_in_no_time(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
