@@ -180,8 +180,8 @@ def _output_params(
         # ffmpeg's default coder garbles the first frame of sound that starts at once; this one does not.
         params += ["-c:a", "aac", "-aac_coder", "fast", "-b:a", str(_bitrate(track, audio_bitrate))]
     else:
-        # FLAC in mp4 is experimental to older ffmpegs' muxers. To newer ones' encoder, "-strict experimental" stands for
-        # 32 bits, which most players cannot decode.
+        # To older muxers FLAC in mp4 is experimental. To newer encoders "-strict experimental" means 32 bits, which few
+        # players decode.
         params += ["-c:a", "flac", "-ar", str(_flac_rate(track)), "-sample_fmt", "s32", "-f_strict", "experimental"]
     params += ["-map_metadata", "1"]
     for name in ("major_brand", "minor_version", "compatible_brands", "encoder"):

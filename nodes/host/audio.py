@@ -22,6 +22,7 @@ from ...models.audio import (
     RecordingFeatures,
     Speech,
     hear_wav2vec2,
+    is_silent,
     log_mel_features,
     num_video_frames,
     to_mono_16k,
@@ -76,8 +77,8 @@ def audio_features(
 ) -> SpeechFeatures:
     """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
 
-    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of is shown on
-    the node, where it is not the mix.
+    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of, where it is
+    not the mix, and that there is no sound are shown on the node.
 
     Raises:
         ValueError: names what is wrong with the audio or the encoder.
@@ -85,9 +86,11 @@ def audio_features(
     waveform, sample_rate = checked_audio(audio)
     duration = Fraction(waveform.shape[-1], sample_rate)
     mono = to_mono(waveform)
-    if mono.note is not None:
-        tell(node_id, mono.note)
     speech = resample(mono.samples, sample_rate, SAMPLE_RATE)
+    notes = [] if mono.note is None else [mono.note]
+    if is_silent(speech):
+        notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
+    tell(node_id, *notes)
     return listen(_listener(encoder), speech, duration, listening=listening, earlier=continues)
 
 

@@ -51,8 +51,7 @@ def crop_face(
             f"image: the face takes {crop.side} pixels, too few for a portrait (at least {SMALLEST_PORTRAIT}). Use a "
             "larger picture or raise margin"
         )
-    for note in (*notes, f"{found}: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})"):
-        tell(node_id, note)
+    tell(node_id, *notes, f"{found}: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})")
     return rgb[:, crop.y : crop.y + crop.side, crop.x : crop.x + crop.side].clone(), crop
 
 
@@ -123,8 +122,7 @@ def paste_face(
     pasted = PastedVideo(source, to_picture(rgb), crop, feather)
     if pasted.get_dimensions() != (width, height):
         notes = [*notes, f"H.264 needs even sizes: {width}x{height} loses its last column or row"]
-    for note in notes:
-        tell(node_id, note)
+    tell(node_id, *notes)
     return pasted
 
 

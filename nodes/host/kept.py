@@ -8,6 +8,7 @@ import time
 from ...media import FolderBusyError, MediaError, SpoolInfo, is_job_name, list_spools, remove_spool
 from ...media.errors import format_bytes
 from .jobs import MAX_SPOOL_BYTES, JobRecord, spool_root
+from .messages import counted
 from .progress import duration
 
 ID_LENGTH = 8
@@ -73,7 +74,7 @@ def _line(spool: SpoolInfo) -> str:
     record = JobRecord.of(spool)
     if spool.header is None or record is None:
         state, what = "unknown", spool.problem or "its description does not fit this version"
-        progress = f"{spool.num_frames} frames"
+        progress = counted(spool.num_frames, "frame")
     else:
         state, fps = "finished" if _is_finished(spool) else "unfinished", float(spool.header.fps)
         what = f"{record.model[:MAX_NAME]} {spool.header.width}x{spool.header.height}, seed {record.seed}"

@@ -19,13 +19,22 @@ def quoted(value: object) -> str:
     if value is None:
         return "None"
     if not isinstance(value, (str, Number)):
-        return f"a {type(value).__name__}"
+        return _with_article(type(value).__name__)
     try:
         text = encodable(repr(value))
     except ValueError:
         # Python writes no integer of more than 4300 digits.
-        return f"a {type(value).__name__} of more than 4300 digits"
+        return f"{_with_article(type(value).__name__)} of more than 4300 digits"
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]}...{text[-1]}"
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 frame", "2 frames"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def make_encodable(error: BaseException) -> None:

@@ -49,8 +49,7 @@ def encode_reference(
     rgb, notes = checked_portrait(image, mask)
     width, height, rounded = rounded_size(width, height, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
-    for note in (*notes, *rounded, *_unknown_mode(network.checkpoint, mode)):
-        tell(node_id, note)
+    tell(node_id, *notes, *rounded, *_unknown_mode(network.checkpoint, mode))
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
     if mode == "static":

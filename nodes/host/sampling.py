@@ -134,8 +134,6 @@ def generate(
     drop_unwanted(job, settings.keep)
     with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
-        for note in notes:
-            tell(node_id, note)
         state = resume(spool, job, reference)
         missing = audio.num_frames - spool.num_frames
         disk = estimate_spool_bytes(missing, header.width, header.height)
@@ -143,7 +141,8 @@ def generate(
         records = [_stored(segment) for segment in spool.segments]
         resumed_at = len(records)
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
-        tell(node_id, _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk()))
+        outlook = _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk())
+        tell(node_id, *notes, outlook)
         live.begin(spool)
         progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:

@@ -320,6 +320,18 @@ def test_no_sound_is_saved_silent_and_said(save: Save, texts: list[str]) -> None
     assert "audio: there is no sound, the video is saved silent." in texts[0]
 
 
+@pytest.mark.parametrize(("peak", "is_told"), [(0.5, False), (1.4, False), (32.0, True), (32_767.0, True)])
+def test_sound_beyond_full_scale_is_told(save: Save, texts: list[str], peak: float, is_told: bool) -> None:
+    save(audio={"waveform": torch.full((1, 1, 1600), -peak), "sample_rate": 16_000})
+    assert ("players clip what is beyond 1" in texts[0]) == is_told
+
+
+def test_one_frame_is_no_plural(save: Save, make_video: Callable[..., Any], texts: list[str]) -> None:
+    save(video=make_video(1))
+    save(video=make_video(2))
+    assert ": 1 frame, " in texts[0] and ": 2 frames, " in texts[1]
+
+
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (1, 2), (2, 1), (3, 3), (15, 16), (16, 15), (17, 1), (1, 333), (511, 333), (64, 64)]
 )

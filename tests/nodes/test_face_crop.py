@@ -149,3 +149,17 @@ def test_mux_says_in_the_file_that_it_is_generated(
         [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True, check=False
     ).stderr
     assert ("trainedAlgorithmicMedia" in ffmpeg) is marked
+
+
+def test_all_that_a_node_says_stays_on_it(
+    pack: Import, photograph: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A text replaces the one before.
+    shown: list[str] = []
+    monkeypatch.setattr(pack("nodes.host.progress"), "show", lambda node_id, text: shown.append(text))
+    mask = torch.zeros(photograph.shape[:3])
+    mask[:, :20] = 1
+    _, crop = pack("nodes.host.face_crop").crop_face(photograph, options(pack), "4", mask)
+    (text,) = shown
+    found = f"face 0 of 1: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})"
+    assert text.splitlines() == ["what the mask covers is white", found]
