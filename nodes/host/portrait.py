@@ -25,6 +25,8 @@ SHAPE_TOLERANCE = 0.02
 LOWEST_OVERSHOOT = -0.5
 """Scaling overshoots a little; below this, the picture is one of -1..1."""
 ROUNDING = 1e-3
+PLAIN = 2 / 255
+"""Spread of the values of a channel below which a picture shows nothing."""
 
 
 def encode_reference(
@@ -47,6 +49,7 @@ def encode_reference(
     config, frames_per_chunk = network.checkpoint.config, network.checkpoint.sampling.frames_per_chunk
     codec = StockVideoCodec(vae, network)
     rgb, notes = checked_portrait(image, mask)
+    _refuse_plain(rgb)
     width, height, rounded = rounded_size(width, height, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
     tell(node_id, *notes, *rounded, *_unknown_mode(network.checkpoint, mode))
@@ -58,6 +61,16 @@ def encode_reference(
     else:
         latents = temporal_reference(codec.encode, portrait, frames_per_chunk)
     return Reference(latents, portrait, frames_per_chunk)
+
+
+def _refuse_plain(rgb: Tensor) -> None:
+    """Raise ValueError for a picture [1, H, W, 3] in which nothing is to be seen."""
+    pixels = rgb.flatten(0, 2)
+    if float((pixels.amax(dim=0) - pixels.amin(dim=0)).max()) < PLAIN:
+        raise ValueError(
+            "image: the portrait is one plain colour. Look at the preview of Load Image, which gives this for some "
+            "damaged files and for grey pictures of 16 or 32 bits; save the picture again as an 8-bit PNG"
+        )
 
 
 def _unknown_mode(checkpoint: Checkpoint, mode: str) -> list[str]:

@@ -285,6 +285,19 @@ def test_the_guard_counts_a_size_as_it_counts_a_reference(pack: Import, nano: Si
     assert guards.chunk_memory(nano.model, nano.vae, size) == guards.chunk_memory(nano.model, nano.vae, reference)
 
 
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_portrait_that_shows_nothing_is_refused(
+    pack: Import, nano: SimpleNamespace, level: float, channels: int
+) -> None:
+    image = torch.full((1, 40, 48, channels), level)
+    encode = pack("nodes.host.portrait").encode_reference
+    with pytest.raises(ValueError, match=r"^image: the portrait is one plain colour"):
+        encode(nano.model, nano.vae, image, 64, 64, "temporal", None)
+    image[:, 20:, :, 0] = 0.3
+    encode(nano.model, nano.vae, image, 64, 64, "temporal", None)
+
+
 def test_the_reference_of_a_masked_portrait_is_that_of_the_white_one(pack: Import, nano: SimpleNamespace) -> None:
     encode = pack("nodes.host.portrait").encode_reference
     image, mask = picture(), half(1, 40, 48)
