@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from .video_file import write_mp4
 
 TOO_LOUD = 2.0
 """Lossy formats overshoot full scale by up to half of it, which is not heard; beyond this, clipping is."""
+
+APART_S = Fraction(1, 10)
+"""By how much sound and pictures may differ in length: more than a frame, and than the padding of lossy formats."""
 
 
 def save_with_audio(
@@ -61,6 +65,7 @@ def save_with_audio(
         if_taken=lambda: next(names),
         node_id=node_id,
     )
+    notes += _length_notes(track, Fraction(encoded.num_frames) / source.get_frame_rate())
     saved = f"saved {encoded.path.name}: {counted(encoded.num_frames, 'frame')}, {format_bytes(encoded.num_bytes)}."
     # A node has room for about two lines, and the file itself is shown below.
     tell(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
@@ -82,6 +87,20 @@ def _sound(audio: dict[str, Any] | None) -> tuple[tuple[np.ndarray[Any, Any], in
             "its volume first (Audio Adjust Volume)."
         )
     return (waveform.detach().cpu().numpy(), sample_rate), notes
+
+
+def _length_notes(track: tuple[np.ndarray[Any, Any], int] | None, video_s: Fraction) -> list[str]:
+    """A note if sound and pictures do not end together."""
+    if track is None:
+        return []
+    waveform, sample_rate = track
+    sound_s = Fraction(waveform.shape[1], sample_rate)
+    if abs(sound_s - video_s) < APART_S:
+        return []
+    return [
+        f"audio: it lasts {float(sound_s):.2f} s, the video {float(video_s):.2f} s. Connect the audio that the video "
+        "was made from, or trim the longer one."
+    ]
 
 
 def workflow_metadata(prompt: Any, extra_pnginfo: Any) -> tuple[dict[str, Any], list[str]]:

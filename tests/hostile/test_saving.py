@@ -326,6 +326,20 @@ def test_sound_beyond_full_scale_is_told(save: Save, texts: list[str], peak: flo
     assert ("players clip what is beyond 1" in texts[0]) == is_told
 
 
+@pytest.mark.parametrize(
+    ("samples", "is_told"), [(640, False), (1280, False), (2500, False), (3200, True), (80, False)]
+)
+@pytest.mark.parametrize("count", [2, 10])
+def test_another_length_of_the_sound_is_told(
+    save: Save, make_video: Callable[..., Any], texts: list[str], count: int, samples: int, is_told: bool
+) -> None:
+    waveform = torch.zeros(1, 1, samples + (count - 2) * 640)
+    save(video=make_video(count), audio={"waveform": waveform, "sample_rate": 16_000})
+    assert ("made from, or trim the longer one" in texts[0]) == is_told
+    save(video=make_video(count + 10), audio={"waveform": waveform, "sample_rate": 16_000})
+    assert "s, the video 0." in texts[1]
+
+
 def test_one_frame_is_no_plural(save: Save, make_video: Callable[..., Any], texts: list[str]) -> None:
     save(video=make_video(1))
     save(video=make_video(2))
