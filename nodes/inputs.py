@@ -116,9 +116,9 @@ def checked_socket(name: str, kind: str, value: Any) -> Any:
     if value is None and kind == "AUDIO":
         raise ValueError(NO_SOUND)
     if value is None:
-        raise ValueError(f"{name}: nothing came from the node that is connected: {socket.source}")
+        raise ValueError(f"{name}: the connected node gave nothing: {socket.source}")
     if not socket.fits(value):
-        raise ValueError(f"{name}: {quoted(value)} came, which is no {kind}: {socket.source}")
+        raise ValueError(f"{name}: got {quoted(value)} where {kind} is needed: {socket.source}")
     return value
 
 
@@ -134,7 +134,7 @@ def _combo(slot: Any, value: Any) -> Any:
 def _number(slot: Any, value: Any) -> float | int:
     # An integer may be too large for a float, which isfinite makes of it.
     if not isinstance(value, Real) or not (isinstance(value, Integral) or math.isfinite(value)):
-        raise ValueError(f"{slot.id}: {quoted(value)} is no number that can be used; {_range(slot)}")
+        raise ValueError(f"{slot.id}: {quoted(value)} is not a usable number; {_range(slot)}")
     if (slot.min is not None and value < slot.min) or (slot.max is not None and value > slot.max):
         raise ValueError(f"{slot.id}: {quoted(value)} is out of range; {_range(slot)}")
     return value  # pyright: ignore[reportReturnType]
@@ -157,7 +157,7 @@ def _range(slot: Any) -> str:
 
 def _string(slot: Any, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{slot.id}: {quoted(value)} came, where text is needed")
+        raise ValueError(f"{slot.id}: got {quoted(value)} where text is needed")
     if encodable(value) != value:
         raise ValueError(f"{slot.id}: {quoted(value)} has characters that no file can hold; type it again")
     return value

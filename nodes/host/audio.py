@@ -115,7 +115,7 @@ def checked_audio(audio: Any) -> tuple[Tensor, int]:
         )
     channels, samples = waveform.shape[1:]
     if samples == 0:
-        raise ValueError("audio: the clip is empty (0 samples)")
+        raise ValueError("audio: the clip is empty (0 samples): connect audio that lasts")
     if not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f"audio: {channels} channels; mono to {MAX_CHANNELS} channels can be used: mix it down first")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
@@ -136,7 +136,7 @@ def _parts(audio: Any) -> tuple[Tensor, int]:
     if audio is None:
         raise ValueError(NO_SOUND)
     if not isinstance(audio, Mapping):
-        raise ValueError(f"audio: {quoted(audio)} came, which is no AUDIO: connect the AUDIO output of Load Audio")
+        raise ValueError(f"audio: got {quoted(audio)} where AUDIO is needed: connect the AUDIO output of Load Audio")
     missing = [key for key in ("waveform", "sample_rate") if key not in audio]
     if missing:
         raise ValueError(

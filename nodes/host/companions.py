@@ -194,7 +194,7 @@ def missing_model(choice: object) -> str | None:
     if choice is None:
         return None
     if not isinstance(choice, str):
-        return f"model: {quoted(choice)} came, where a name from the list is needed"
+        return f"model: got {quoted(choice)} where a name from the list is needed"
     try:
         locate_model(choice)
     except FileNotFoundError as error:

@@ -84,7 +84,7 @@ def _checked_box(box: Box, width: int, height: int) -> Box:
     x, y, box_width, box_height = box
     if min(box_width, box_height) < 1:
         raise ValueError(
-            f"box_width, box_height: {box_width}x{box_height} is no box. Give both in pixels, or 0 for both to have "
+            f"box_width, box_height: {box_width}x{box_height} is not a box. Give both in pixels, or 0 for both to have "
             "the face found"
         )
     if x >= width or y >= height:

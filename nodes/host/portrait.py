@@ -124,7 +124,7 @@ def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
     """The picture clipped to 0..1, and a note if that changed it. Raises ValueError for NaN and other ranges."""
     lowest, highest = (float(extreme) for extreme in torch.aminmax(image))
     if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError("image: the portrait contains NaN or infinite values")
+        raise ValueError("image: the portrait contains NaN or infinite values; the node that made it is at fault")
     if lowest >= 0 and highest <= 1:
         return image, []
     if lowest < LOWEST_OVERSHOOT or float(image.mean()) > 1:
@@ -160,7 +160,7 @@ def checked_mask(mask: Any, width: int, height: int) -> tuple[Tensor | None, lis
     mask = mask[:1]
     lowest, highest = (float(extreme) for extreme in torch.aminmax(mask))
     if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError("mask: it contains NaN or infinite values")
+        raise ValueError("mask: it contains NaN or infinite values; the node that made it is at fault")
     if highest <= 0:
         return None, []
     if lowest >= 1:

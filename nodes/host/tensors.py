@@ -20,7 +20,7 @@ def plain_tensor(name: str, value: Any) -> Tensor:
         ValueError: it is no tensor, or one without ordinary values (complex, sparse, quantised, on the meta device).
     """
     if not isinstance(value, Tensor):
-        raise ValueError(f"{name}: {quoted(value)} came, where a tensor is needed")
+        raise ValueError(f"{name}: got {quoted(value)} where a tensor is needed")
     odd = value.is_complex() or value.is_quantized or value.layout != torch.strided or value.is_meta
     if odd:
         raise ValueError(

@@ -99,7 +99,7 @@ def _check(weights: Mapping[str, Tensor], name: str) -> None:
     expected = expected_shapes(width)
     unlike = differences(expected, weights, [key for key in weights if key not in expected])
     if unlike:
-        raise CheckpointError(f"{name}: {unlike}: it is no whole wav2vec2; {REMEDY}")
+        raise CheckpointError(f"{name}: {unlike}: it is not a complete wav2vec2; {REMEDY}")
     whole = [key for key, tensor in weights.items() if not tensor.is_floating_point()]
     if whole:
         raise CheckpointError(f"{name}: its weights are quantised ({examples(whole)}); {REMEDY}")

@@ -46,10 +46,10 @@ def checked(pack: Import) -> Callable[..., tuple[Tensor, list[str]]]:
 # What a picture is.
 
 UNUSABLE: list[tuple[Any, str]] = [
-    (None, "image: None came, where a tensor is needed"),
-    ("portrait.png", "image: 'portrait.png' came, where a tensor is needed"),
-    ([picture()], "image: a list came"),
-    (picture().numpy(), "image: a ndarray came"),
+    (None, "image: got None where a tensor is needed"),
+    ("portrait.png", "image: got 'portrait.png' where a tensor is needed"),
+    ([picture()], "image: got a list"),
+    (picture().numpy(), "image: got a ndarray"),
     (picture()[0], r"image: expected an IMAGE \[1, H, W, 3\], got shape \(40, 48, 3\)"),
     (picture()[None], "image: expected an IMAGE"),
     (torch.zeros(()), "image: expected an IMAGE"),
@@ -63,9 +63,9 @@ UNUSABLE: list[tuple[Any, str]] = [
     (picture(channels=5), "image: 5 channels; RGB, RGBA or grey"),
     (picture().movedim(-1, 1), "image: 40x3 is too small"),
     (picture().repeat(2, 1, 1, 1), r"image: 2 portraits in a batch.*ImageFromBatch.*Rebatch Images"),
-    (spoiled(math.nan), "image: the portrait contains NaN or infinite"),
-    (spoiled(math.inf), "image: the portrait contains NaN or infinite"),
-    (spoiled(-math.inf), "image: the portrait contains NaN or infinite"),
+    (spoiled(math.nan), "image: the portrait contains NaN or infinite values; the node"),
+    (spoiled(math.inf), "image: the portrait contains NaN or infinite values; the node"),
+    (spoiled(-math.inf), "image: the portrait contains NaN or infinite values; the node"),
     (picture() * 255, "image: the portrait's values reach from .* to 25[0-9], but an IMAGE holds 0 to 1"),
     (picture() * 2 - 1, "image: the portrait's values reach from -1 to 1, but an IMAGE holds 0 to 1"),
     ((picture() * 255).long(), "image: its values are torch.int64"),
@@ -153,11 +153,11 @@ def half(*shape: int) -> Tensor:
 
 
 BAD_MASKS: list[tuple[Any, str]] = [
-    ("mask.png", "mask: 'mask.png' came, where a tensor is needed"),
+    ("mask.png", "mask: got 'mask.png' where a tensor is needed"),
     (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, which is another shape"),
     (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, which is another shape"),
     (torch.ones(1, 40, 48), "mask: it covers the whole picture.*InvertMask"),
-    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN"),
+    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN .*; the node"),
     (torch.full((1, 40, 48), -math.inf), "mask: it contains NaN or infinite"),
     (torch.zeros(0, 40, 48), "mask: expected a MASK"),
     (torch.zeros(48), "mask: expected a MASK"),

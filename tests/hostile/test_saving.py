@@ -87,8 +87,8 @@ REFUSED = {
     f"{'n' * 256}/x": "too long",
     f"a/b/{'n' * 300}/c": "too long",
     "a/" * 2100 + "x": "too long",
-    "file.mp4/x": r"needs the folder .*file\.mp4, which is none",
-    "file.mp4/a/b/x": r"needs the folder .*file\.mp4, which is none",
+    "file.mp4/x": r"needs the folder .*file\.mp4, which is not a folder",
+    "file.mp4/a/b/x": r"needs the folder .*file\.mp4, which is not a folder",
 }
 TAKEN = {
     "": "._00001_.mp4",

@@ -91,7 +91,7 @@ def test_boxes_by_hand(pack: Import, photograph: torch.Tensor) -> None:
     crop_face = pack("nodes.host.face_crop").crop_face
     _, crop = crop_face(photograph, options(pack, box=(100, 200, 60, 80), margin=0.25), None)
     assert (crop.x, crop.y, crop.side) == (70, 180, 120)
-    with pytest.raises(ValueError, match="box_width, box_height: 60x0 is no box"):
+    with pytest.raises(ValueError, match="box_width, box_height: 60x0 is not a box"):
         crop_face(photograph, options(pack, box=(100, 200, 60, 0)), None)
     with pytest.raises(ValueError, match=r"box_x, box_y: \(700, 0\) lies outside of the picture of 641x481"):
         crop_face(photograph, options(pack, box=(700, 0, 60, 60)), None)
