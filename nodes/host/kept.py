@@ -8,7 +8,7 @@ import time
 from ...media import FolderBusyError, MediaError, SpoolInfo, is_job_name, list_spools, remove_spool
 from ...media.errors import format_bytes
 from .jobs import MAX_SPOOL_BYTES, JobRecord, spool_root
-from .messages import counted
+from .messages import counted, quoted
 from .progress import duration
 
 ID_LENGTH = 8
@@ -52,13 +52,14 @@ def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
         return [spool for spool in spools if _is_finished(spool) and not spool.in_use]
     found = [spool for spool in spools if spool.folder.name.lower().startswith(word)]
     if len(found) != 1:
+        which = f"{len(found)} kept jobs have ids that begin" if found else "no kept job has an id that begins"
         raise ValueError(
-            f"remove: {len(found)} kept jobs have an id that begins with {word!r}; give an id of the list, "
-            f"`{FINISHED}` or `{ALL}`, or leave it empty to remove nothing"
+            f"remove: {which} with {quoted(word)}; give an id from the list, `{FINISHED}` or `{ALL}`, or leave it "
+            "empty to remove nothing"
         )
     if found[0].in_use:
         raise FolderBusyError(
-            f"remove: {word} is in use; wait until its job and its video are done with, then try again"
+            f"remove: {word} is in use; wait until its job has ended and its video is no longer used, then try again"
         )
     return found
 
