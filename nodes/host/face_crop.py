@@ -117,7 +117,7 @@ def paste_face(
     if video_width != video_height:
         raise ValueError(
             f"video: it has {video_width}x{video_height} pixels, but the crop is a square; set width and height of "
-            "AsymTalker Temporal Reference Encode to the same value"
+            "AsymTalker Temporal Reference Encode to the same value, or crop another video to a square"
         )
     pasted = PastedVideo(source, to_picture(rgb), crop, feather)
     if pasted.get_dimensions() != (width, height):

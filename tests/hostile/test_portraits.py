@@ -285,6 +285,27 @@ def test_the_guard_counts_a_size_as_it_counts_a_reference(pack: Import, nano: Si
     assert guards.chunk_memory(nano.model, nano.vae, size) == guards.chunk_memory(nano.model, nano.vae, reference)
 
 
+FITS = [
+    ((512, 512), (256, 256), None, None),
+    ((720, 1280), (256, 256), None, None),
+    ((1280, 720), (256, 256), None, None),
+    ((128, 128), (256, 256), None, None),
+    ((8000, 300), (256, 256), "of 8000x300 pixels only the middle 300x300 is in the video", None),
+    ((300, 8000), (256, 128), "of 300x8000 pixels only the middle 300x150 is in the video", None),
+    ((40, 40), (256, 256), None, "40x40 pixels are enlarged to 256x256: the video will be blurred"),
+    ((16, 1000), (256, 256), "the middle 16x16 is", "16x16 pixels are enlarged to 256x256"),
+]
+
+
+@pytest.mark.parametrize(("size", "video", "cut", "enlarged"), FITS)
+def test_a_poor_fit_is_told(
+    pack: Import, size: tuple[int, int], video: tuple[int, int], cut: str | None, enlarged: str | None
+) -> None:
+    notes = pack("nodes.host.portrait").fit_notes(*size, *video)
+    expected = [text for text in (cut, enlarged) if text is not None]
+    assert len(notes) == len(expected) and all(text in note for text, note in zip(expected, notes, strict=True))
+
+
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_portrait_that_shows_nothing_is_refused(
