@@ -176,7 +176,9 @@ def _output_params(crf: int, preset: str, codec: AudioCodec | None, track: Audio
         # ffmpeg's default coder garbles the first frame of sound that starts at once; this one does not.
         params += ["-c:a", "aac", "-aac_coder", "fast", "-b:a", str(_bitrate(track))]
     else:
-        params += ["-c:a", "flac", "-ar", str(_flac_rate(track)), "-sample_fmt", "s32", "-strict", "experimental"]
+        # To older muxers FLAC in mp4 is experimental. To newer encoders "-strict experimental" means 32 bits, which few
+        # players decode.
+        params += ["-c:a", "flac", "-ar", str(_flac_rate(track)), "-sample_fmt", "s32", "-f_strict", "experimental"]
     params += ["-map_metadata", "1"]
     for name in ("major_brand", "minor_version", "compatible_brands", "encoder"):
         params += ["-metadata", f"{name}="]

@@ -184,7 +184,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise CheckpointError(f"{path} is truncated or not a PyTorch file ({error}): download it again") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not a dictionary of tensors: choose another file"
+        )
     tensors = _unwrapped(content)
     if not tensors:
         held = ", ".join(str(name)[:40] for name in list(content)[:5]) or "nothing"

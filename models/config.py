@@ -220,7 +220,8 @@ class DiTConfig:
             return _from_shapes(shapes, declared)
         except KeyError as error:
             raise ConfigError(
-                f"not a checkpoint of the AsymTalker family (FlashHead Pro/Lite, AKD students, nano): no tensor {error}"
+                "not a checkpoint of the AsymTalker family (FlashHead Pro/Lite, AKD students, nano): no tensor "
+                f"{error}; choose another file"
             ) from error
         except ConfigError as error:
             if not declared:

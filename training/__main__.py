@@ -15,6 +15,8 @@ from .core.config import TrainingError
 COMMANDS = {
     "synth": ("corpus.write", "render and voice clips"),
     "synth-sheet": ("corpus.sheet", "render a sheet of speaking faces"),
+    "people": ("people.write", "render clips of three-dimensional people, of drawn faces, or of both"),
+    "people-sheet": ("people.sheet", "render a sheet of three-dimensional people and their mouths"),
     "prepare": ("videos.prepare", "turn a folder of videos into prepared clips"),
     "latents": ("core.latents", "encode rendered clips for the diffusion trainers"),
     "vae": ("recipes.vae", "train nano's VAE on drawn faces"),

@@ -21,6 +21,7 @@ from ...models.audio import (
     RecordingFeatures,
     Speech,
     hear_wav2vec2,
+    is_silent,
     log_mel_features,
     num_video_frames,
     to_mono_16k,
@@ -75,8 +76,8 @@ def audio_features(
 ) -> SpeechFeatures:
     """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
 
-    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of is shown on
-    the node, where it is not the mix.
+    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of, where it is
+    not the mix, and that there is no sound are shown on the node.
 
     Raises:
         ValueError: names what is wrong with the audio or the encoder.
@@ -84,9 +85,11 @@ def audio_features(
     waveform, sample_rate = checked_audio(audio)
     duration = Fraction(waveform.shape[-1], sample_rate)
     mono = to_mono(waveform)
-    if mono.note is not None:
-        tell(node_id, mono.note)
     speech = resample(mono.samples, sample_rate, SAMPLE_RATE)
+    notes = [] if mono.note is None else [mono.note]
+    if is_silent(speech):
+        notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
+    tell(node_id, *notes)
     return listen(_listener(encoder), speech, duration, listening=listening, earlier=continues)
 
 
@@ -111,7 +114,7 @@ def checked_audio(audio: Any) -> tuple[Tensor, int]:
         )
     channels, samples = waveform.shape[1:]
     if samples == 0:
-        raise ValueError("audio: the clip is empty (0 samples)")
+        raise ValueError("audio: the clip is empty (0 samples): connect audio that lasts")
     if not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f"audio: {channels} channels; 1 to {MAX_CHANNELS} are supported. Mix it down first")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:

@@ -104,7 +104,7 @@ def _reason(prefix: str, output: Path, windows: bool) -> str | None:
     if any(_is_too_long(output / part) for part in parts) or _is_too_long(folder / parts[-1]):
         return "is too long for a file name on this disk"
     if (there := _nearest(folder)) != existing_parent(folder):
-        return f"needs the folder {there}, which is none"
+        return f"needs the folder {there}, which is not a folder"
     return None
 
 

@@ -41,7 +41,8 @@ def frames_of(video: Input.Video) -> FrameSource:
             return FileFrames(video, *window)
     if "crf" in inspect.signature(video.save_to).parameters:
         return saved_frames(video)
-    return ImageFrames(video.get_components())
+    with _readable():
+        return ImageFrames(video.get_components())
 
 
 def _window(video: Any) -> tuple[float, float] | None:
@@ -53,7 +54,11 @@ def _window(video: Any) -> tuple[float, float] | None:
         return None
     if hasattr(video, "get_active_trim_window"):
         return video.get_active_trim_window()
-    return (0.0, 0.0) if video.get_duration() == whole.get_duration() else None
+    try:
+        return (0.0, 0.0) if video.get_duration() == whole.get_duration() else None
+    except ValueError:
+        # The file has no length, as a GIF of one picture: only the host can say what it shows of it.
+        return None
 
 
 def saved_frames(video: Input.Video) -> FileFrames:

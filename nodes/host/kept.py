@@ -8,7 +8,7 @@ import time
 from ...media import FolderBusyError, MediaError, SpoolInfo, is_job_name, list_spools, remove_spool
 from ...media.errors import format_bytes
 from .jobs import MAX_SPOOL_BYTES, JobRecord, spool_root
-from .messages import encodable, quoted
+from .messages import counted, encodable, quoted
 from .progress import duration
 
 ID_LENGTH = 8
@@ -51,9 +51,10 @@ def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
         return [spool for spool in spools if _is_finished(spool) and not spool.in_use]
     found = [spool for spool in spools if spool.folder.name.lower().startswith(word)]
     if len(found) != 1:
+        which = f"{len(found)} kept jobs have ids that begin" if found else "no kept job has an id that begins"
         raise ValueError(
-            f"remove: {len(found)} kept jobs have an id that begins with {quoted(word)}; give an id of the list, "
-            f"`{FINISHED}` or `{ALL}`, or leave it empty to remove nothing"
+            f"remove: {which} with {quoted(word)}; give an id from the list, `{FINISHED}` or `{ALL}`, or leave it "
+            "empty to remove nothing"
         )
     if found[0].in_use:
         raise FolderBusyError(
@@ -73,7 +74,7 @@ def _line(spool: SpoolInfo) -> str:
     record = JobRecord.of(spool)
     if spool.header is None or record is None:
         state, what = "unknown", spool.problem or "its description does not fit this version"
-        progress = f"{spool.num_frames} frames"
+        progress = counted(spool.num_frames, "frame")
     else:
         state, fps = "finished" if _is_finished(spool) else "unfinished", float(spool.header.fps)
         what = f"{record.model[:MAX_NAME]} {spool.header.width}x{spool.header.height}, seed {record.seed}"

@@ -23,6 +23,12 @@ SHAPE_TOLERANCE = 0.02
 LOWEST_OVERSHOOT = -0.5
 """Scaling overshoots a little; below this, the picture is one of -1..1."""
 ROUNDING = 1e-3
+LITTLE_KEPT = 0.4
+"""Share of a picture in the video below which most of it is lost; of a 9:16 portrait a square keeps 0.56."""
+MOST_ENLARGED = 2
+"""Factor above which a picture is visibly blurred."""
+PLAIN = 2 / 255
+"""Spread of the values of a channel below which a picture shows nothing."""
 
 
 def encode_reference(
@@ -45,9 +51,11 @@ def encode_reference(
     config, frames_per_chunk = network.checkpoint.config, network.checkpoint.sampling.frames_per_chunk
     codec = StockVideoCodec(vae, network)
     rgb, notes = checked_portrait(image, mask)
+    _refuse_plain(rgb)
     width, height, rounded = rounded_size(width, height, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
-    tell(node_id, "\n".join((*notes, *rounded, *_unknown_mode(network.checkpoint, mode))))
+    fit = fit_notes(rgb.shape[2], rgb.shape[1], width, height)
+    tell(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode))
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
     if mode == "static":
@@ -56,6 +64,16 @@ def encode_reference(
     else:
         latents = temporal_reference(codec.encode, portrait, frames_per_chunk)
     return Reference(latents, portrait, frames_per_chunk)
+
+
+def _refuse_plain(rgb: Tensor) -> None:
+    """Raise ValueError for a picture [1, H, W, 3] in which nothing is to be seen."""
+    pixels = rgb.flatten(0, 2)
+    if float((pixels.amax(dim=0) - pixels.amin(dim=0)).max()) < PLAIN:
+        raise ValueError(
+            "image: the portrait is one plain colour. Look at the preview of Load Image, which gives this for some "
+            "damaged files and for grey pictures of 16 or 32 bits; save the picture again as an 8-bit PNG"
+        )
 
 
 def _unknown_mode(checkpoint: Checkpoint, mode: str) -> list[str]:
@@ -119,6 +137,19 @@ def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
     if lowest < -ROUNDING or highest > 1 + ROUNDING:
         notes.append(f"values of the portrait outside of 0 to 1 ({lowest:.3g} to {highest:.3g}) are clipped")
     return image.clamp(0, 1), notes
+
+
+def fit_notes(width: int, height: int, video_width: int, video_height: int) -> list[str]:
+    """Notes if little of a picture of that size is left in the video, or if its pixels are few for the video."""
+    scale = max(video_width / width, video_height / height)
+    kept_width, kept_height = min(width, round(video_width / scale)), min(height, round(video_height / scale))
+    notes = []
+    if kept_width * kept_height < LITTLE_KEPT * width * height:
+        notes.append(f"of {width}x{height} pixels only the middle {kept_width}x{kept_height} is in the video")
+    if scale > MOST_ENLARGED:
+        size = f"{video_width}x{video_height}"
+        notes.append(f"{kept_width}x{kept_height} pixels are enlarged to {size}: the video will be blurred")
+    return notes
 
 
 def over_white(rgb: Tensor, alpha: Tensor) -> Tensor:

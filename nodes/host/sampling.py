@@ -142,7 +142,7 @@ def generate(
         resumed_at = len(records)
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
         outlook = _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk())
-        tell(node_id, "\n".join((*notes, outlook)))
+        tell(node_id, *notes, outlook)
         live.begin(spool)
         progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:

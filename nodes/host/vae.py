@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from . import ltx_keys
+from .messages import with_article
 from .model import TalkingHeadModel
 
 WAN_CHANNELS, LTX_CHANNELS = 16, 128
@@ -68,7 +69,7 @@ def check_vae(vae: Any, model: TalkingHeadModel) -> None:
     needs = f"{model.checkpoint.name} needs {wanted}: {advice}"
     network = getattr(vae, "first_stage_model", None)
     if network is None or not isinstance(vae, VAE):
-        given = "" if vae is None or isinstance(vae, VAE) else f" (got a {type(vae).__name__})"
+        given = "" if vae is None or isinstance(vae, VAE) else f" (got {with_article(type(vae).__name__)})"
         raise ValueError(f"vae: no usable VAE is connected{given}; {needs}")
     if vae.latent_dim != 3:
         raise ValueError(f"vae: an image VAE is connected; {needs}")

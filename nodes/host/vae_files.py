@@ -137,7 +137,7 @@ def _checked(file: Path, known: VAETensors) -> VAETensors:
             f"its layout, or its configuration is wrong ({str(error).strip()[:300]})"
         ) from error
     if network is None:
-        raise CheckpointError(f"{file}: ComfyUI does not recognise this file as a VAE")
+        raise CheckpointError(f"{file}: ComfyUI does not recognise this file as a VAE; choose another file")
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     for name in ltx_keys.UNREAD_STATISTICS:
         if name in expected and name not in tensors:

@@ -63,9 +63,9 @@ UNUSABLE: list[tuple[Any, str]] = [
     (picture(channels=5), "image: 5 channels; RGB, RGBA and grey"),
     (picture().movedim(-1, 1), "image: 40x3 is too small"),
     (picture().repeat(2, 1, 1, 1), r"image: 2 portraits in a batch.*ImageFromBatch.*Rebatch Images"),
-    (spoiled(math.nan), "image: the portrait contains NaN or infinite"),
-    (spoiled(math.inf), "image: the portrait contains NaN or infinite"),
-    (spoiled(-math.inf), "image: the portrait contains NaN or infinite"),
+    (spoiled(math.nan), "image: the portrait contains NaN or infinite values; the node"),
+    (spoiled(math.inf), "image: the portrait contains NaN or infinite values; the node"),
+    (spoiled(-math.inf), "image: the portrait contains NaN or infinite values; the node"),
     (picture() * 255, "image: the portrait's values reach from .* to 25[0-9], but an IMAGE holds 0 to 1"),
     (picture() * 2 - 1, "image: the portrait's values reach from -1 to 1, but an IMAGE holds 0 to 1"),
     ((picture() * 255).long(), "image: its values are torch.int64"),
@@ -157,7 +157,7 @@ BAD_MASKS: list[tuple[Any, str]] = [
     (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, a different aspect ratio"),
     (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, a different aspect ratio"),
     (torch.ones(1, 40, 48), "mask: it covers the whole picture.*InvertMask"),
-    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN"),
+    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN .*; the node"),
     (torch.full((1, 40, 48), -math.inf), "mask: it contains NaN or infinite"),
     (torch.zeros(0, 40, 48), "mask: expected a MASK"),
     (torch.zeros(48), "mask: expected a MASK"),
@@ -283,6 +283,40 @@ def test_the_guard_counts_a_size_as_it_counts_a_reference(pack: Import, nano: Si
     reference = pack("nodes.host.portrait").encode_reference(nano.model, nano.vae, picture(), 96, 64, "temporal", None)
     size = guards.ChunkSize((96, 64), reference.frames_per_chunk)
     assert guards.chunk_memory(nano.model, nano.vae, size) == guards.chunk_memory(nano.model, nano.vae, reference)
+
+
+FITS = [
+    ((512, 512), (256, 256), None, None),
+    ((720, 1280), (256, 256), None, None),
+    ((1280, 720), (256, 256), None, None),
+    ((128, 128), (256, 256), None, None),
+    ((8000, 300), (256, 256), "of 8000x300 pixels only the middle 300x300 is in the video", None),
+    ((300, 8000), (256, 128), "of 300x8000 pixels only the middle 300x150 is in the video", None),
+    ((40, 40), (256, 256), None, "40x40 pixels are enlarged to 256x256: the video will be blurred"),
+    ((16, 1000), (256, 256), "the middle 16x16 is", "16x16 pixels are enlarged to 256x256"),
+]
+
+
+@pytest.mark.parametrize(("size", "video", "cut", "enlarged"), FITS)
+def test_a_poor_fit_is_told(
+    pack: Import, size: tuple[int, int], video: tuple[int, int], cut: str | None, enlarged: str | None
+) -> None:
+    notes = pack("nodes.host.portrait").fit_notes(*size, *video)
+    expected = [text for text in (cut, enlarged) if text is not None]
+    assert len(notes) == len(expected) and all(text in note for text, note in zip(expected, notes, strict=True))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_portrait_that_shows_nothing_is_refused(
+    pack: Import, nano: SimpleNamespace, level: float, channels: int
+) -> None:
+    image = torch.full((1, 40, 48, channels), level)
+    encode = pack("nodes.host.portrait").encode_reference
+    with pytest.raises(ValueError, match=r"^image: the portrait is one plain colour"):
+        encode(nano.model, nano.vae, image, 64, 64, "temporal", None)
+    image[:, 20:, :, 0] = 0.3
+    encode(nano.model, nano.vae, image, 64, 64, "temporal", None)
 
 
 def test_the_reference_of_a_masked_portrait_is_that_of_the_white_one(pack: Import, nano: SimpleNamespace) -> None:

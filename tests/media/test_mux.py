@@ -94,6 +94,20 @@ def test_audio_is_the_users_own(tmp_path: Path, sample_rate: int, channels: int)
         assert video.start_time == 0 and audio.start_time == 0
 
 
+def bits_per_sample(path: Path) -> int:
+    """What a FLAC stream's STREAMINFO block says."""
+    with av.open(str(path)) as container:
+        info = container.streams.audio[0].codec_context.extradata
+    assert info is not None
+    return ((info[12] & 1) << 4 | info[13] >> 4) + 1
+
+
+def test_flac_has_no_more_bits_than_players_decode(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    result = encode_video(moving_frames(5, 32, 32), path, width=32, height=32, audio=(tones(22254, 1), 22254))
+    assert (result.audio_codec, bits_per_sample(path)) == ("flac", 24)
+
+
 @pytest.mark.parametrize("channels", [3, 4, 5, 7, 8])
 def test_unusual_channel_counts_keep_their_order(tmp_path: Path, channels: int) -> None:
     waveform = tones(48000, channels)

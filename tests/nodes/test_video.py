@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from .conftest import Import
 
@@ -382,6 +383,13 @@ def test_frames_are_in_memory_one_at_a_time(
     finally:
         tracemalloc.stop()
     assert num_frames > 45 and peak < 12 * frame_bytes + 1_000_000, f"{peak / frame_bytes:.0f} frames at once"
+
+
+def test_a_file_without_a_length_is_read(comfy: Import, pack: Import, tmp_path: Path) -> None:
+    file = tmp_path / "one_picture.gif"
+    Image.new("RGB", (32, 32), (40, 40, 40)).save(file)
+    source = pack("nodes.host.incoming").frames_of(comfy("comfy_api.latest").InputImpl.VideoFromFile(str(file)))
+    assert [int(frame.mean().round()) for frame in source.frames()] == [40]
 
 
 def test_what_is_no_video_is_refused_by_name(comfy: Import, pack: Import, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Clips in the drawn corpus' format, of people, of drawn faces in photographs' looks, and of both."""
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip(
+    "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
+)
+
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from models.checkpoint import read_checkpoint
+from models.nano_vae import NanoVAE
+from tests.training.people.people_assets import VARIABLE, data, needs_assets
+from training.core.config import TrainingError
+from training.core.latents import encode_clip
+from training.core.paths import VAE
+from training.corpus.clip import make_clip
+from training.corpus.motion import Pose
+from training.corpus.write import ARRAYS
+from training.people.clip import Sources, kind_of, make_footage
+from training.people.photo import Look
+from training.people.write import add_arguments, run
+
+
+def arguments(*words: str) -> Namespace:
+    parser = ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(list(words))
+
+
+def test_plain_drawn_clip_is_that_of_the_drawn_corpus() -> None:
+    footage, clip = make_footage(None, 3, 1, 3, "drawn", Look()), make_clip(3, 1, 3)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(footage, name), getattr(clip, name), err_msg=name)
+
+
+def test_mixed_corpus_has_its_share_of_people() -> None:
+    kinds = [kind_of("mixed", 0, index, 0.3) for index in range(400)]
+    assert kinds == [kind_of("mixed", 0, index, 0.3) for index in range(400)]
+    assert 0.2 < kinds.count("people") / 400 < 0.4
+    assert {kind_of("drawn", 0, i, 0.3) for i in range(9)} == {"drawn"}
+
+
+def test_people_without_data_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "clips"
+    with pytest.raises(TrainingError, match="--assets"):
+        run(arguments("--out", str(out), "--count", "1", "--corpus", "mixed"))
+    assert not out.exists()
+
+
+def test_drawn_clips_are_written_once_with_their_look(tmp_path: Path) -> None:
+    args = arguments("--out", str(tmp_path), "--count", "2", "--frames", "2", "--corpus", "drawn")
+    run(args)
+    paths = sorted(tmp_path.iterdir())
+    assert [path.name for path in paths] == [
+        "clip_drawn_s0_f2_0000000.safetensors",
+        "clip_drawn_s0_f2_0000001.safetensors",
+    ]
+    with safe_open(paths[0], framework="np") as file:
+        about = file.metadata()
+    assert json.loads(about["kind"]) == "drawn"
+    assert 0 < json.loads(about["look"])["crop"] <= 1
+    before = paths[0].stat().st_mtime_ns
+    run(args)
+    assert paths[0].stat().st_mtime_ns == before
+
+
+@needs_assets
+def test_clip_of_a_person(tmp_path: Path) -> None:
+    sources = Sources(*data())
+    footage = make_footage(sources, 7, 4, 33, "people", Look())
+    np.savez(tmp_path / "clip.npz", **{name: getattr(footage, name) for name in ARRAYS})
+    assert footage.frames.shape == (33, 256, 256, 3)
+    assert footage.audio.shape == (33 * 640,)
+    # The first frame is the portrait, and the mouth moves as it was told to.
+    assert np.abs(footage.frames[0].astype(int) - footage.portrait).mean() < 0.5
+    asked = np.array([Pose.from_row(row).jaw for row in footage.poses])
+    assert np.corrcoef(asked, footage.opening)[0, 1] > 0.8
+    x0, y0, x1, y1 = footage.mouth_boxes.T
+    assert (x0 < x1).all()
+    assert (y0 < y1).all()
+    again = make_footage(sources, 7, 4, 2, "people", Look())
+    np.testing.assert_array_equal(again.portrait, footage.portrait)
+    # The trainers take it as they take a drawn one.
+    vae = NanoVAE.from_checkpoint(*read_checkpoint(VAE))
+    encoded = encode_clip(vae, {name: torch.from_numpy(getattr(footage, name)) for name in ARRAYS})
+    assert encoded["latents"].isfinite().all()
+    assert encoded["mouth"].shape[0] == 33
+
+
+@needs_assets
+def test_written_clip_of_a_person_can_be_read_back(tmp_path: Path) -> None:
+    run(arguments("--out", str(tmp_path), "--count", "1", "--frames", "2", "--assets", os.environ[VARIABLE]))
+    tensors = load_file(next(tmp_path.glob("clip_people_*.safetensors")))
+    assert set(tensors) == set(ARRAYS)
+    assert tensors["frames"].dtype == np.uint8

@@ -1,0 +1,126 @@
+"""`python -m training people` renders a corpus of people, of drawn faces in photographs' looks, or of both."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from ..core.config import TrainingError
+from ..corpus.clip import HEADS
+from ..corpus.write import ARRAYS
+from .assets import WHERE
+from .clip import CORPORA, Sources, kind_of, make_footage
+from .kernel import COMPILED
+from .photo import Look
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say who is shown and how."""
+    parser.add_argument("--assets", type=Path, help=f"folder of {WHERE}; needed for people")
+    parser.add_argument("--backgrounds", type=Path, help="folder of pictures (CC0, say) to put behind people")
+    parser.add_argument("--seed", type=int, default=0, help="corpus: clips are a function of (seed, index)")
+    parser.add_argument("--start", type=int, default=0, help="first index")
+    parser.add_argument(
+        "--look",
+        choices=("photo", "plain"),
+        default="photo",
+        help="cameras and filters, or none (default: %(default)s)",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `people`."""
+    add_common(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the clips; those that exist are kept")
+    parser.add_argument("--corpus", choices=CORPORA, default="people", help="who is shown (default: %(default)s)")
+    parser.add_argument("--share", type=float, default=0.5, help="of people in a mixed corpus (default: %(default)s)")
+    parser.add_argument("--count", type=int, required=True, help="number of clips")
+    parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 a second (default: %(default)s)")
+    parser.add_argument("--head", choices=HEADS, default="spoken", help="as in `synth` (default: %(default)s)")
+    parser.add_argument("--head-motion", type=float, default=1.0, help="0..1: head and gaze (default: %(default)s)")
+    parser.add_argument("--face-motion", type=float, default=1.0, help="0..1: brows and lids (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+
+
+@lru_cache(maxsize=1)
+def _sources(assets: Path, backgrounds: Path | None) -> Sources:
+    return Sources.read(assets, backgrounds)
+
+
+def sources_of(assets: Path | None, backgrounds: Path | None) -> Sources:
+    """What people are made of, read once a process.
+
+    Raises:
+        TrainingError: no ``assets``, or no compiler for the renderer.
+    """
+    if assets is None:
+        raise TrainingError(f"people need --assets: a folder of {WHERE}")
+    if not COMPILED:
+        raise TrainingError("people need numba (pip install numba): without it a frame takes minutes")
+    return _sources(assets, backgrounds)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the clips that are not there yet."""
+    if args.corpus != "drawn":
+        sources_of(args.assets, args.backgrounds)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write = partial(_write_index, args)
+    indices = range(args.start, args.start + args.count)
+    if args.workers <= 1:
+        for index in indices:
+            write(index)
+        return 0
+    # Fresh processes, as for the drawn clips: eSpeak's state is per process.
+    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+        for _ in pool.imap_unordered(write, indices):
+            pass
+    return 0
+
+
+def _write_index(args: argparse.Namespace, index: int) -> Path:
+    kind = kind_of(args.corpus, args.seed, index, args.share)
+    motion = {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion}
+    look = Look() if args.look == "plain" else None
+    return write_footage(
+        args.out, args.assets, args.backgrounds, args.seed, index, args.frames, kind=kind, look=look, motion=motion
+    )
+
+
+def clip_path(folder: Path, kind: str, seed: int, index: int, num_frames: int) -> Path:
+    """Where a clip is kept; trainers take every ``clip_*.safetensors``."""
+    return folder / f"clip_{kind}_s{seed}_f{num_frames}_{index:07d}.safetensors"
+
+
+def write_footage(
+    folder: Path,
+    assets: Path | None,
+    backgrounds: Path | None,
+    seed: int,
+    index: int,
+    num_frames: int,
+    *,
+    kind: str,
+    look: Look | None,
+    motion: Mapping[str, Any],
+) -> Path:
+    """Makes one clip and writes it whole, unless its file exists."""
+    path = clip_path(folder, kind, seed, index, num_frames)
+    if path.exists():
+        return path
+    sources = sources_of(assets, backgrounds) if kind == "people" else None
+    footage = make_footage(sources, seed, index, num_frames, kind, look, **motion)
+    metadata = {"seed": str(seed), "index": str(index), **{k: json.dumps(v) for k, v in footage.about.items()}}
+    partial_path = path.with_suffix(f".{os.getpid()}.partial")
+    save_file({name: np.ascontiguousarray(getattr(footage, name)) for name in ARRAYS}, partial_path, metadata)
+    partial_path.replace(path)
+    return path
