@@ -97,5 +97,5 @@ def write_carrier(path: Path, audio: AudioTrack, metadata: Mapping[str, str], wa
         raise storage_error(path.parent, "writing the audio", error) from error
     except av.FFmpegError as error:
         raise MediaError(
-            f"Audio of {audio.channels} channels at {audio.sample_rate} Hz could not be handed to ffmpeg: {error}."
+            f"Audio of {audio.channels} channels at {audio.sample_rate} Hz could not be passed to ffmpeg: {error}."
         ) from error

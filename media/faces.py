@@ -21,7 +21,7 @@ from .yunet import SIZE_MULTIPLE, YuNet
 
 WEIGHTS = Path(__file__).with_name("yunet.safetensors")
 LONG_SIDES = (640, 256)
-"""The picture is searched at these sizes: the network knows faces of about 10 to 300 pixels."""
+"""The picture is searched at these sizes: the network detects faces of about 10 to 300 pixels."""
 
 MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3

@@ -52,13 +52,13 @@ def find_ffmpeg() -> str:
         program = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
         raise MediaError(
-            "No ffmpeg was found, without which no mp4 can be written. Install it with `pip install --force-reinstall "
+            "No ffmpeg was found, which is needed to write mp4 files. Install it with `pip install --force-reinstall "
             "imageio-ffmpeg`, or set the environment variable IMAGEIO_FFMPEG_EXE to an ffmpeg."
         ) from error
     if shutil.which(program) is None:
         raise MediaError(
-            f"{program} is not a program that can be run, but the environment variable IMAGEIO_FFMPEG_EXE names it as "
-            "the ffmpeg. Remove the variable or set it to an ffmpeg."
+            f"{program} cannot be run: the environment variable IMAGEIO_FFMPEG_EXE must give the path of an ffmpeg. "
+            "Correct or remove it."
         )
     return program
 

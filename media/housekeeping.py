@@ -179,9 +179,9 @@ def enforce_cap(root: str | os.PathLike[str], max_bytes: int, keep: Collection[P
     return removed
 
 
-def estimate_spool_bytes(num_frames: int, width: int, height: int, state_bytes_per_frame: float = 0.0) -> int:
+def estimate_spool_bytes(num_frames: int, width: int, height: int) -> int:
     """Disk space to keep free for a job's frames: an upper estimate for generated and camera-like content."""
-    return round(num_frames * (width * height * 3 * SPOOL_SHARE_OF_RAW + state_bytes_per_frame))
+    return round(num_frames * width * height * 3 * SPOOL_SHARE_OF_RAW)
 
 
 def check_disk(path: str | os.PathLike[str], num_bytes: int, purpose: str = "this job") -> None:

@@ -74,7 +74,9 @@ class SpoolHeader:
                 f"{MAX_SIDE}."
             )
         if not isinstance(self.fps, Fraction) or not 0 < self.fps <= MAX_FPS:
-            raise MediaError(f"{self.fps} frames per second cannot be stored: above 0 and at most {MAX_FPS} can.")
+            raise MediaError(
+                f"{self.fps} frames per second cannot be stored: the rate must be above 0 and at most {MAX_FPS}."
+            )
         if not isinstance(self.metadata, Mapping) or not all(map(_is_plain, self.metadata.values())):
             raise MediaError("The metadata of a spool must be a mapping of names to texts and numbers.")
 
@@ -115,9 +117,9 @@ class Segment:
     def __post_init__(self) -> None:
         counts = (self.index, 0), (self.first_frame, 0), (self.frames, 1), (self.video_bytes, 1), (self.state_bytes, 0)
         if not all(is_whole(count, least, MAX_SEGMENT_BYTES) for count, least in counts):
-            raise MediaError(f"Segment {self.index} has counts that cannot be: {[count for count, _ in counts]}.")
+            raise MediaError(f"Segment {self.index} has invalid counts: {[count for count, _ in counts]}.")
         if not isinstance(self.checksum, str) or not isinstance(self.identity, str) or self.codec not in CODECS:
-            raise MediaError(f"Segment {self.index} has no hash, identity or codec that can be.")
+            raise MediaError(f"Segment {self.index} has an invalid hash, identity or codec.")
         if not isinstance(self.stats, dict) or not all(map(_is_number, self.stats.values())):
             raise MediaError(f"Segment {self.index} has statistics that are not numbers.")
 
@@ -320,5 +322,5 @@ def _is_plain(value: Any) -> bool:
 def _damaged(folder: Path, segment: Segment) -> MediaError:
     return MediaError(
         f"{folder / segment.file_name} is damaged (frames {segment.first_frame} to {segment.end_frame - 1}). "
-        f"Delete the folder {folder} and queue the job again."
+        "Queue the job again to generate them anew."
     )

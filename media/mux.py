@@ -59,8 +59,6 @@ def encode_video(
     audio: tuple[Any, int] | None = None,
     crf: int = 18,
     preset: str = "medium",
-    audio_codec: AudioCodec | None = None,
-    audio_bitrate: int | None = None,
     metadata: Mapping[str, str] | None = None,
     if_taken: Callable[[], Path] | None = None,
     watch: Watch = lambda num_frames: None,
@@ -71,10 +69,8 @@ def encode_video(
         unchanged after ffmpeg was stopped and its files removed. H.264 needs even sizes: the last row or column of an
         odd one is repeated.
     audio: (waveform float32 [C, N], sample rate), 1 to 8 channels, written at its own rate, channels and length,
-        neither cut nor padded to the video.
+        neither cut nor padded to the video: as AAC where that supports it, else as FLAC (lossless, 24 bits).
     crf: x264's constant quality, 0 (lossless) to 51.
-    audio_codec: "aac", "flac" (lossless, 24 bits), or None: AAC where it can carry the audio as it is, else FLAC.
-    audio_bitrate: AAC's bits per second of all channels; by default 128 kbit/s for each.
     metadata: tags of the file, as ComfyUI's own savers write `prompt` and `workflow`.
     if_taken: gives another name in the same folder where `path` exists when the file is whole, again until one is free,
         instead of replacing it: two writers that chose the same name get a file each.
@@ -83,12 +79,9 @@ def encode_video(
     Raises MediaError when an input is unusable, the disk is full, or ffmpeg fails; nothing is left behind then.
     """
     path = Path(path)
-    if min(width, height) < 1:
-        raise MediaError(f"The video has {width}x{height} pixels; it needs at least one in each direction.")
-    if not 0 <= crf <= 51:
-        raise MediaError(f"crf is {crf}; x264 takes 0 (lossless) to 51 (smallest file).")
+    _check_picture(width, height, crf)
     track = None if audio is None else AudioTrack.checked(*audio)
-    codec = None if track is None else _audio_codec(track, audio_codec)
+    codec = None if track is None else _audio_codec(track)
     carrier = _carrier(track, codec)
     tags = metadata or {}
     with working_folder(path) as work:
@@ -102,7 +95,7 @@ def encode_video(
             "codec": "libx264",
             "macro_block_size": 1,
             "ffmpeg_log_level": "error",
-            "output_params": _output_params(crf, preset, codec, track, audio_bitrate),
+            "output_params": _output_params(crf, preset, codec, track),
             "audio_path": str(work / "audio.mov"),
         }
         shape = height, width, 3
@@ -116,6 +109,13 @@ def encode_video(
     return EncodedVideo(path, num_frames, num_bytes, codec, tuple(_notes(width, height, codec, track)))
 
 
+def _check_picture(width: int, height: int, crf: int) -> None:
+    if min(width, height) < 1:
+        raise MediaError(f"The video has {width}x{height} pixels; it needs at least one in each direction.")
+    if not 0 <= crf <= 51:
+        raise MediaError(f"crf is {crf}; x264 takes 0 (lossless) to 51 (smallest file).")
+
+
 def _notes(width: int, height: int, codec: AudioCodec | None, track: AudioTrack | None) -> Iterator[str]:
     even = width + width % 2, height + height % 2
     if (width, height) != even:
@@ -124,7 +124,10 @@ def _notes(width: int, height: int, codec: AudioCodec | None, track: AudioTrack 
             "the last column or row is repeated."
         )
     if track is not None and codec == "flac" and (rate := _flac_rate(track)) != track.sample_rate:
-        yield f"The audio's {track.sample_rate} Hz became {rate} Hz, as no codec of an mp4 holds them."
+        yield (
+            f"The audio was resampled from {track.sample_rate} Hz to {rate} Hz: no mp4 codec supports the original "
+            "rate."
+        )
 
 
 def _carrier(track: AudioTrack | None, codec: AudioCodec | None) -> AudioTrack:
@@ -137,13 +140,8 @@ def _carrier(track: AudioTrack | None, codec: AudioCodec | None) -> AudioTrack:
     return track
 
 
-def _audio_codec(track: AudioTrack, wanted: AudioCodec | None) -> AudioCodec:
-    if wanted == "aac" and track.sample_rate not in AAC_SAMPLE_RATES:
-        raise MediaError(
-            f"AAC cannot hold {track.sample_rate} Hz, only {sorted(AAC_SAMPLE_RATES)}. Resample the audio or use FLAC."
-        )
-    fits_aac = track.sample_rate in AAC_SAMPLE_RATES and track.channels <= AAC_MAX_CHANNELS
-    return wanted or ("aac" if fits_aac else "flac")
+def _audio_codec(track: AudioTrack) -> AudioCodec:
+    return "aac" if track.sample_rate in AAC_SAMPLE_RATES and track.channels <= AAC_MAX_CHANNELS else "flac"
 
 
 def _flac_rate(track: AudioTrack) -> int:
@@ -152,10 +150,10 @@ def _flac_rate(track: AudioTrack) -> int:
     return rate if rate <= FLAC_MAX_ODD_RATE else rate // 10 * 10
 
 
-def _bitrate(track: AudioTrack, bitrate: int | None) -> int:
+def _bitrate(track: AudioTrack) -> int:
     # AAC holds at most 6144 bits per channel in a frame; ffmpeg warns and clamps above it.
     ceiling = 6144 * track.channels * track.sample_rate // AAC_FRAME
-    return min(bitrate or AAC_BITS_PER_CHANNEL * track.channels, ceiling)
+    return min(AAC_BITS_PER_CHANNEL * track.channels, ceiling)
 
 
 def _rate_argument(fps: Fraction | float) -> Fraction | float:
@@ -166,9 +164,7 @@ def _rate_argument(fps: Fraction | float) -> Fraction | float:
     return float(rate) if rate.denominator == 1 else rate
 
 
-def _output_params(
-    crf: int, preset: str, codec: AudioCodec | None, track: AudioTrack | None, audio_bitrate: int | None
-) -> list[str]:
+def _output_params(crf: int, preset: str, codec: AudioCodec | None, track: AudioTrack | None) -> list[str]:
     colour = (
         "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int,format=yuv420p,"
         "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
@@ -178,9 +174,11 @@ def _output_params(
         params += ["-an"]
     elif codec == "aac":
         # ffmpeg's default coder garbles the first frame of sound that starts at once; this one does not.
-        params += ["-c:a", "aac", "-aac_coder", "fast", "-b:a", str(_bitrate(track, audio_bitrate))]
+        params += ["-c:a", "aac", "-aac_coder", "fast", "-b:a", str(_bitrate(track))]
     else:
-        params += ["-c:a", "flac", "-ar", str(_flac_rate(track)), "-sample_fmt", "s32", "-strict", "experimental"]
+        # To older muxers FLAC in mp4 is experimental. To newer encoders "-strict experimental" means 32 bits, which few
+        # players decode.
+        params += ["-c:a", "flac", "-ar", str(_flac_rate(track)), "-sample_fmt", "s32", "-f_strict", "experimental"]
     params += ["-map_metadata", "1"]
     for name in ("major_brand", "minor_version", "compatible_brands", "encoder"):
         params += ["-metadata", f"{name}="]
@@ -203,7 +201,7 @@ def _verify(result: Path, path: Path, num_frames: int, track: AudioTrack | None,
     except (av.FFmpegError, OSError) as error:
         raise encoding_failure(path, f"the file cannot be read back ({error})") from error
     if packets != num_frames:
-        raise encoding_failure(path, f"{packets} of {num_frames} frames arrived in the file")
+        raise encoding_failure(path, f"{packets} of {num_frames} frames are in the file")
     if track is not None and (audio_end == 0 or audio_end < track.duration_s - Fraction(AAC_FRAME, track.sample_rate)):
         arrived, expected = float(audio_end), float(track.duration_s)
-        raise encoding_failure(path, f"{arrived:.2f} of {expected:.2f} s of audio arrived in the file")
+        raise encoding_failure(path, f"{arrived:.2f} of {expected:.2f} s of audio are in the file")

@@ -92,7 +92,7 @@ def _move_to_free_name(result: Path, path: Path) -> None:
         raise
     except OSError:
         # The file system has no hard links (FAT, some network and FUSE ones), or refuses every change: the next step
-        # tells which.
+        # shows which.
         _rename_under_claim(result, path)
 
 
@@ -145,5 +145,5 @@ def _remove_abandoned(work: Path) -> None:
         if not work.exists():
             return
         time.sleep(_REMOVAL_PAUSE_S)
-    # By this the next sweep knows it.
+    # It marks the folder for the next sweep.
     (work / LOCK_NAME).touch()

@@ -1,5 +1,5 @@
 """Pure PyTorch: the talking-head network family, its audio path, the sampler and the rollout over chunks.
 
-Nothing in here knows ComfyUI. The dependencies run one way:
+Nothing in here depends on ComfyUI. The dependencies run one way:
 ``config`` <- ``layers`` <- ``dit``; ``audio``, ``reference``, ``flow``, ``color`` <- ``rollout``.
 """

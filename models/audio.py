@@ -30,6 +30,10 @@ MEL_CHANNELS = MEL_BANDS * MEL_HOPS_PER_FRAME
 # Each hop's analysis window is centred on the hop's own 10 ms: these samples before and after it belong to it too.
 MEL_BEFORE = (MEL_FFT - MEL_HOP) // 2
 MEL_AFTER = MEL_FFT - MEL_HOP - MEL_BEFORE
+
+SILENT_POWER = 1e-7
+"""What is added to a recording's power (1 for a square wave at full scale) before it is normalised: -70 dB."""
+
 # Mean and spread of natural log mel energies of speech that is normalised to unit variance.
 MEL_LOG_MEAN, MEL_LOG_STD = -2.0, 4.0
 # Spectra are computed for a minute at a time: 12 MB of them, whatever the length.
@@ -141,7 +145,12 @@ def is_finite(waveform: Tensor) -> bool:
 
 def _mean_and_scale(waveform: Tensor) -> tuple[Tensor, Tensor]:
     variance, mean = torch.var_mean(waveform, correction=0)
-    return mean, torch.sqrt(variance + 1e-7)
+    return mean, torch.sqrt(variance + SILENT_POWER)
+
+
+def is_silent(waveform: Tensor) -> bool:
+    """Whether [M] is too quiet for normalising to raise it to the loudness of speech."""
+    return bool(waveform.var(correction=0) < SILENT_POWER)
 
 
 def normalise(waveform: Tensor) -> Tensor:

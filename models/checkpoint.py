@@ -29,7 +29,8 @@ WRAPPERS = ("state_dict", "generator_ema", "model_ema", "ema", "params_ema", "ge
 MAX_CONFIG_BYTES = 1 << 20
 MAX_NESTING = 4
 MIN_SHARED_BYTES = 1 << 20
-SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+MAX_PARTS = 1000
 TEXT_BYTES = frozenset(range(0x20, 0x7F)) | {0x09, 0x0A, 0x0D}
 
 
@@ -86,7 +87,9 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
         if len(content) > MAX_CONFIG_BYTES:
-            raise CheckpointError(f"{path} is larger than a configuration is ({MAX_CONFIG_BYTES} bytes): replace it")
+            raise CheckpointError(
+                f"{path} is too large for a configuration (over {MAX_CONFIG_BYTES} bytes): replace it"
+            )
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -98,19 +101,25 @@ def _parts(path: Path) -> list[Path]:
     if path.name.endswith(INDEX_SUFFIX):
         names = parse_object(read_text(path), str(path)).get("weight_map")
         if not isinstance(names, dict) or not names:
-            raise CheckpointError(f"{path} has no `weight_map` of the files that belong together: download it again")
+            raise CheckpointError(f"{path} has no `weight_map` with the names of its files: download it again")
         files = sorted({str(name) for name in names.values()})
         for file in files:
             if file in ("", ".", "..") or Path(file).name != file or "\0" in file:
-                raise CheckpointError(f"{path} names {file[:80]!r}, which is not a file of its own folder")
+                raise CheckpointError(f"{path} names {file[:80]!r}, which is not a file in the same folder")
         return [path.with_name(file) for file in files]
-    shard = SHARD.fullmatch(path.name)
-    if shard is None:
-        return [path]
-    count = int(shard["count"])
-    if not 1 <= int(shard["index"]) <= count <= 1000:
-        return [path]
-    return [path.with_name(f"{shard['stem']}-{i:05d}-of-{count:05d}{shard['suffix']}") for i in range(1, count + 1)]
+    return [path.with_name(name) for name in numbered_parts(path.name)[1]]
+
+
+def numbered_parts(name: str) -> tuple[str, list[str]]:
+    """The stem and all file names of the set (``x-00001-of-00003.safetensors``) that the file ``name`` is one of.
+
+    Of any other file, its own stem and name.
+    """
+    shard = _SHARD.fullmatch(name)
+    if shard is None or not 1 <= int(shard["index"]) <= int(shard["count"]) <= MAX_PARTS:
+        return Path(name).stem, [name]
+    stem, suffix, count = shard["stem"], shard["suffix"], int(shard["count"])
+    return stem, [f"{stem}-{number:05d}-of-{count:05d}{suffix}" for number in range(1, count + 1)]
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -133,10 +142,13 @@ def _refuse_what_is_no_checkpoint(path: Path, head: bytes) -> None:
     if not head:
         what, remedy = "is empty (0 bytes): its download was truncated", "download it again"
     elif start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
-        what, remedy = "is a web page (HTML) under the name of a checkpoint", "download the file itself (log in first?)"
+        what, remedy = (
+            "is a web page (HTML) saved under the name of a checkpoint",
+            "download the file itself (log in first?)",
+        )
     elif start.startswith(b"version https://git-lfs"):
         what, remedy = (
-            "is a Git LFS pointer, not the file that it stands for",
+            "is a Git LFS pointer, not the file itself",
             "run `git lfs pull`, or download the file",
         )
     elif head.startswith(b"GGUF"):
@@ -155,7 +167,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}): it is truncated or of another format; download it again"
+            f"{path} is not a complete safetensors file ({error}): it is truncated or of another format; download it "
+            "again"
         ) from error
 
 
@@ -171,7 +184,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise CheckpointError(f"{path} is truncated or not a PyTorch file ({error}): download it again") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not a dictionary of tensors: choose another file"
+        )
     tensors = _unwrapped(content)
     if not tensors:
         held = ", ".join(str(name)[:40] for name in list(content)[:5]) or "nothing"
@@ -208,7 +223,7 @@ def _check_memory(path: Path, tensors: Mapping[str, Tensor]) -> None:
         size, storage = tensor.numel() * tensor.element_size(), tensor.untyped_storage()
         if size > storage.nbytes():
             raise CheckpointError(
-                f"{path}: the tensor {name[:80]} {list(tensor.shape)} repeats {storage.nbytes()} bytes to {size}: the "
+                f"{path}: the tensor {name[:80]} {list(tensor.shape)} expands {storage.nbytes()} bytes to {size}: the "
                 "file is damaged or was made to fill the memory; use another one"
             )
         claimed += size
@@ -228,14 +243,14 @@ def differences(expected: Mapping[str, Iterable[int]], tensors: Mapping[str, Ten
         extra: names that the network does not have and that must not be there.
     """
     groups = {
-        "are missing": [name for name in expected if name not in tensors],
-        "have another shape": [
+        "missing": [name for name in expected if name not in tensors],
+        "of another shape": [
             name for name, shape in expected.items() if name in tensors and tuple(tensors[name].shape) != tuple(shape)
         ],
-        "belong to no part of it": list(extra),
+        "unexpected": list(extra),
     }
     parts = [f"{len(names)} {what} ({examples(names)})" for what, names in groups.items() if names]
-    return f"of its tensors, {', '.join(parts)}" if parts else ""
+    return f"tensors: {', '.join(parts)}" if parts else ""
 
 
 def examples(names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-# The published family (SoulX-FlashHead 1.3B): what tensor shapes alone cannot tell.
+# The published family (SoulX-FlashHead 1.3B): what tensor shapes alone do not show.
 FAMILY_HEAD_DIM = 128
 FAMILY_AUDIO_BLOCKS = 12
 FAMILY_AUDIO_CHANNELS = 768
@@ -90,7 +90,7 @@ class AudioConfig:
     """Shape of the audio condition: ``window`` feature frames of ``blocks`` x ``channels`` around each video frame.
 
     ``context_layers`` convolutions of width ``context_dim`` over a chunk's feature frames come first: nano's features
-    are spectra that know nothing of what is said before and after, those of the published family (0 layers) do.
+    are spectra without any context of what is said before and after; those of the published family (0 layers) do.
     """
 
     window: int = AUDIO_WINDOW
@@ -220,7 +220,8 @@ class DiTConfig:
             return _from_shapes(shapes, declared)
         except KeyError as error:
             raise ConfigError(
-                f"not a checkpoint of the AsymTalker family (FlashHead Pro/Lite, AKD students, nano): no tensor {error}"
+                "not a checkpoint of the AsymTalker family (FlashHead Pro/Lite, AKD students, nano): no tensor "
+                f"{error}; choose another file"
             ) from error
         except ConfigError as error:
             if not declared:
@@ -232,7 +233,7 @@ def _whose(declared: dict[str, Any]) -> str:
     """Which model a configuration says that it is of, as most published ones do."""
     for name in ("_class_name", "architectures", "model_type"):
         if isinstance(declared.get(name), (str, list)):
-            return f", which is of a {short(declared[name])}; a network needs its own config.json beside it"
+            return f", which describes a {short(declared[name])}; put the network's own config.json beside it"
     return ""
 
 
@@ -298,7 +299,7 @@ def _vae_stride(latent_channels: int, declared: dict[str, Any]) -> tuple[int, in
         return t, h, w
     if latent_channels not in FAMILY_VAE_STRIDES:
         raise ConfigError(
-            f"{latent_channels} latent channels belong to no published VAE {sorted(FAMILY_VAE_STRIDES)}: "
+            f"{latent_channels} latent channels match no published VAE {sorted(FAMILY_VAE_STRIDES)}: "
             "the checkpoint needs a `config` metadata entry (or a config.json beside it) with vae_stride"
         )
     return FAMILY_VAE_STRIDES[latent_channels]
@@ -332,7 +333,7 @@ def _audio(shapes: dict[str, tuple[int, ...]], dim: int, stride_t: int, declared
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How a checkpoint wants to be sampled; the safetensors metadata entry ``sampling`` (JSON).
+    """How a checkpoint is to be sampled; the safetensors metadata entry ``sampling`` (JSON).
 
     ``few_step`` predicts x0 and re-noises it (distilled students), ``euler`` integrates the flow (teachers).
     ``steps`` 1..50, ``shift`` > 0, ``guidance`` >= 1 against zero audio (1 is off), ``frames_per_chunk`` pixel frames.
@@ -356,7 +357,7 @@ class SamplingConfig:
 
     @classmethod
     def from_metadata(cls, metadata: Metadata | None, *, distilled: bool = True) -> SamplingConfig:
-        """The checkpoint's own wish, else the published students' defaults, or those of an undistilled network."""
+        """The checkpoint's own values, else the published students' defaults, or those of an undistilled network."""
         if not metadata or "sampling" not in metadata:
             return cls() if distilled else UNDISTILLED
         return parse_config(cls, metadata["sampling"], "the checkpoint's `sampling` metadata")

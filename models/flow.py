@@ -1,4 +1,4 @@
-"""Rectified-flow maths and the chunk samplers. Plain functions that know no architecture.
+"""Rectified-flow maths and the chunk samplers. Plain functions, independent of the architecture.
 
 Along the flow x_u = (1 - u) * x0 + u * eps (arXiv 2209.03003), u from 1 (noise) to 0 (data); the network predicts
 v = eps - x0, so that x0 = x_u - u * v.

@@ -76,7 +76,7 @@ def fitted(tensors: Mapping[str, Tensor], config: DiTConfig) -> NetworkTensors:
             f"{len(whole)} weights are quantised as {tensors[whole[0]].dtype} ({examples(whole)}), which cannot "
             "be used here: use the version in bf16, fp16, fp32 or fp8"
         )
-    notes = (f"tensors that are not of the network were left out: {examples(extra)}",) if extra else ()
+    notes = (f"tensors that do not belong to the network were left out: {examples(extra)}",) if extra else ()
     return NetworkTensors({name: tensors[name] for name in expected}, notes)
 
 
@@ -127,7 +127,7 @@ def _scaled(name: str, weight: Tensor, scale: Tensor) -> Tensor:
     if scale.numel() != 1 and not per_row:
         raise CheckpointError(
             f"the weight {name} {list(weight.shape)} is quantised in blocks (scales {list(scale.shape)}), which cannot "
-            "be used here: use the version in bf16, fp16 or fp32, or fp8 with one scale a weight or row"
+            "be used here: use the version in bf16, fp16 or fp32, or fp8 with one scale per weight or row"
         )
     factor = scale.float().reshape(-1, 1) if per_row else scale.float().reshape(())
     if not bool(factor.isfinite().all()):

@@ -19,7 +19,7 @@ from .sampler import AsymTalkerSampler
 
 
 class AsymTalkerExtension(ComfyExtension):
-    """What ComfyUI asks for the pack's nodes."""
+    """ComfyUI's entry to the pack's nodes."""
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -24,8 +24,8 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
             display_name="AsymTalker Audio Features",
             category=CATEGORY,
             **search_words("speech", "voice", "wav2vec2", "lip sync"),
-            description="Listens to the speech and gives the network what it hears, once for each of the 25 video "
-            "frames a second. The length of the audio is the length of the video.",
+            description="Extracts speech features for the network, one set for each of the 25 video frames per "
+            "second. The video is as long as the audio.",
             inputs=[
                 io.AudioEncoder.Input(
                     "audio_encoder",
@@ -34,23 +34,25 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                 ),
                 io.Audio.Input(
                     "audio",
-                    tooltip="The speech, 8 to 192 kHz, 1 to 8 channels. Features are made of the mix, of the centre of "
-                    "5.1 and 7.1, or of the only channel with sound. The saved video keeps your audio as it is.",
+                    tooltip="The speech, 8 to 192 kHz, 1 to 8 channels. Features are computed from the mono mix, the "
+                    "centre channel of 5.1 and 7.1, or the only channel with sound. The saved video keeps your audio "
+                    "unchanged.",
                 ),
                 io.Combo.Input(
                     "listening",
                     options=list(LISTENING),
                     default="whole",
                     optional=True,
-                    tooltip="`whole`: the recording is heard as a whole (wav2vec2: in windows of 60 s) at one "
-                    "loudness. `rolling`: each chunk hears the 8 s up to its own end and nothing later, as the "
-                    "published models do live; a recording that was lengthened then shares its video's beginning.",
+                    tooltip="`whole`: features are computed over the whole recording (wav2vec2: in windows of 60 s) "
+                    "with one loudness normalisation. `rolling`: the features of each chunk are computed from the 8 s "
+                    "up to its end, as the published models do live; a recording that is extended later then starts "
+                    "with the same frames.",
                 ),
                 AudioSocket.Input(
                     "continues",
                     optional=True,
-                    tooltip="Features of the recording that this audio goes on from: the video is of both, and what "
-                    "was made of the earlier one is taken over where its frames are still kept.",
+                    tooltip="Features of an earlier recording that this audio continues. The video covers both; "
+                    "frames of the earlier recording are reused while they are kept on disk.",
                 ),
             ],
             outputs=[AudioSocket.Output(display_name="audio_features", tooltip="For AsymTalker Sampler.")],

@@ -21,15 +21,16 @@ class AsymTalkerContinuity(io.ComfyNode):
             display_name="AsymTalker Continuity",
             category=CATEGORY,
             **search_words("long video", "drift", "chunks", "colour"),
-            description="Long videos are made in chunks; this says what a chunk takes over from the one before. "
-            "Without this node the Sampler uses these defaults.",
+            description="Long videos are made in chunks. This node sets what a chunk takes over from the previous "
+            "one. Without it, the Sampler uses these defaults.",
             inputs=[
                 io.Combo.Input(
                     "carry",
                     options=list(CARRIES),
                     default="pixels",
-                    tooltip="`pixels`: the last frames are colour-corrected and encoded again, which holds colours "
-                    "over long videos. `latents`: the last latents are taken as they are, which saves the encoding.",
+                    tooltip="`pixels`: the last frames are colour-corrected and encoded again, which keeps colours "
+                    "stable over long videos. `latents`: the last latents are used as they are, which saves the "
+                    "encoding.",
                 ),
                 io.Float.Input(
                     "color_strength",
@@ -37,15 +38,16 @@ class AsymTalkerContinuity(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How far each frame's colours are moved to the portrait's: 0 leaves them, 1 matches them.",
+                    tooltip="How far the colours of each frame are moved towards the portrait's: 0 leaves them, 1 "
+                    "matches them.",
                 ),
                 io.Int.Input(
                     "latents",
                     default=2,
                     min=1,
                     max=4,
-                    tooltip="Latent frames taken over from the previous chunk. 2 is what the published models were "
-                    "trained with; more make smoother joins and fewer new frames per chunk.",
+                    tooltip="Latent frames taken over from the previous chunk. The published models were trained with "
+                    "2; more give smoother joins and fewer new frames per chunk.",
                 ),
             ],
             outputs=[ContinuitySocket.Output(display_name="continuity", tooltip="For AsymTalker Sampler.")],

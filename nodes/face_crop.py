@@ -22,8 +22,8 @@ class AsymTalkerFaceCrop(io.ComfyNode):
             display_name="AsymTalker Face Crop",
             category=CATEGORY,
             **search_words("face detection", "find face", "head", "portrait", "square"),
-            description="Finds the face in a picture of any size and cuts a square around it, as the models want a "
-            "portrait. AsymTalker Face Paste puts the finished video back at that place.",
+            description="Finds the face in a picture of any size and crops a square around it, the framing that the "
+            "models expect. AsymTalker Face Paste puts the finished video back in that place.",
             inputs=[
                 io.Image.Input("image", tooltip="One picture with at least one face in it."),
                 io.Float.Input(
@@ -32,46 +32,46 @@ class AsymTalkerFaceCrop(io.ComfyNode):
                     min=0.0,
                     max=3.0,
                     step=0.05,
-                    tooltip="What is added to the face on each side, as a share of its longer side: 0.5 shows head and "
-                    "neck, 1 shoulders too. The square stays inside the picture.",
+                    tooltip="Space added on each side of the face, as a fraction of its longer side: 0.5 shows head "
+                    "and neck, 1 also the shoulders. The square stays inside the picture.",
                 ),
                 io.Int.Input(
                     "face_index",
                     default=0,
                     min=0,
                     max=99,
-                    tooltip="Which face, where there are several: 0 is the largest, 1 the next.",
+                    tooltip="Which face to use if there are several: 0 is the largest, 1 the next.",
                 ),
                 io.Combo.Input(
                     "on_missing",
                     options=list(ON_MISSING),
                     default="error",
-                    tooltip="Where no face is found: `error` stops and says so, `centre` takes the largest square in "
-                    "the middle.",
+                    tooltip="What to do if no face is found: `error` stops with a message, `centre` takes the largest "
+                    "square in the middle.",
                 ),
                 *(
                     io.Int.Input(name, default=0, min=0, max=16384, tooltip=tooltip)
                     for name, tooltip in (
-                        ("box_x", "Left edge of a box by hand, in pixels of the picture."),
-                        ("box_y", "Upper edge of a box by hand, in pixels of the picture."),
+                        ("box_x", "Left edge of a manual box, in pixels of the picture."),
+                        ("box_y", "Top edge of a manual box, in pixels of the picture."),
                         (
                             "box_width",
-                            "Width of a box around the face by hand, for drawn faces that are not found; 0: the face "
-                            "is searched. The margin is added to the box.",
+                            "Width of a manual box around the face, for drawn faces that are not detected; 0 detects "
+                            "the face. The margin is added to the box.",
                         ),
-                        ("box_height", "Height of a box around the face by hand; 0: the face is searched."),
+                        ("box_height", "Height of a manual box around the face; 0 detects the face."),
                     )
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="For a picture with transparency: the MASK output of the same Load Image. What it covers "
-                    "becomes white.",
+                    tooltip="For a picture with transparency: the MASK output of the same Load Image. Masked areas "
+                    "become white.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The square, for AsymTalker Temporal Reference Encode."),
-                CropSocket.Output(display_name="crop", tooltip="Where it was, for AsymTalker Face Paste."),
+                CropSocket.Output(display_name="crop", tooltip="Position of the square, for AsymTalker Face Paste."),
             ],
             hidden=[io.Hidden.unique_id],
         )

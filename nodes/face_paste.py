@@ -24,25 +24,28 @@ class AsymTalkerFacePaste(io.ComfyNode):
             category=CATEGORY,
             **search_words("composite", "paste back", "uncrop", "stitch", "head"),
             description="Puts the video of a cropped face back into the picture, at the picture's own size and with a "
-            "soft edge. The rest of the picture stands still. Frames are composed while the file is written, so "
-            "that memory does not grow with length.",
+            "soft edge. The rest of the picture does not move. Frames are composed while the file is written, so that "
+            "memory use does not grow with length.",
             inputs=[
-                io.Video.Input("video", tooltip="The Sampler's video of the cropped face; width and height equal."),
-                io.Image.Input("image", tooltip="The whole picture, the same that AsymTalker Face Crop got."),
-                CropSocket.Input("crop", tooltip="Where the face was: from AsymTalker Face Crop."),
+                io.Video.Input(
+                    "video", tooltip="The Sampler's video of the cropped face. Width and height must be equal."
+                ),
+                io.Image.Input("image", tooltip="The whole picture, the same one as for AsymTalker Face Crop."),
+                CropSocket.Input("crop", tooltip="Position of the face: from AsymTalker Face Crop."),
                 io.Float.Input(
                     "feather",
                     default=0.1,
                     min=0.0,
                     max=0.5,
                     step=0.01,
-                    tooltip="Width of the soft edge as a share of the square's side. 0.1 hides most seams, 0 is a hard "
-                    "edge.",
+                    tooltip="Width of the soft edge as a fraction of the square's side. 0.1 hides most seams, 0 gives "
+                    "a hard edge.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="The mask that AsymTalker Face Crop got, if any. What it covers is white in the video too.",
+                    tooltip="The mask connected to AsymTalker Face Crop, if any. Masked areas are white in the video "
+                    "too.",
                 ),
             ],
             outputs=[

@@ -24,7 +24,7 @@ from ..models.listening import SpeechFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
 from .host.audio import NO_SOUND
-from .host.messages import encodable, make_encodable, quoted
+from .host.messages import encodable, expected, make_encodable, quoted
 
 CHOICES_SHOWN = 12
 
@@ -116,9 +116,9 @@ def checked_socket(name: str, kind: str, value: Any) -> Any:
     if value is None and kind == "AUDIO":
         raise ValueError(NO_SOUND)
     if value is None:
-        raise ValueError(f"{name}: nothing came from the node that is connected: {socket.source}")
+        raise ValueError(f"{name}: the connected node gives None; {socket.source}")
     if not socket.fits(value):
-        raise ValueError(f"{name}: {quoted(value)} came, which is no {kind}: {socket.source}")
+        raise ValueError(f"{expected(name, kind, value)}; {socket.source}")
     return value
 
 
@@ -134,7 +134,7 @@ def _combo(slot: Any, value: Any) -> Any:
 def _number(slot: Any, value: Any) -> float | int:
     # An integer may be too large for a float, which isfinite makes of it.
     if not isinstance(value, Real) or not (isinstance(value, Integral) or math.isfinite(value)):
-        raise ValueError(f"{slot.id}: {quoted(value)} is no number that can be used; {_range(slot)}")
+        raise ValueError(f"{slot.id}: {quoted(value)} is not a finite number; {_range(slot)}")
     if (slot.min is not None and value < slot.min) or (slot.max is not None and value > slot.max):
         raise ValueError(f"{slot.id}: {quoted(value)} is out of range; {_range(slot)}")
     return value  # pyright: ignore[reportReturnType]
@@ -152,20 +152,20 @@ def _float(slot: Any, value: Any) -> float:
 
 
 def _range(slot: Any) -> str:
-    return f"{slot.min} to {slot.max} can be used"
+    return f"it must be between {slot.min} and {slot.max}"
 
 
 def _string(slot: Any, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{slot.id}: {quoted(value)} came, where text is needed")
+        raise ValueError(expected(slot.id, "text", value))
     if encodable(value) != value:
-        raise ValueError(f"{slot.id}: {quoted(value)} has characters that no file can hold; type it again")
+        raise ValueError(f"{slot.id}: {quoted(value)} has characters that cannot be encoded; type it again")
     return value
 
 
 def _boolean(slot: Any, value: Any) -> bool:
     if not isinstance(value, Real):
-        raise ValueError(f"{slot.id}: {quoted(value)} is neither true nor false")
+        raise ValueError(expected(slot.id, "true or false", value))
     return bool(value)
 
 

@@ -23,19 +23,20 @@ class AsymTalkerKeptJobs(io.ComfyNode):
             display_name="AsymTalker Kept Jobs",
             category=CATEGORY,
             **search_words("resume", "disk", "spool", "clean up"),
-            description="Lists the frames that the Sampler keeps on disk: unfinished jobs, which go on when their "
-            "graph is queued again, and finished ones that were not saved or are kept for extending. Removes them too.",
+            description="Lists the frames that the Sampler keeps on disk: unfinished jobs, which resume when their "
+            "graph is queued again, and finished ones that have not been saved or are kept for extending. It can also "
+            "remove them.",
             inputs=[
                 io.String.Input(
                     "remove",
                     default="",
-                    tooltip="Ids from the list, separated by commas; `finished` or `all` for those that are not in "
-                    "use. Empty removes nothing.",
+                    tooltip="Ids from the list, separated by commas; `finished` or `all` for all that are not in use. "
+                    "Leave it empty to remove nothing.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    display_name="jobs", tooltip="The list: id, state, what it is, progress, size on disk and age."
+                    display_name="jobs", tooltip="The list: id, state, description, progress, size on disk and age."
                 )
             ],
             is_output_node=True,

@@ -42,8 +42,8 @@ class AsymTalkerLoader(io.ComfyNode):
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="default",
-                    tooltip="How the weights are kept in memory. `default` lets ComfyUI choose for your device; fp8 "
-                    "halves the memory of bf16 at a small loss of quality.",
+                    tooltip="Data type of the weights in memory. `default` lets ComfyUI choose for your device; fp8 "
+                    "uses half the memory of bf16 with a small loss of quality.",
                 ),
                 io.Combo.Input(
                     "vae",
@@ -61,7 +61,9 @@ class AsymTalkerLoader(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="The network; LoRA and compile nodes work on it."),
+                io.Model.Output(
+                    display_name="model", tooltip="The network. LoRA and compile nodes can be applied to it."
+                ),
                 io.Vae.Output(display_name="vae", tooltip="The VAE of the network's latents."),
                 io.AudioEncoder.Output(display_name="audio_encoder", tooltip="For AsymTalker Audio Features."),
             ],

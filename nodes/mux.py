@@ -24,21 +24,21 @@ class AsymTalkerMux(io.ComfyNode):
             display_name="AsymTalker Mux & Save",
             category=CATEGORY,
             **search_words("save video", "mp4", "combine audio", "join"),
-            description="Joins the video with your audio and saves an mp4 (H.264 and AAC) in ComfyUI's output folder, "
-            "with the workflow inside as Save Video does it.",
+            description="Joins the video with your audio and saves an mp4 (H.264 and AAC) in ComfyUI's output folder. "
+            "The workflow is embedded, as with Save Video.",
             inputs=[
                 io.Video.Input("video", tooltip="The Sampler's video (any other VIDEO works too)."),
                 io.Audio.Input(
                     "audio",
                     optional=True,
-                    tooltip="The audio to hear: usually the speech itself, kept at its sample rate and channels. "
-                    "Without it, the video is saved silent.",
+                    tooltip="The soundtrack, usually the speech itself. Its sample rate and channels are kept. "
+                    "Without it, the video is saved without sound.",
                 ),
                 io.String.Input(
                     "filename_prefix",
                     default="video/AsymTalker",
-                    tooltip="Name of the file, with folders below ComfyUI's output folder. May contain "
-                    "%date:yyyy-MM-dd%, %width%, %height% and values of nodes.",
+                    tooltip="File name, with subfolders of ComfyUI's output folder. It may contain %date:yyyy-MM-dd%, "
+                    "%width%, %height% and values of nodes.",
                 ),
                 io.Int.Input(
                     "crf",
@@ -51,8 +51,8 @@ class AsymTalkerMux(io.ComfyNode):
                     "mark_generated",
                     default=True,
                     optional=True,
-                    tooltip="Says in the file's metadata that the video is AI-generated. Turn it off only where that "
-                    "is said in another way.",
+                    tooltip="Marks the video as AI-generated in the file's metadata. Turn it off only if the video is "
+                    "labelled in another way.",
                 ),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The saved file.")],

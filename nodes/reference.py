@@ -24,16 +24,19 @@ class AsymTalkerReference(io.ComfyNode):
             display_name="AsymTalker Temporal Reference Encode",
             category=CATEGORY,
             **search_words("portrait", "identity", "TRE", "image to video"),
-            description="Turns a portrait into the reference that keeps the person's identity: the picture is repeated "
-            "to a clip and encoded as a video, so that it lies in the same space as the moving frames.",
+            description="Encodes a portrait as the reference that preserves the person's identity: the picture is "
+            "repeated to form a clip and encoded as a video, so that it lies in the same latent space as the moving "
+            "frames.",
             inputs=[
-                io.Model.Input("model", tooltip="MODEL of Load AsymTalker; gives the clip's length and size steps."),
+                io.Model.Input(
+                    "model", tooltip="MODEL of Load AsymTalker; it determines the clip's length and the size steps."
+                ),
                 io.Vae.Input("vae", tooltip="VAE of Load AsymTalker."),
                 io.Image.Input(
                     "image",
-                    tooltip="One portrait, face in front and in the middle. It is scaled to cover the video and cut at "
-                    "the centre. Load Image gives transparency apart from the picture: connect its MASK output to "
-                    "`mask`.",
+                    tooltip="One portrait with the face centred and facing the camera. It is scaled to cover the "
+                    "video and cropped at the centre. Load Image outputs transparency separately: connect its MASK "
+                    "output to `mask`.",
                 ),
                 io.Int.Input(
                     "width",
@@ -41,8 +44,8 @@ class AsymTalkerReference(io.ComfyNode):
                     min=32,
                     max=2048,
                     step=8,
-                    tooltip="Width of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to what the model "
-                    "can make.",
+                    tooltip="Width of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to a size that "
+                    "the model supports.",
                 ),
                 io.Int.Input(
                     "height",
@@ -50,22 +53,21 @@ class AsymTalkerReference(io.ComfyNode):
                     min=32,
                     max=2048,
                     step=8,
-                    tooltip="Height of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to what the model "
-                    "can make.",
+                    tooltip="Height of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to a size that "
+                    "the model supports.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
                     default="temporal",
                     tooltip="`temporal`: the portrait encoded as a video (the method). `static`: one encoded frame "
-                    "repeated, the baseline it is compared with.",
+                    "repeated, the baseline for comparison.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="For a portrait with transparency: the MASK output of the same Load Image. What it covers "
-                    "becomes white; without it, transparent parts have whatever colour the file holds there, often "
-                    "black.",
+                    tooltip="For a portrait with transparency: the MASK output of the same Load Image. Masked areas "
+                    "become white; without a mask, transparent areas keep the colour stored in the file, often black.",
                 ),
             ],
             outputs=[ReferenceSocket.Output(display_name="reference", tooltip="For AsymTalker Sampler.")],

@@ -32,20 +32,19 @@ class AsymTalkerSampler(io.ComfyNode):
             display_name="AsymTalker Sampler",
             category=CATEGORY,
             **search_words("talking head", "lip sync", "avatar", "speech to video", "audio to video"),
-            description="Generates the talking head, chunk by chunk and straight to disk, so that memory does not grow "
-            "with length. An interrupted job goes on after its last complete chunk when the same graph is queued "
+            description="Generates the talking head chunk by chunk, straight to disk, so that memory use does not "
+            "grow with length. An interrupted job resumes after its last complete chunk when the same graph is queued "
             "again. Connect the video to AsymTalker Mux & Save, Save Video or Get Video Components.",
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="MODEL of Load AsymTalker, with LoRA or compile nodes in between if you like."
-                ),
+                io.Model.Input("model", tooltip="MODEL of Load AsymTalker, optionally through LoRA or compile nodes."),
                 io.Vae.Input("vae", tooltip="VAE of Load AsymTalker."),
                 ReferenceSocket.Input("reference", tooltip="Who speaks: from AsymTalker Temporal Reference Encode."),
                 AudioSocket.Input("audio_features", tooltip="What is said: from AsymTalker Audio Features."),
                 ContinuitySocket.Input(
                     "continuity",
                     optional=True,
-                    tooltip="How chunks are joined: from AsymTalker Continuity. Not connected: that node's defaults.",
+                    tooltip="How chunks are joined: from AsymTalker Continuity. If it is not connected, that node's "
+                    "defaults are used.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -53,22 +52,22 @@ class AsymTalkerSampler(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Same seed and settings, same frames.",
+                    tooltip="The same seed and settings give the same frames.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=0,
                     min=0,
                     max=50,
-                    tooltip="Denoising steps per chunk, 1 to 50; 0 takes what the checkpoint was made for (4 for the "
-                    "distilled ones, 20 for undistilled ones).",
+                    tooltip="Denoising steps per chunk, 1 to 50; 0 uses the checkpoint's own value (4 for distilled "
+                    "checkpoints, 20 for undistilled ones).",
                 ),
                 io.Combo.Input(
                     "sampler",
                     options=list(SAMPLER_CHOICES),
                     default="auto",
-                    tooltip="`auto` takes what the checkpoint was made for: `few_step` for distilled checkpoints, "
-                    "`euler` for undistilled ones.",
+                    tooltip="`auto` uses the checkpoint's own sampler: `few_step` for distilled checkpoints, `euler` "
+                    "for undistilled ones.",
                 ),
                 io.Float.Input(
                     "shift",
@@ -76,8 +75,8 @@ class AsymTalkerSampler(io.ComfyNode):
                     min=0.0,
                     max=20.0,
                     step=0.1,
-                    tooltip="Higher spends more steps at high noise (motion and pose), lower on detail; 0 takes what "
-                    "the checkpoint was made for (5 for the published ones).",
+                    tooltip="Higher values spend more steps at high noise (motion and pose), lower values on detail; "
+                    "0 uses the checkpoint's own value (5 for the published ones).",
                 ),
                 io.Float.Input(
                     "audio_guidance",
@@ -85,23 +84,25 @@ class AsymTalkerSampler(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.1,
-                    tooltip="How strongly the mouth follows the audio, against silence. 1 is off; above 1 doubles the "
-                    "time. 0 takes what the checkpoint was made for (1 for distilled ones, 3 for undistilled ones).",
+                    tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 double the time. 0 "
+                    "uses the checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones).",
                 ),
                 io.Combo.Input(
                     "keep",
                     options=list(KEEP),
                     default="until saved",
                     optional=True,
-                    tooltip="Frames on disk: `until saved` keeps them until the finished video was saved, so that a "
-                    "stopped job goes on where it was; `for extending` keeps them longer, so that the video can be "
-                    "continued with more audio; `never` resumes nothing and leaves nothing behind.",
+                    tooltip="How long frames stay on disk: `until saved` keeps them until the finished video is "
+                    "saved, so that a stopped job can resume; `for extending` keeps them longer, so that the video "
+                    "can be continued with more audio; `never` resumes nothing and leaves nothing behind.",
                 ),
             ],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The silent video, 25 frames a second, kept on disk."),
+                io.Video.Output(
+                    display_name="video", tooltip="The silent video at 25 frames per second, stored on disk."
+                ),
                 io.String.Output(
-                    display_name="report", tooltip="JSON: settings used, seconds and statistics per chunk."
+                    display_name="report", tooltip="JSON: settings, timings and statistics of each chunk."
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],

@@ -11,7 +11,7 @@ CATEGORY = "AsymTalker"
 
 
 def search_words(*words: str) -> dict[str, Any]:
-    """The Schema's argument for words that a node is found by, empty where ComfyUI does not know it yet."""
+    """The Schema's argument for words that a node is found by, empty where ComfyUI does not have it yet."""
     known = {field.name for field in dataclasses.fields(io.Schema)}
     return {"search_aliases": list(words)} if "search_aliases" in known else {}
 

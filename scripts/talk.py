@@ -30,6 +30,8 @@ WORKFLOW = ROOT / "workflows" / "api" / "asymtalker_nano.json"
 ASSETS = ROOT / "workflows" / "assets"
 UI_DATA = ROOT / ".comfyui-data"
 
+EXPORT = "export it in ComfyUI with File > Export (API), or take one of workflows/api"
+
 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options, checked as far as that needs nothing installed."""
@@ -75,13 +77,34 @@ def set_input(graph: Graph, class_type: str, name: str, value: Any) -> None:
         node["inputs"][name] = value
 
 
+def read_graph(file: Path) -> Graph:
+    """Return the graph in API form that a file holds.
+
+    Raises:
+        ValueError: it holds none, or one without the nodes that load the portrait and the speech.
+    """
+    try:
+        graph: Any = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--workflow {file}: it is not JSON ({error}); {EXPORT}") from error
+    nodes = list(graph.values()) if isinstance(graph, dict) else [graph]
+    if not all(
+        isinstance(node, dict) and isinstance(node.get("inputs"), dict) and "class_type" in node for node in nodes
+    ):
+        raise ValueError(f"--workflow {file}: it is not a graph in API form; {EXPORT}")
+    missing = {"LoadImage", "LoadAudio"} - {node["class_type"] for node in nodes}
+    if missing:
+        raise ValueError(f"--workflow {file}: the graph has no node {' and no node '.join(sorted(missing))}")
+    return graph
+
+
 def load_graph(options: argparse.Namespace) -> Graph:
     """Return the graph with --seed, --steps and --set in it.
 
     Raises:
         ValueError: an option does not fit the graph, or the file is no graph.
     """
-    graph: Graph = json.loads(options.workflow.read_text(encoding="utf-8"))
+    graph = read_graph(options.workflow)
     if options.seed is not None:
         seed = random.randrange(2**32) if options.seed < 0 else options.seed
         set_input(graph, "AsymTalkerSampler", "seed", seed)

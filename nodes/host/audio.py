@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
@@ -22,6 +21,7 @@ from ...models.audio import (
     RecordingFeatures,
     Speech,
     hear_wav2vec2,
+    is_silent,
     log_mel_features,
     num_video_frames,
     to_mono_16k,
@@ -29,11 +29,11 @@ from ...models.audio import (
 from ...models.listening import LOG_MEL, Listener, SpeechFeatures, listen
 from ...models.mixing import to_mono
 from ...models.resampling import resample
-from .messages import quoted
+from .messages import expected, quoted
 from .model import weights_fingerprint
 from .progress import tell
 from .sources import file_of
-from .tensors import plain_tensor, sound_values
+from .tensors import finite_range, plain_tensor, sound_values
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
 MAX_SAMPLE = 2.0**31
@@ -76,8 +76,8 @@ def audio_features(
 ) -> SpeechFeatures:
     """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
 
-    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of is shown on
-    the node, where it is not the mix.
+    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of, where it is
+    not the mix, and that there is no sound are shown on the node.
 
     Raises:
         ValueError: names what is wrong with the audio or the encoder.
@@ -85,14 +85,16 @@ def audio_features(
     waveform, sample_rate = checked_audio(audio)
     duration = Fraction(waveform.shape[-1], sample_rate)
     mono = to_mono(waveform)
-    if mono.note is not None:
-        tell(node_id, mono.note)
     speech = resample(mono.samples, sample_rate, SAMPLE_RATE)
+    notes = [] if mono.note is None else [mono.note]
+    if is_silent(speech):
+        notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
+    tell(node_id, *notes)
     return listen(_listener(encoder), speech, duration, listening=listening, earlier=continues)
 
 
 def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
-    """The recording as it is heard, mono at 16 kHz, for watching a video before its own audio is joined to it."""
+    """The network's input, mono at 16 kHz, for watching a video before its own audio is joined to it."""
     if not isinstance(audio, SpeechFeatures):
         return None
     return AudioTrack(audio.speech.waveform[None].cpu().numpy(), SAMPLE_RATE)
@@ -112,19 +114,21 @@ def checked_audio(audio: Any) -> tuple[Tensor, int]:
         )
     channels, samples = waveform.shape[1:]
     if samples == 0:
-        raise ValueError("audio: the clip is empty (0 samples)")
+        raise ValueError("audio: the clip is empty (0 samples): connect audio that lasts")
     if not 1 <= channels <= MAX_CHANNELS:
-        raise ValueError(f"audio: {channels} channels; mono to {MAX_CHANNELS} channels can be used: mix it down first")
+        raise ValueError(f"audio: {channels} channels; 1 to {MAX_CHANNELS} are supported. Mix it down first")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise ValueError(
-            f"audio: {quoted(sample_rate)} Hz; {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz can be used: resample it first"
+            f"audio: {quoted(sample_rate)} Hz; {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz are supported. "
+            "Resample it first"
         )
     waveform = sound_values("audio", waveform[0])
-    loudest = max(abs(float(extreme)) for extreme in torch.aminmax(waveform))
-    if not math.isfinite(loudest):
-        raise ValueError("audio: the clip contains NaN or infinite samples; re-export or repair it")
+    loudest = max(map(abs, finite_range("audio: the clip", waveform)))
     if loudest > MAX_SAMPLE:
-        raise ValueError(f"audio: samples reach {loudest:.3g}, but sound lies within -1 and 1; re-export or repair it")
+        raise ValueError(
+            f"audio: samples reach {loudest:.3g}, but an AUDIO holds -1 to 1; the node or file that it comes "
+            "from is at fault"
+        )
     return waveform, sample_rate
 
 
@@ -133,7 +137,7 @@ def _parts(audio: Any) -> tuple[Tensor, int]:
     if audio is None:
         raise ValueError(NO_SOUND)
     if not isinstance(audio, Mapping):
-        raise ValueError(f"audio: {quoted(audio)} came, which is no AUDIO: connect the AUDIO output of Load Audio")
+        raise ValueError(f"{expected('audio', 'AUDIO', audio)}; connect the AUDIO output of Load Audio")
     missing = [key for key in ("waveform", "sample_rate") if key not in audio]
     if missing:
         raise ValueError(
@@ -147,7 +151,7 @@ def _parts(audio: Any) -> tuple[Tensor, int]:
 
 
 def _whole(sample_rate: Any) -> int:
-    """A sample rate as an integer, also where it came as a whole float or an integer of numpy or PyTorch."""
+    """A sample rate as an integer, also from a whole float or an integer of numpy or PyTorch."""
     if not isinstance(sample_rate, (bool, Tensor)):
         with suppress(TypeError, ValueError, OverflowError):
             if (whole := int(sample_rate)) == sample_rate:
@@ -158,13 +162,13 @@ def _whole(sample_rate: Any) -> int:
 
 
 def _listener(encoder: Any) -> Listener:
-    """What hears with an AUDIO_ENCODER. Raises ValueError for one whose features the network does not know."""
+    """The features of an AUDIO_ENCODER. Raises ValueError for one whose features the network cannot use."""
     if isinstance(encoder, LogMelAudioEncoder):
         return LOG_MEL
     model = getattr(encoder, "model", None)
     if not isinstance(model, Wav2Vec2Model):
         raise ValueError(
-            f"audio_encoder: {type(encoder).__name__} gives no features that the network knows; connect the "
+            f"audio_encoder: {type(encoder).__name__} gives no features that the network can use; connect the "
             "AUDIO_ENCODER output of Load AsymTalker, or a wav2vec2-base-960h from Audio Encoder Loader"
         )
     weights = next(model.feature_extractor.parameters())

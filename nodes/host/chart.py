@@ -102,7 +102,7 @@ def _parsed(report: str) -> tuple[str, list[ChartedChunk]]:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         chunks, numbers, model = [], [], None
     if not chunks or not isinstance(model, str):
-        raise ValueError("report: this is no report of a video; connect the `report` output of AsymTalker Sampler")
+        raise ValueError("report: this is not the report of a video; connect the `report` output of AsymTalker Sampler")
     width, height, frames, seed = numbers
     return f"{encodable(model)[:LONGEST_NAME]}, {width}x{height}, {frames} frames, seed {seed}", chunks
 

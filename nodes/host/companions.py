@@ -31,7 +31,7 @@ from .folders import (
     locate_model,
     roots,
 )
-from .messages import quoted
+from .messages import expected
 from .weight_files import content, weight_files
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -194,7 +194,7 @@ def missing_model(choice: object) -> str | None:
     if choice is None:
         return None
     if not isinstance(choice, str):
-        return f"model: {quoted(choice)} came, where a name from the list is needed"
+        return expected("model", "a name of the list", choice)
     try:
         locate_model(choice)
     except FileNotFoundError as error:

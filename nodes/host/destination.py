@@ -12,6 +12,7 @@ import folder_paths
 
 from ...media.errors import MediaError, existing_parent, format_bytes, free_bytes, storage_error
 from ...media.ffmpeg import find_ffmpeg
+from .messages import encodable
 
 MIN_FREE_BYTES = 20_000_000
 """With less, no mp4 of a few seconds can be saved; what a long one takes depends on its content."""
@@ -87,7 +88,7 @@ def _file_name(name: str, number: int) -> str:
 def _reason(prefix: str, output: Path, windows: bool) -> str | None:
     if "\0" in prefix:
         return "has a NUL character, which no file name can hold"
-    if not _is_encodable(prefix):
+    if encodable(prefix) != prefix:
         return "has characters that no file name can hold"
     for pattern, expanded in _EXPANDED.items():
         prefix = prefix.replace(pattern, expanded)
@@ -103,20 +104,12 @@ def _reason(prefix: str, output: Path, windows: bool) -> str | None:
     if any(_is_too_long(output / part) for part in parts) or _is_too_long(folder / parts[-1]):
         return "is too long for a file name on this disk"
     if (there := _nearest(folder)) != existing_parent(folder):
-        return f"needs the folder {there}, which is none"
+        return f"needs the folder {there}, which is not a folder"
     return None
 
 
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _is_within(output: Path, folder: Path) -> bool:
-    # Newer hosts look through symbolic links and are asked; older ones compare the paths as written.
+    # Newer hosts have a check that resolves symbolic links; for older ones the paths are compared as written.
     is_within = getattr(folder_paths, "is_within_directory", None)
     if is_within is not None:
         return bool(is_within(str(output), str(folder)))

@@ -51,8 +51,7 @@ def crop_face(
             f"image: the face takes {crop.side} pixels, too few for a portrait (at least {SMALLEST_PORTRAIT}). Use a "
             "larger picture or raise margin"
         )
-    for note in (*notes, f"{found}: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})"):
-        tell(node_id, note)
+    tell(node_id, *notes, f"{found}: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})")
     return rgb[:, crop.y : crop.y + crop.side, crop.x : crop.x + crop.side].clone(), crop
 
 
@@ -85,7 +84,7 @@ def _checked_box(box: Box, width: int, height: int) -> Box:
     x, y, box_width, box_height = box
     if min(box_width, box_height) < 1:
         raise ValueError(
-            f"box_width, box_height: {box_width}x{box_height} is no box. Give both in pixels, or 0 for both to have "
+            f"box_width, box_height: {box_width}x{box_height} is not a box. Give both in pixels, or 0 for both to have "
             "the face found"
         )
     if x >= width or y >= height:
@@ -118,13 +117,12 @@ def paste_face(
     if video_width != video_height:
         raise ValueError(
             f"video: it has {video_width}x{video_height} pixels, but the crop is a square; set width and height of "
-            "AsymTalker Temporal Reference Encode to the same value"
+            "AsymTalker Temporal Reference Encode to the same value, or crop another video to a square"
         )
     pasted = PastedVideo(source, to_picture(rgb), crop, feather)
     if pasted.get_dimensions() != (width, height):
         notes = [*notes, f"H.264 needs even sizes: {width}x{height} loses its last column or row"]
-    for note in notes:
-        tell(node_id, note)
+    tell(node_id, *notes)
     return pasted
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import folder_paths
 
-from .messages import encodable, quoted
+from .messages import encodable, one_of, quoted
 from .weight_files import (
     check_whole,
     content,
@@ -43,6 +43,7 @@ USUAL_NETWORK = "diffusion_pytorch_model"
 NOT_A_DIT = ("vae", "wav2vec", "taew", "optimizer", "scheduler", "training_args", "random_states")
 VAE_KINDS = ("vae", "vae_approx")
 AUDIO_KINDS = ("audio_encoders",)
+CHOOSE_AGAIN = "Choose one from the list; after adding a file, press R in ComfyUI to refresh it"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def is_network(name: str) -> bool:
 
 
 def register() -> None:
-    """Tell ComfyUI about ``models/asymtalker`` (extra_model_paths.yaml may add more); creates nothing."""
+    """Register ``models/asymtalker`` with ComfyUI (extra_model_paths.yaml may add more); creates nothing."""
     folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
 
 
@@ -137,7 +138,7 @@ def locate_model(choice: str) -> Located:
         )
     raise FileNotFoundError(
         f"model: {quoted(choice)} is neither a file in {folders_text('diffusion_models')} nor a folder in "
-        f"{' or '.join(map(str, roots()))}"
+        f"{one_of(map(str, roots()))}. {CHOOSE_AGAIN}"
     )
 
 
@@ -147,7 +148,8 @@ def chosen_file(choice: str, input_name: str, kinds: tuple[str, ...]) -> Path:
         file = folder_paths.get_full_path(kind, choice) if choice in listed(kind) else None
         if file is not None:
             return Path(file)
-    raise FileNotFoundError(f"{input_name}: {quoted(choice)} is not in {' or '.join(map(folders_text, kinds))}")
+    places = one_of(folder for kind in kinds for folder in folder_paths.get_folder_paths(kind))
+    raise FileNotFoundError(f"{input_name}: {quoted(choice)} is not in {places}. {CHOOSE_AGAIN}")
 
 
 def listed(kind: str) -> list[str]:
@@ -171,7 +173,7 @@ def roots() -> list[Path]:
 
 def folders_text(kind: str) -> str:
     """ComfyUI's folders of a kind, for a message."""
-    return " or ".join(folder_paths.get_folder_paths(kind))
+    return one_of(folder_paths.get_folder_paths(kind))
 
 
 def homes() -> Iterator[tuple[str, Path]]:

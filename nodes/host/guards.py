@@ -73,7 +73,7 @@ def check_memory(model: ModelPatcher, vae: VAE, chunk: Sized) -> int:
 
 def check_room(needed: int, what: str, remedy: str) -> None:
     """Raise MemoryError with the numbers if main memory has no room for ``needed`` bytes."""
-    # Core returns a pair only where it is asked for PyTorch's share too.
+    # Core returns a pair only if PyTorch's share is requested too.
     free = int(model_management.get_free_memory(torch.device("cpu")))  # pyright: ignore[reportArgumentType]
     if needed > free:
         raise MemoryError(

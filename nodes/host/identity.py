@@ -1,8 +1,8 @@
 """What nodes have put on a MODEL as a hash that is the same in every process: of code and values, never of addresses.
 
-Functions count by their code, defaults and what their closures hold; objects by their class and attributes. Three
-things cannot be told and count by their name alone: what a function reads from its module's globals, what belongs to
-PyTorch or NumPy (compiled code among it), and values without content of their own (locks, ids, open files). Another
+Functions count by their code, defaults and closures; objects by their class and attributes. Three things have no stable
+content and count by name alone: what a function reads from its module's globals, what belongs to PyTorch, NumPy or the
+process (compiled code, loggers, threads, the server), and values without attributes (locks, ids, open files). Another
 version of Python compiles other code, and is another identity.
 """
 
@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import types
+from collections import deque
 from collections.abc import Mapping, Set
 from enum import Enum
 from fractions import Fraction
@@ -25,7 +26,9 @@ from torch import Tensor, nn
 
 MAX_DEPTH = 24
 _LIBRARIES = ("torch", "numpy")
-_PLAIN = (bool, int, float, complex, str, bytes, Fraction, PurePath, range, slice, np.generic)
+_OF_THE_PROCESS = ("logging", "threading", "concurrent", "asyncio", "aiohttp", "uuid", "server", "execution")
+"""Modules whose objects differ from run to run: through a logger, every other logger can be reached."""
+_PLAIN = (bool, int, float, complex, str, bytes, bytearray, Fraction, PurePath, range, slice, np.generic)
 _RUNTIME_OPTIONS = ("to_load_options", "multigpu_clones")
 
 
@@ -98,6 +101,8 @@ class _Content:
         self._network = None if model is None else model.model
         self._own = {} if model is None else _own_modules(model)
         self._open: list[int] = []
+        # Values are kept with their digests: the id of one that is gone may be another's.
+        self._known: dict[tuple[int, int], tuple[Any, bytes]] = {}
 
     def feed(self, digest: Any, value: Any) -> None:
         """Every value is led by its kind and length, so that different nestings differ."""
@@ -115,9 +120,18 @@ class _Content:
         elif id(value) in self._open or len(self._open) >= MAX_DEPTH:
             _write(digest, "again", _name(type(value)))
         else:
+            digest.update(self._composite_digest(value))
+
+    def _composite_digest(self, value: Any) -> bytes:
+        """Hash of a value with parts, made once for each depth: shared parts would be visited along every path."""
+        key = id(value), len(self._open)
+        if key not in self._known:
+            own = hashlib.blake2b(digest_size=16)
             self._open.append(id(value))
-            self._feed_composite(digest, value)
+            self._feed_composite(own, value)
             self._open.pop()
+            self._known[key] = value, own.digest()
+        return self._known[key][1]
 
     def _feed_composite(self, digest: Any, value: Any) -> None:
         _write(digest, "composite", _name(type(value)))
@@ -126,7 +140,7 @@ class _Content:
             self._feed_all(digest, *itertools.chain.from_iterable(value.items()))
         elif isinstance(value, Set):
             self._feed_unordered(digest, list(value))
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, deque)):
             self._feed_all(digest, *value)
         elif isinstance(value, types.MethodType):
             self._feed_all(digest, value.__func__, value.__self__)
@@ -142,7 +156,7 @@ class _Content:
             self._feed_module(digest, value)
         else:
             # Without attributes it counts by its class: a lock, a UUID, a compiled function.
-            self.feed(digest, getattr(value, "__dict__", None))
+            self.feed(digest, _attributes(value))
 
     def _feed_all(self, digest: Any, *values: Any) -> None:
         _write(digest, str(len(values)))
@@ -162,7 +176,8 @@ class _Content:
     def _feed_function(self, digest: Any, function: types.FunctionType) -> None:
         _write(digest, _name(function))
         cells = [_content(cell) for cell in function.__closure__ or ()]
-        self._feed_all(digest, function.__code__, function.__defaults__, function.__kwdefaults__, cells)
+        parts = function.__code__, function.__defaults__, function.__kwdefaults__, cells, function.__dict__
+        self._feed_all(digest, *parts)
 
     def _feed_code(self, digest: Any, code: types.CodeType) -> None:
         # Without names of files and line numbers, which change nothing.
@@ -208,6 +223,19 @@ def _content(cell: types.CellType) -> Any:
         return None
 
 
+def _attributes(value: Any) -> dict[str, Any]:
+    """An object's attributes, those in slots too."""
+    found: dict[str, Any] = {}
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            is_private = slot.startswith("__") and not slot.endswith("__")
+            name = f"_{base.__name__.lstrip('_')}{slot}" if is_private else slot
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return {**found, **getattr(value, "__dict__", {})}
+
+
 def _write(digest: Any, *words: str) -> None:
     for word in words:
         data = word.encode(errors="surrogatepass")
@@ -216,11 +244,11 @@ def _write(digest: Any, *words: str) -> None:
 
 
 def _is_library(value: Any) -> bool:
-    """Whether a function, or what an object is of, belongs to PyTorch or NumPy; modules of networks have content."""
+    """Whether a function or an object's class counts by name alone; modules of networks have content."""
     if isinstance(value, nn.Module):
         return False
     owner = value if isinstance(value, types.FunctionType) else type(value)
-    return str(owner.__module__).split(".")[0] in _LIBRARIES
+    return str(owner.__module__).split(".")[0] in (*_LIBRARIES, *_OF_THE_PROCESS)
 
 
 def _name(value: Any) -> str:

@@ -41,7 +41,8 @@ def frames_of(video: Input.Video) -> FrameSource:
             return FileFrames(video, *window)
     if "crf" in inspect.signature(video.save_to).parameters:
         return saved_frames(video)
-    return ImageFrames(video.get_components())
+    with _readable():
+        return ImageFrames(video.get_components())
 
 
 def _window(video: Any) -> tuple[float, float] | None:
@@ -53,7 +54,11 @@ def _window(video: Any) -> tuple[float, float] | None:
         return None
     if hasattr(video, "get_active_trim_window"):
         return video.get_active_trim_window()
-    return (0.0, 0.0) if video.get_duration() == whole.get_duration() else None
+    try:
+        return (0.0, 0.0) if video.get_duration() == whole.get_duration() else None
+    except ValueError:
+        # The file has no length, as a GIF of one picture: only the host can say what it shows of it.
+        return None
 
 
 def saved_frames(video: Input.Video) -> FileFrames:
@@ -64,7 +69,7 @@ def saved_frames(video: Input.Video) -> FileFrames:
     try:
         video.save_to(str(file), Types.VideoContainer.MP4, Types.VideoCodec.H264, **options)
     except (ValueError, av.FFmpegError, OSError) as error:
-        raise ValueError(f"video: its edits cannot be applied ({error}). Leave the crop or resize node out") from error
+        raise ValueError(f"video: its edits cannot be applied ({error}). Remove the crop or resize node") from error
     return FileFrames(InputImpl.VideoFromFile(str(file)), keeps=folder)
 
 
@@ -146,7 +151,7 @@ class FileFrames:
     def _size(self) -> tuple[int, int]:
         for frame in self._decoded():
             return frame.shape[1], frame.shape[0]
-        raise ValueError("video: there is no frame in it, or none in the span it was trimmed to")
+        raise ValueError("video: it has no frames, or none in the span to which it was trimmed")
 
     @cached_property
     def _num_frames(self) -> int:
@@ -159,7 +164,7 @@ class FileFrames:
         """The file at the key frame before the span."""
         with _readable(), av.open(self.video.get_stream_source(), mode="r") as container:
             if not container.streams.video:
-                raise ValueError("video: the file has no picture, only sound. Connect a video")
+                raise ValueError("video: the file has no video stream, only sound. Connect a video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             if self.start_s:

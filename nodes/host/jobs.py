@@ -36,6 +36,7 @@ from ...models.config import SamplingConfig
 from ...models.reference import Reference
 from ...models.rollout import ChunkSpan, ContinuityOptions, ContinuityState, continuity_frames, plan
 from .identity import hash_value, patches_id
+from .messages import quoted
 from .model import talking_head, weights_fingerprint
 
 JOB_VERSION = 3
@@ -54,7 +55,7 @@ KEEP = ("until saved", "for extending", "never")
 def checked_keep(keep: str) -> str:
     """``keep`` as it is. Raises ValueError for an unknown one: it must not decide what becomes of frames."""
     if keep not in KEEP:
-        raise ValueError(f"keep: {str(keep)[:40]!r} is not a choice; use one of {', '.join(KEEP)}")
+        raise ValueError(f"keep: {quoted(keep)} is not a choice; use one of {', '.join(KEEP)}")
     return keep
 
 
@@ -67,7 +68,7 @@ def spool_root() -> Path:
 class Job:
     """What one generation makes: ``chunk_ids`` has an entry for each chunk of ``spans``.
 
-    A chunk's id is a hash of all that its frames depend on: weights, portrait, settings, what it hears, and the same of
+    A chunk's id is a hash of all that its frames depend on: weights, portrait, settings, its sound, and the same of
     every chunk before it. Jobs whose first ids agree share those chunks, bit for bit.
     """
 
@@ -184,7 +185,7 @@ def spool_header(job: Job, reference: Reference, model_name: str, seed: int, kee
     """What a job's folder says about it."""
     width, height = reference.size
     num_frames = job.spans[-1].start + job.spans[-1].overlap + job.spans[-1].new_frames
-    record = JobRecord(model_name, num_frames, seed, job.settings_id, checked_keep(keep))
+    record = JobRecord(model_name, num_frames, seed, job.settings_id, keep)
     return SpoolHeader(job.job_id, width, height, metadata=record.metadata())
 
 
@@ -255,7 +256,9 @@ def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> Continui
         problem = "it is of another chunk or size"
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         problem = str(error)
-    logging.warning("AsymTalker: the job starts anew, the state in %s cannot be used: %s", spool.folder, problem)
+    logging.warning(
+        "AsymTalker: the job starts from the beginning, as the state in %s cannot be used: %s", spool.folder, problem
+    )
     spool.truncate(0)
     return None
 

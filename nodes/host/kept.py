@@ -8,6 +8,7 @@ import time
 from ...media import FolderBusyError, MediaError, SpoolInfo, is_job_name, list_spools, remove_spool
 from ...media.errors import format_bytes
 from .jobs import MAX_SPOOL_BYTES, JobRecord, spool_root
+from .messages import counted, encodable, quoted
 from .progress import duration
 
 ID_LENGTH = 8
@@ -29,9 +30,8 @@ def kept_jobs(remove: str) -> str:
     words = [word.strip().lower() for word in remove.split(",") if word.strip()]
     chosen = {spool.folder: spool for word in words for spool in _named(word, spools)}
     failures = list(filter(None, map(_remove, chosen.values())))
-    text = "\n".join([_table(list_spools(spool_root()) if words else spools), *failures])
     # Names of files need not be text, which ComfyUI's own messages must be.
-    return text.encode(errors="backslashreplace").decode()
+    return encodable("\n".join([_table(list_spools(spool_root()) if words else spools), *failures]))
 
 
 def _remove(spool: SpoolInfo) -> str:
@@ -51,13 +51,14 @@ def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
         return [spool for spool in spools if _is_finished(spool) and not spool.in_use]
     found = [spool for spool in spools if spool.folder.name.lower().startswith(word)]
     if len(found) != 1:
+        which = f"{len(found)} kept jobs have ids that begin" if found else "no kept job has an id that begins"
         raise ValueError(
-            f"remove: {len(found)} kept jobs have an id that begins with {word!r}; give an id of the list, "
-            f"`{FINISHED}` or `{ALL}`, or leave it empty to remove nothing"
+            f"remove: {which} with {quoted(word)}; give an id from the list, `{FINISHED}` or `{ALL}`, or leave it "
+            "empty to remove nothing"
         )
     if found[0].in_use:
         raise FolderBusyError(
-            f"remove: {word} is in use; wait until its job and its video are done with, then try again"
+            f"remove: {word} is in use; wait until its job has finished and its video is released, then try again"
         )
     return found
 
@@ -73,7 +74,7 @@ def _line(spool: SpoolInfo) -> str:
     record = JobRecord.of(spool)
     if spool.header is None or record is None:
         state, what = "unknown", spool.problem or "its description does not fit this version"
-        progress = f"{spool.num_frames} frames"
+        progress = counted(spool.num_frames, "frame")
     else:
         state, fps = "finished" if _is_finished(spool) else "unfinished", float(spool.header.fps)
         what = f"{record.model[:MAX_NAME]} {spool.header.width}x{spool.header.height}, seed {record.seed}"
@@ -86,7 +87,7 @@ def _line(spool: SpoolInfo) -> str:
 
 
 def _name(spool: SpoolInfo) -> str:
-    """Its id: enough of a job's hash to tell it from others, and all of any other name."""
+    """Its id: enough of a job's hash to identify it, and all of any other name."""
     name = spool.folder.name
     return name[:ID_LENGTH] if is_job_name(name) else name
 

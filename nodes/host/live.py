@@ -1,6 +1,6 @@
 """Generations that can be watched while they run: what is there of each, and its finished chunks as fragments of mp4.
 
-Nothing is encoded before somebody asks for it. Frames are those that wait for the disk anyway, older ones come from it.
+Nothing is encoded before it is requested. The newest frames are in memory still, older ones are read from the disk.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class LiveJob:
 
     Args:
         num_chunks, num_frames: of the whole video.
-        sound: what is heard with it, mono at a rate that AAC has.
+        sound: its soundtrack, mono at a rate that AAC supports.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LiveJob:
         """Whether somebody takes its chunks: they need no previews."""
 
     def begin(self, spool: SpoolWriter) -> None:
-        """Tell viewers that the generation starts, with what ``spool`` has of it already."""
+        """Notify viewers that the generation starts, with what ``spool`` has of it already."""
         self._spool = spool
         for segment in spool.segments:
             self._list(segment.first_frame, segment.frames, segment.stats)

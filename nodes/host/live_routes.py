@@ -1,4 +1,4 @@
-"""What the live player in the browser asks ComfyUI's server for. Only generations of this process are served, by id."""
+"""Routes of ComfyUI's server for the live player in the browser. Only generations of this process are served, by id."""
 
 from __future__ import annotations
 

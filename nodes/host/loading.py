@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ...models.checkpoint import CheckpointError, read_checkpoint, read_published, read_text
-from ...models.config import DiTConfig
+from ...models.config import ConfigError, DiTConfig
 from . import folders
 from .audio import LogMelAudioEncoder
 from .companions import Found, locate_companions
@@ -37,11 +39,12 @@ def load_all(
 
     Raises:
         FileNotFoundError: lists the files that are missing, and where they go.
-        CheckpointError: a file is damaged, unsafe or of another architecture.
+        CheckpointError, ConfigError: a file is damaged, unsafe or of another architecture; names the input.
     """
     located = folders.locate_model(choice)
-    state_dict, metadata, note = _read_network(located.file)
-    model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
+    with _chosen_in("model"):
+        state_dict, metadata, note = _read_network(located.file)
+        model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
     del state_dict
     network = talking_head(model)
     config = network.checkpoint.config
@@ -49,13 +52,24 @@ def load_all(
     vae_found, audio_found = locate_companions(
         vae_choice, audio_choice, located, config.latent_channels, needs_wav2vec2
     )
-    vae = load_vae(vae_found.file)
+    with _chosen_in("vae"):
+        vae = load_vae(vae_found.file)
     check_vae(vae, network)
     note_file(network, located.file)
     note_file(vae, vae_found.file)
-    audio_encoder = _load_audio_encoder(audio_found)
+    with _chosen_in("audio_encoder"):
+        audio_encoder = _load_audio_encoder(audio_found)
     tell(node_id, "\n".join([*_notes(located, vae_found, audio_found), *note, *network.checkpoint.notes]))
     return model, vae, audio_encoder
+
+
+@contextmanager
+def _chosen_in(input_name: str) -> Iterator[None]:
+    """Errors of a file under the name of the input that chose it."""
+    try:
+        yield
+    except (CheckpointError, ConfigError) as error:
+        raise type(error)(f"{input_name}: {error}") from error
 
 
 def _read_network(file: Path) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...]]:

@@ -48,8 +48,8 @@ class ChecksLora:
         checkpoint = self.model.checkpoint
         if not patches:
             raise ValueError(
-                f"LoRA: none of its tensors has a name of {checkpoint.name} (such as blocks.0.self_attn.q, alone or "
-                "behind diffusion_model., transformer., base_model.model. or lora_unet_). It was made for another model"
+                f"LoRA: no tensor name matches {checkpoint.name} (such as blocks.0.self_attn.q, alone or with the "
+                "prefix diffusion_model., transformer., base_model.model. or lora_unet_). It was made for another model"
             )
         low_rank = {key: patch for key, patch in patches.items() if getattr(patch, "name", None) == "lora"}
         # Model merging adds its patches one by one: the shapes are made only for a LoRA.
@@ -57,7 +57,7 @@ class ChecksLora:
         unlike = [key for key, patch in low_rank.items() if isinstance(key, str) and not _fits(key, patch, shapes)]
         if unlike:
             raise ValueError(
-                f"LoRA: {len(unlike)} of its {len(patches)} weights are of another size than those of "
+                f"LoRA: {len(unlike)} of its {len(patches)} weights have another size than those of "
                 f"{checkpoint.name} {unlike[:3]}. It was made for another model"
             )
         return super().add_patches(patches, strength_patch, strength_model)  # pyright: ignore[reportAttributeAccessIssue]

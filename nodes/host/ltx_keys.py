@@ -1,4 +1,4 @@
-"""LTX-Video VAE files with diffusers' tensor names (AutoencoderKLLTXVideo), renamed to the names that core knows.
+"""LTX-Video VAE files with diffusers' tensor names (AutoencoderKLLTXVideo), renamed to core's names.
 
 Diffusers groups resampling and channel changes into stages; LTX-Video itself, and core after it, number one flat list
 of blocks. A table below is that list: each block's path in diffusers, in core's order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Number
 
 PACK_NAME = "AsymTalker"
@@ -19,19 +20,40 @@ def quoted(value: object) -> str:
     if value is None:
         return "None"
     if not isinstance(value, (str, Number)):
-        return f"a {type(value).__name__}"
+        return with_article(type(value).__name__)
     try:
         text = encodable(repr(value))
     except ValueError:
         # Python writes no integer of more than 4300 digits.
-        return f"a {type(value).__name__} of more than 4300 digits"
+        return f"{with_article(type(value).__name__)} of more than 4300 digits"
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]}...{text[-1]}"
+
+
+def expected(name: str, what: str, value: object) -> str:
+    """The message for an input ``name`` with a ``value`` that is not ``what`` it must be."""
+    return f"{name}: expected {what}, got {quoted(value)}"
+
+
+def with_article(noun: str) -> str:
+    """A noun with "a" or "an"."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 frame", "2 frames"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def one_of(things: Iterable[str]) -> str:
+    """Several things to choose from: "a", "a or b", "a, b or c"."""
+    *first, last = things
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def make_encodable(error: BaseException) -> None:
     """Replace what UTF-8 cannot hold in an error's message, such as the name of a file in another encoding.
 
-    The errors that it came of are printed with it.
+    The errors that caused it are printed with it.
     """
     seen: set[int] = set()
     open_ends: list[BaseException | None] = [error]
@@ -62,5 +84,6 @@ def name_errors_plainly() -> None:
     while classes:
         current = classes.pop()
         classes += current.__subclasses__()
-        if current.__module__.startswith(f"{pack}."):
+        # Other packages' classes may have anything there.
+        if str(current.__module__).startswith(f"{pack}."):
             current.__module__ = PACK_NAME

@@ -31,7 +31,7 @@ SPEECH, SILENCE = 0, 1
 
 @dataclass(frozen=True)
 class Condition:
-    """One side of the guidance; ``uuid`` tells it from the other in caches of its outputs."""
+    """One side of the guidance; ``uuid`` identifies it in caches of its outputs."""
 
     role: int
     uuid: uuid.UUID

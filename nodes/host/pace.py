@@ -20,6 +20,8 @@ from ...models.rollout import ContinuityOptions
 
 MIN_CHUNKS = 3
 """Fewer say little: the first one warms up."""
+LONGEST_S = 1e6
+"""Of a chunk: more, or NaN, is no measured time."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Pace:
             _file().parent.mkdir(parents=True, exist_ok=True)
             write_atomically(_file(), json.dumps(known, indent=1, sort_keys=True).encode())
         except OSError as error:
-            logging.info("AsymTalker: the speed of this job is not remembered: %s", error)
+            logging.info("AsymTalker: the speed of this job could not be stored: %s", error)
 
 
 def _file() -> Path:
@@ -62,7 +64,7 @@ def _file() -> Path:
 def _read() -> dict[str, float]:
     try:
         known = json.loads(_file().read_text(encoding="utf-8"))
-        return {str(kind): float(seconds) for kind, seconds in known.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return {kind: float(seconds) for kind, seconds in known.items() if 0 <= seconds <= LONGEST_S}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         # Not there yet, or damaged: it is only an estimate.
         return {}

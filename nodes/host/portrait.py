@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,7 +12,7 @@ from ...models.reference import Reference, fit_portrait, static_reference, tempo
 from .guards import ChunkSize, check_memory
 from .model import Checkpoint, talking_head
 from .progress import tell
-from .tensors import picture_values, plain_tensor
+from .tensors import finite_range, picture_values, plain_tensor
 from .vae import StockVideoCodec
 
 MODES = {"temporal": "tre", "static": "static"}
@@ -25,6 +23,12 @@ SHAPE_TOLERANCE = 0.02
 LOWEST_OVERSHOOT = -0.5
 """Scaling overshoots a little; below this, the picture is one of -1..1."""
 ROUNDING = 1e-3
+LITTLE_KEPT = 0.4
+"""Share of a picture in the video below which most of it is lost; of a 9:16 portrait a square keeps 0.56."""
+MOST_ENLARGED = 2
+"""Factor above which a picture is visibly blurred."""
+PLAIN = 2 / 255
+"""Spread of the values of a channel below which a picture shows nothing."""
 
 
 def encode_reference(
@@ -47,10 +51,11 @@ def encode_reference(
     config, frames_per_chunk = network.checkpoint.config, network.checkpoint.sampling.frames_per_chunk
     codec = StockVideoCodec(vae, network)
     rgb, notes = checked_portrait(image, mask)
+    _refuse_plain(rgb)
     width, height, rounded = rounded_size(width, height, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
-    for note in (*notes, *rounded, *_unknown_mode(network.checkpoint, mode)):
-        tell(node_id, note)
+    fit = fit_notes(rgb.shape[2], rgb.shape[1], width, height)
+    tell(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode))
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
     if mode == "static":
@@ -59,6 +64,16 @@ def encode_reference(
     else:
         latents = temporal_reference(codec.encode, portrait, frames_per_chunk)
     return Reference(latents, portrait, frames_per_chunk)
+
+
+def _refuse_plain(rgb: Tensor) -> None:
+    """Raise ValueError for a picture [1, H, W, 3] in which nothing is to be seen."""
+    pixels = rgb.flatten(0, 2)
+    if float((pixels.amax(dim=0) - pixels.amin(dim=0)).max()) < PLAIN:
+        raise ValueError(
+            "image: the portrait is one plain colour. Look at the preview of Load Image, which gives this for some "
+            "damaged files and for grey pictures of 16 or 32 bits; save the picture again as an 8-bit PNG"
+        )
 
 
 def _unknown_mode(checkpoint: Checkpoint, mode: str) -> list[str]:
@@ -84,23 +99,23 @@ def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
     batch, height, width, channels = image.shape
     if batch > 1:
         raise ValueError(
-            f"image: {batch} portraits in a batch, but a video shows one. Of an animated GIF or WebP, or of a video, "
-            "take the first picture: put ImageFromBatch (batch_index 0, length 1) before this node. To make one video "
-            "each, put Rebatch Images (batch_size 1) before it: the graph then runs once per portrait"
+            f"image: {batch} portraits in a batch, but a video shows one. For an animated GIF or WebP, or a video, "
+            "take the first picture: put ImageFromBatch (batch_index 0, length 1) before this node. For one video per "
+            "portrait, put Rebatch Images (batch_size 1) before it: the graph then runs once per portrait"
         )
     if min(height, width) < SMALLEST_PORTRAIT:
         raise ValueError(
             f"image: {width}x{height} is too small for a portrait (at least {SMALLEST_PORTRAIT} pixels a side)"
         )
     if channels not in (1, 3, 4):
-        raise ValueError(f"image: {channels} channels; RGB, RGBA or grey can be used")
+        raise ValueError(f"image: {channels} channels; RGB, RGBA and grey are supported")
     image, notes = _within_range(picture_values("image", image))
     rgb = image[..., :3].expand(-1, -1, -1, 3)
     if channels == 1:
         notes.append("the portrait is grey: used as RGB")
     if channels == 4 and bool((image[..., 3] < 1).any()):
         rgb = over_white(rgb, image[..., 3])
-        notes.append("the portrait has transparency: laid over white")
+        notes.append("the portrait has transparency: composited over white")
     if mask is not None:
         cover, about_mask = checked_mask(mask, width, height)
         rgb = rgb if cover is None else over_white(rgb, 1 - cover)
@@ -110,9 +125,7 @@ def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
 
 def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
     """The picture clipped to 0..1, and a note if that changed it. Raises ValueError for NaN and other ranges."""
-    lowest, highest = (float(extreme) for extreme in torch.aminmax(image))
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError("image: the portrait contains NaN or infinite values")
+    lowest, highest = finite_range("image: the portrait", image)
     if lowest >= 0 and highest <= 1:
         return image, []
     if lowest < LOWEST_OVERSHOOT or float(image.mean()) > 1:
@@ -124,6 +137,19 @@ def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
     if lowest < -ROUNDING or highest > 1 + ROUNDING:
         notes.append(f"values of the portrait outside of 0 to 1 ({lowest:.3g} to {highest:.3g}) are clipped")
     return image.clamp(0, 1), notes
+
+
+def fit_notes(width: int, height: int, video_width: int, video_height: int) -> list[str]:
+    """Notes if little of a picture of that size is left in the video, or if its pixels are few for the video."""
+    scale = max(video_width / width, video_height / height)
+    kept_width, kept_height = min(width, round(video_width / scale)), min(height, round(video_height / scale))
+    notes = []
+    if kept_width * kept_height < LITTLE_KEPT * width * height:
+        notes.append(f"of {width}x{height} pixels only the middle {kept_width}x{kept_height} is in the video")
+    if scale > MOST_ENLARGED:
+        size = f"{video_width}x{video_height}"
+        notes.append(f"{kept_width}x{kept_height} pixels are enlarged to {size}: the video will be blurred")
+    return notes
 
 
 def over_white(rgb: Tensor, alpha: Tensor) -> Tensor:
@@ -146,21 +172,19 @@ def checked_mask(mask: Any, width: int, height: int) -> tuple[Tensor | None, lis
         raise ValueError(f"mask: expected a MASK [1, H, W], got shape {tuple(mask.shape)}")
     batch, (mask_height, mask_width) = mask.shape[0], mask.shape[1:]
     mask = mask[:1]
-    lowest, highest = (float(extreme) for extreme in torch.aminmax(mask))
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError("mask: it contains NaN or infinite values")
+    lowest, highest = finite_range("mask: it", mask)
     if highest <= 0:
         return None, []
     if lowest >= 1:
-        raise ValueError("mask: it covers the whole picture; what it covers becomes white. Invert it with InvertMask")
+        raise ValueError("mask: it covers the whole picture, which would become white. Invert it with InvertMask")
     if abs(mask_width * height - mask_height * width) > SHAPE_TOLERANCE * mask_height * width:
         raise ValueError(
-            f"mask: it is {mask_width}x{mask_height}, the picture {width}x{height}, which is another shape; connect "
+            f"mask: it is {mask_width}x{mask_height}, the picture {width}x{height}, a different aspect ratio; connect "
             "the MASK of the same picture"
         )
-    notes = ["what the mask covers is white"]
+    notes = ["masked areas are white"]
     if batch > 1:
-        notes.append(f"of {batch} masks in a batch the first is used")
+        notes.append(f"the first of {batch} masks in the batch is used")
     if (mask_height, mask_width) != (height, width):
         mask = functional.interpolate(mask[None], (height, width), mode="bilinear", antialias=True)[0]
         notes.append(f"the mask is scaled from {mask_width}x{mask_height} to {width}x{height}")
@@ -168,7 +192,7 @@ def checked_mask(mask: Any, width: int, height: int) -> tuple[Tensor | None, lis
 
 
 def rounded_size(width: int, height: int, config: DiTConfig) -> tuple[int, int, list[str]]:
-    """The nearest size that the MODEL can make, and a note if that is another one than was asked for."""
+    """The nearest size that the MODEL can make, and a note if it differs from the requested one."""
     step_y, step_x = config.pixel_multiple
     fitted = max(step_x, round(width / step_x) * step_x), max(step_y, round(height / step_y) * step_y)
     if fitted == (width, height):

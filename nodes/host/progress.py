@@ -18,7 +18,7 @@ from ...models.audio import FPS
 from ...models.reference import Reference
 from ...models.rollout import Chunk
 from .live import LiveJob
-from .messages import encodable
+from .messages import counted, encodable
 from .server import prompt_server
 
 PreviewImage = tuple[str, Image.Image, int]
@@ -27,11 +27,16 @@ SHORTEST_REPORT_S = 0.2
 """Between two reports of frames that are encoded by the hundred in a second."""
 
 
-def tell(node_id: str | None, text: str) -> None:
-    """Log ``text`` and show it on the node (where a server with that ability runs)."""
-    text = encodable(text)
-    logging.info("AsymTalker: %s", text)
-    show(node_id, text)
+def tell(node_id: str | None, *texts: str) -> None:
+    """Log ``texts`` and show them on the node, a line each (where a server with that ability runs).
+
+    What a node has to say goes into one call: the next one replaces what is shown.
+    """
+    if not texts:
+        return
+    shown = encodable("\n".join(texts))
+    logging.info("AsymTalker: %s", shown)
+    show(node_id, shown)
 
 
 def show(node_id: str | None, text: str) -> None:
@@ -57,9 +62,9 @@ class RolloutProgress:
     """Reports steps and chunks of one generation.
 
     Args:
-        live: what viewers are told, which has begun.
+        live: the job that viewers see, which has begun.
         steps: denoising steps per chunk.
-        reference: gives previews where core knows no colours for the latent format.
+        reference: gives previews where core has no colours for the latent format.
     """
 
     def __init__(self, live: LiveJob, steps: int, latent_format: LatentFormat, reference: Reference) -> None:
@@ -129,7 +134,7 @@ class SavingProgress:
         self._written, self._reported = written, now
         self._bar.update_absolute(written)
         if written >= self._num_frames:
-            show(self._node_id, f"{written} frames are encoded, the file is being completed")
+            show(self._node_id, f"{counted(written, 'frame')} encoded, the file is being completed")
         elif written == 0:
             show(self._node_id, "the sound is being prepared")
         else:

@@ -57,8 +57,8 @@ from .video import SpooledVideo, SpoolHandle
 SAMPLER_CHOICES = ("auto", *SAMPLERS)
 
 NO_LOCKS = (
-    "the disk of {folder} has no file locks (as some network drives): the job runs, but no second ComfyUI may use this "
-    "folder at the same time"
+    "the disk of {folder} has no file locks (as on some network drives): the job runs, but no second ComfyUI may use "
+    "this folder at the same time"
 )
 
 
@@ -134,8 +134,6 @@ def generate(
     drop_unwanted(job, settings.keep)
     with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
-        for note in notes:
-            tell(node_id, note)
         state = resume(spool, job, reference)
         missing = audio.num_frames - spool.num_frames
         disk = estimate_spool_bytes(missing, header.width, header.height)
@@ -143,7 +141,8 @@ def generate(
         records = [_stored(segment) for segment in spool.segments]
         resumed_at = len(records)
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
-        tell(node_id, _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk()))
+        outlook = _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk())
+        tell(node_id, *notes, outlook)
         live.begin(spool)
         progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:
@@ -237,13 +236,13 @@ def check_inputs(network: TalkingHeadModel, reference: Reference, audio: Recordi
     given, wanted = audio.shape, (config.audio.blocks, config.audio.channels)
     if given != wanted:
         raise ValueError(
-            f"audio_features: {audio.encoder} gives {given[0]} x {given[1]} values per frame, {name} listens to "
+            f"audio_features: {audio.encoder} gives {given[0]} x {given[1]} values per frame, {name} needs "
             f"{wanted[0]} x {wanted[1]}; use the AUDIO_ENCODER of the same Load AsymTalker"
         )
 
 
 def _outlook(resumed_at: int, total: int, disk: int, memory: int, chunk_s: float | None) -> str:
-    """What is there and what the rest will take; how long, only an earlier job or the first chunk can tell."""
+    """What is there and what the rest will take; the time only if an earlier job has measured it."""
     start = "continuing, " if resumed_at else ""
     needs = f"at most {format_bytes(disk)} of disk and about {format_bytes(memory)} of memory"
     time_needed = "" if chunk_s is None else f", about {duration(chunk_s * (total - resumed_at))}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import torch
 from comfy.cli_args import args
 from comfy_api.latest import Input, InputImpl, io, ui
 
@@ -13,8 +15,15 @@ from ...media.errors import format_bytes
 from .audio import checked_audio
 from .destination import file_names
 from .incoming import frames_of
+from .messages import counted
 from .progress import tell
 from .video_file import write_mp4
+
+TOO_LOUD = 2.0
+"""Lossy formats overshoot full scale by up to half of it, which is not heard; beyond this, clipping is."""
+
+APART_S = Fraction(1, 10)
+"""By how much sound and pictures may differ in length: more than a frame, and than the padding of lossy formats."""
 
 
 def save_with_audio(
@@ -56,7 +65,8 @@ def save_with_audio(
         if_taken=lambda: next(names),
         node_id=node_id,
     )
-    saved = f"saved {encoded.path.name}: {encoded.num_frames} frames, {format_bytes(encoded.num_bytes)}."
+    notes += _length_notes(track, Fraction(encoded.num_frames) / source.get_frame_rate())
+    saved = f"saved {encoded.path.name}: {counted(encoded.num_frames, 'frame')}, {format_bytes(encoded.num_bytes)}."
     # A node has room for about two lines, and the file itself is shown below.
     tell(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
     return InputImpl.VideoFromFile(str(encoded.path)), ui.SavedResult(
@@ -65,15 +75,36 @@ def save_with_audio(
 
 
 def _sound(audio: dict[str, Any] | None) -> tuple[tuple[np.ndarray[Any, Any], int] | None, list[str]]:
-    """The waveform float32 [channels, N] and sample rate of an AUDIO value, and a note where there is none."""
+    """The waveform float32 [channels, N] and sample rate of an AUDIO value; a note where it has none or is too loud."""
     if audio is None:
         return None, ["audio: there is no sound, the video is saved silent."]
     waveform, sample_rate = checked_audio(audio)
-    return (waveform.detach().cpu().numpy(), sample_rate), []
+    loudest = max(abs(float(extreme)) for extreme in torch.aminmax(waveform))
+    notes = []
+    if loudest > TOO_LOUD:
+        notes.append(
+            f"audio: samples reach {loudest:.3g}, and players clip what is beyond 1: it will sound distorted. Lower "
+            "its volume first (Audio Adjust Volume)."
+        )
+    return (waveform.detach().cpu().numpy(), sample_rate), notes
+
+
+def _length_notes(track: tuple[np.ndarray[Any, Any], int] | None, video_s: Fraction) -> list[str]:
+    """A note if sound and pictures do not end together."""
+    if track is None:
+        return []
+    waveform, sample_rate = track
+    sound_s = Fraction(waveform.shape[1], sample_rate)
+    if abs(sound_s - video_s) < APART_S:
+        return []
+    return [
+        f"audio: it lasts {float(sound_s):.2f} s, the video {float(video_s):.2f} s. Connect the audio that the video "
+        "was made from, or trim the longer one."
+    ]
 
 
 def workflow_metadata(prompt: Any, extra_pnginfo: Any) -> tuple[dict[str, Any], list[str]]:
-    """What core's SaveVideo embeds: the workflow and the prompt, unless the server was told not to; and notes."""
+    """What core's SaveVideo embeds (nothing with --disable-metadata): the workflow and the prompt; and notes."""
     if args.disable_metadata:
         return {}, []
     metadata: dict[str, Any] = {}

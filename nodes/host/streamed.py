@@ -27,7 +27,7 @@ TIME_TOLERANCE_FRAMES = 1e-3
 
 
 class StreamedVideo(InputImpl.VideoFromFile, ABC):
-    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless asked for.
+    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless requested.
 
     It is a video file of the host that is written only when something needs the file itself: a method that a later host
     adds is answered by the host's own code over that file. (The host's abstract class is no base: its next abstract
@@ -66,11 +66,11 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         """Frames per second."""
 
     def note_saved(self) -> None:
-        """Tell that all frames have reached a file or the graph: they need not be kept for another attempt."""
+        """Note that all frames have reached a file or the graph: they need not be kept for another attempt."""
 
     @override
     def get_stream_source(self) -> str:
-        """Path of an mp4 with these frames, written when it is first asked for.
+        """Path of an mp4 with these frames, written on the first request.
 
         It stays in ComfyUI's temporary folder, which the server empties: what was made of it may outlive this object.
         """
@@ -83,7 +83,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
 
     @override
     def get_components(self) -> Types.VideoComponents:
-        """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface wants).
+        """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface requires).
 
         Raises:
             MemoryError: they do not fit; says what does.
@@ -100,7 +100,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         for read, frame in enumerate(self.frames(0, count), start=1):
             images[read - 1] = torch.from_numpy(frame) / 255.0
         if read < count:
-            raise MediaError(f"video: only {read} of {count} frames can be read. Make or load the video again.")
+            raise MediaError(f"video: only {read} of {count} frames can be read. Generate or load the video again.")
         self.note_saved()
         return Types.VideoComponents(images=images, audio=None, frame_rate=self.get_frame_rate())
 
@@ -119,7 +119,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         """Save without loading the video: an H.264 mp4 by the pack's encoder, the rest by the host's.
 
         Raises:
-            ValueError: neither writes what is asked for; names the widget.
+            ValueError: neither supports the request; names the widget.
             MediaError: encoding failed; no file is left.
         """
         options = {"bit_depth": bit_depth, "crf": crf, "color_space": color_space, **newer_options}
@@ -257,8 +257,8 @@ class TrimmedVideo(DerivedVideo):
     @override
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames [start, stop) of the span as uint8 [H, W, 3], in bounded memory."""
-        end = self.get_frame_count() if stop is None else stop
-        return self._source.frames(self._first + start, self._first + end)
+        end = self._stop if stop is None else min(self._first + stop, self._stop)
+        return self._source.frames(min(self._first + start, end), end)
 
     @override
     def get_frame_count(self) -> int:

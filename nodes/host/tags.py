@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...media.errors import format_bytes
+from .messages import encodable
 
 GENERATED_MARK = {
     "comment": "AI-generated video: made with ComfyUI-AsymTalker from a portrait and speech.",
@@ -30,7 +31,7 @@ def file_tags(metadata: Mapping[Any, Any] | None, mark_generated: bool) -> tuple
         The tags, and a note for each entry that is not in them as it was.
     """
     tags = dict(GENERATED_MARK) if mark_generated else {}
-    # ffmpeg tells no upper case from lower case: `Comment` would replace `comment`.
+    # ffmpeg ignores the case of tag names: `Comment` would replace `comment`.
     reserved = {key.casefold() for key in tags}
     notes: list[str] = []
     room = MAX_TAG_BYTES
@@ -62,4 +63,4 @@ def _text(value: Any) -> str | None:
 
 def _clean(text: str) -> str:
     """Text that UTF-8 and C strings hold."""
-    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode("utf-8")
+    return encodable(text.replace("\0", ""))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .messages import quoted
+from .messages import expected
 
 FULL_SCALE = {torch.int16: 2**15, torch.int32: 2**31}
 """What full scale is in the integer types that audio files have."""
@@ -20,7 +21,7 @@ def plain_tensor(name: str, value: Any) -> Tensor:
         ValueError: it is no tensor, or one without ordinary values (complex, sparse, quantised, on the meta device).
     """
     if not isinstance(value, Tensor):
-        raise ValueError(f"{name}: {quoted(value)} came, where a tensor is needed")
+        raise ValueError(expected(name, "a tensor", value))
     odd = value.is_complex() or value.is_quantized or value.layout != torch.strided or value.is_meta
     if odd:
         raise ValueError(
@@ -28,6 +29,14 @@ def plain_tensor(name: str, value: Any) -> Tensor:
             "the node that made it is at fault"
         )
     return value.detach().cpu()
+
+
+def finite_range(what: str, value: Tensor) -> tuple[float, float]:
+    """The lowest and the highest value. Raises ValueError, which begins with ``what``, for NaN and infinite ones."""
+    lowest, highest = (float(extreme) for extreme in torch.aminmax(value))
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError(f"{what} contains NaN or infinite values; the node or file that it comes from is at fault")
+    return lowest, highest
 
 
 def picture_values(name: str, value: Tensor) -> Tensor:

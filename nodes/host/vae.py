@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from . import ltx_keys
+from .messages import with_article
 from .model import TalkingHeadModel
 
 WAN_CHANNELS, LTX_CHANNELS = 16, 128
@@ -31,7 +32,7 @@ VAE_ADVICE = {
 
 
 class StockVideoCodec:
-    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL wants them."""
+    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL expects them."""
 
     def __init__(self, vae: VAE, model: TalkingHeadModel) -> None:
         check_vae(vae, model)
@@ -68,7 +69,7 @@ def check_vae(vae: Any, model: TalkingHeadModel) -> None:
     needs = f"{model.checkpoint.name} needs {wanted}: {advice}"
     network = getattr(vae, "first_stage_model", None)
     if network is None or not isinstance(vae, VAE):
-        given = "" if vae is None or isinstance(vae, VAE) else f" (a {type(vae).__name__} came)"
+        given = "" if vae is None or isinstance(vae, VAE) else f" (got {with_article(type(vae).__name__)})"
         raise ValueError(f"vae: no usable VAE is connected{given}; {needs}")
     if vae.latent_dim != 3:
         raise ValueError(f"vae: an image VAE is connected; {needs}")
@@ -77,7 +78,7 @@ def check_vae(vae: Any, model: TalkingHeadModel) -> None:
         raise ValueError(f"vae: the VAE has {_describe(*found)}; {needs}")
     other = _other_model(network, config.latent_channels)
     if other:
-        raise ValueError(f"vae: this is the VAE of {other}, whose latents are other ones; {needs}")
+        raise ValueError(f"vae: this is the VAE of {other}, whose latent space differs; {needs}")
 
 
 def _other_model(network: torch.nn.Module, latent_channels: int) -> str:
@@ -173,7 +174,7 @@ def _latent_format(vae: VAE, wanted: latent_formats.LatentFormat) -> latent_form
     """
     own = getattr(vae.first_stage_model, "latent_format", None)
     if isinstance(vae.first_stage_model, TAEHV) and own is latent_formats.HunyuanVideo:
-        logging.info("AsymTalker: this tiny VAE is taken for taew2_1; choose lighttaew2_1 in `vae` of Load AsymTalker")
+        logging.info("AsymTalker: this tiny VAE is treated as taew2_1; choose lighttaew2_1 in `vae` of Load AsymTalker")
         return own()
     return wanted
 

@@ -41,7 +41,7 @@ class VAETensors:
 
 
 def load_vae(file: Path) -> VAE:
-    """Any video VAE that core knows, Wan's and LTX-Video's with diffusers' tensor names, or nano's.
+    """Any video VAE that core supports, Wan's and LTX-Video's with diffusers' tensor names, or nano's.
 
     Raises:
         CheckpointError: the file holds no VAE, not a whole one, or one of a layout that core has no network for.
@@ -119,13 +119,13 @@ def _checked(file: Path, known: VAETensors) -> VAETensors:
     """The tensors of the network that core chooses for them, which nothing has been allocated for yet.
 
     Raises:
-        CheckpointError: core knows no such VAE, or tensors are missing, of other shapes, or too many.
+        CheckpointError: core does not support the VAE, or tensors are missing, of other shapes, or too many.
     """
     tensors = dict(known.tensors)
     if not ltx_keys.has_statistics(tensors):
         raise CheckpointError(
             f"{file}: this LTX-Video VAE lacks the statistics of its latents (latents_mean and latents_std, or "
-            "per_channel_statistics), without which the colours are wrong: download the whole file"
+            "per_channel_statistics), which are needed for right colours: download the complete file"
         )
     try:
         with torch.device("meta"), without_core_warnings():
@@ -133,11 +133,11 @@ def _checked(file: Path, known: VAETensors) -> VAETensors:
     # Core does not check what it is given, so that anything can happen.
     except Exception as error:
         raise CheckpointError(
-            f"{file}: its tensors do not make a VAE that ComfyUI has: the file is incomplete, of a layout that ComfyUI "
-            f"does not have, or its configuration is wrong ({str(error).strip()[:300]})"
+            f"{file}: ComfyUI cannot build a VAE from its tensors: the file is incomplete, ComfyUI does not support "
+            f"its layout, or its configuration is wrong ({str(error).strip()[:300]})"
         ) from error
     if network is None:
-        raise CheckpointError(f"{file}: ComfyUI does not recognise this file as a VAE")
+        raise CheckpointError(f"{file}: ComfyUI does not recognise this file as a VAE; choose another file")
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     for name in ltx_keys.UNREAD_STATISTICS:
         if name in expected and name not in tensors:
@@ -145,7 +145,7 @@ def _checked(file: Path, known: VAETensors) -> VAETensors:
     unlike = differences(expected, tensors, [key for key in tensors if key not in expected and key.startswith(ROOMS)])
     if unlike:
         raise CheckpointError(
-            f"{file}: {unlike}: the VAE is incomplete, or of a layout that ComfyUI does not have; {_remedy(tensors)}"
+            f"{file}: {unlike}: the VAE is incomplete, or ComfyUI does not support its layout; {_remedy(tensors)}"
         )
     whole = [name for name in expected if not tensors[name].is_floating_point() and tensors[name].numel() > 1]
     if whole:
@@ -191,8 +191,8 @@ def _tell_tiny_apart(file: Path, network: TAEHV) -> None:
         raise CheckpointError(f"{file}: taehv is the tiny VAE of HunyuanVideo: use taew2_1 or lighttaew2_1")
     else:
         raise CheckpointError(
-            f"{file}: this tiny VAE may be taew2_1 or lighttaew2_1, which have the same tensors but other latents: "
-            "rename the file so that its name contains the one that it is"
+            f"{file}: this tiny VAE may be taew2_1 or lighttaew2_1, which have the same tensors but different latents: "
+            "rename the file so that its name contains the right one of the two"
         )
     network.latent_format = latent_format
     network.process_in = latent_format().process_in if latent_format else _unchanged

@@ -99,7 +99,7 @@ class SpooledVideo(StreamedVideo):
 
     @classmethod
     def losses_of_this_node(cls) -> int:
-        """A number that changes when frames of a video of the node that ComfyUI asks now were found to be gone.
+        """A number that changes when frames of a video of the node being fingerprinted were found to be gone.
 
         As a node's fingerprint it makes ComfyUI drop the cached video, so that the node makes the frames again.
         """

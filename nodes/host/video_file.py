@@ -22,6 +22,7 @@ from comfy_api.latest import InputImpl, Types
 from ...media import EncodedVideo, MediaError, encode_video
 from ...media.errors import storage_error
 from ...media.ffmpeg import Watch
+from ...media.workfolder import publish, working_folder
 from .progress import SavingProgress
 from .tags import file_tags
 
@@ -54,13 +55,13 @@ class FrameSource(Protocol):
         ...
 
     def note_saved(self) -> None:
-        """Tell that all frames have reached a file or the graph."""
+        """Note that all frames have reached a file or the graph."""
         ...
 
 
 @dataclass(frozen=True)
 class Look:
-    """What an encoder asks about frames: pixels, and frames per second."""
+    """What an encoder needs to know of frames: pixels, and frames per second."""
 
     width: int
     height: int
@@ -98,9 +99,9 @@ class Encoding:
         known = inspect.signature(InputImpl.VideoFromFile.save_to).parameters
         for name in options:
             if name not in known:
-                raise ValueError(f"{name}: this ComfyUI cannot choose it for a video. Update ComfyUI, or leave it out")
+                raise ValueError(f"{name}: this ComfyUI does not support this option. Update ComfyUI, or leave it out")
         if options.get("color_space", "sRGB") != "sRGB":
-            raise ValueError(f"color_space: the video is made in sRGB, not in {self.color_space}. Choose auto or sRGB")
+            raise ValueError(f"color_space: the video is in sRGB, not in {self.color_space}. Choose auto or sRGB")
         if self.codec in ("auto", "h264") and self.container != "webm" and "crf" in known:
             options.setdefault("crf", SAVED_CRF)
         return {
@@ -111,7 +112,7 @@ class Encoding:
 
 
 def encoding_for(path: Target, container: Any, codec: Any, options: Mapping[str, Any]) -> Encoding:
-    """What the arguments of ``save_to`` ask for; the suffix of ``path`` decides where the container is left open."""
+    """The encoding that ``save_to`` is called for; the suffix of ``path`` decides where the container is left open."""
     name = _choice_name(container)
     if name == "auto" and not isinstance(path, io.BytesIO):
         suffix = Path(path).suffix.lower().removeprefix(".")
@@ -158,7 +159,7 @@ def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata:
 def check_encoding(encoding: Encoding, look: Look) -> None:
     """Raise ValueError, which names the widget, if neither the pack nor the host writes such a file.
 
-    The host is asked by two black frames: what its encoders take, only they know.
+    The host encodes two black frames as a test: its encoders' limits cannot be queried.
     """
     if encoding.is_own:
         return
@@ -178,13 +179,23 @@ def _save_by_host(
     options: Mapping[str, Any],
     watch: Watch = lambda num_frames: None,
 ) -> None:
-    """Through a lossless file, which the host encodes anew as a stream; ``watch`` sees the first half."""
+    """Through a lossless file, which the host encodes anew as a stream; ``watch`` sees the first half.
+
+    The host writes to its target directly: a file gets its name only when it is whole.
+    """
     with temporary_folder() as folder:
         file = Path(folder) / "lossless.mp4"
         size = {"width": look.width, "height": look.height, "fps": look.fps}
         encode_video(frames, file, **size, crf=LOSSLESS_CRF, preset="ultrafast", watch=watch)
-        target = str(path) if isinstance(path, Path) else path
-        InputImpl.VideoFromFile(str(file)).save_to(target, **options)
+        lossless = InputImpl.VideoFromFile(str(file))
+        if isinstance(path, io.BytesIO):
+            lossless.save_to(path, **options)
+            return
+        target = Path(path)
+        with working_folder(target) as work:
+            result = work / target.name
+            lossless.save_to(str(result), **options)
+            publish(result, target, None)
 
 
 def write_mp4(
@@ -234,7 +245,7 @@ def write_mp4(
 
 
 def _note_saved(source: FrameSource) -> tuple[str, ...]:
-    """Tell that the frames were saved; what stands against it, which is no reason to call a saved file failed."""
+    """Note that the frames were saved; an error of that is returned as a note, as the file itself is complete."""
     try:
         source.note_saved()
     except MediaError as error:

@@ -1,4 +1,4 @@
-"""Wan 2.1 VAE files with diffusers' tensor names (AutoencoderKLWan), renamed to the names that core knows."""
+"""Wan 2.1 VAE files with diffusers' tensor names (AutoencoderKLWan), renamed to core's names."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from ...models.checkpoint import CheckpointError, differences, examples
 
 ANCHOR = "encoder.layer_norm.bias"
 LAYERS = {768: 12, 1024: 24}
-"""Transformer layers by width: base and large, the two that core knows."""
+"""Transformer layers by width: base and large, the two that core supports."""
 
 CONV_DIM = 512
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
@@ -55,7 +55,7 @@ def load_wav2vec2(state_dict: Mapping[str, Tensor], name: str) -> Any:
     Core stores them in float16 on most machines, which costs about 3e-3 in the features.
 
     Raises:
-        CheckpointError: it is no wav2vec2 that core knows, or not a whole one.
+        CheckpointError: it is no wav2vec2 that core supports, or it is incomplete.
     """
     weights = _core_names(state_dict)
     _check(weights, name)
@@ -99,7 +99,7 @@ def _check(weights: Mapping[str, Tensor], name: str) -> None:
     expected = expected_shapes(width)
     unlike = differences(expected, weights, [key for key in weights if key not in expected])
     if unlike:
-        raise CheckpointError(f"{name}: {unlike}: it is no whole wav2vec2; {REMEDY}")
+        raise CheckpointError(f"{name}: {unlike}: the wav2vec2 is incomplete; {REMEDY}")
     whole = [key for key, tensor in weights.items() if not tensor.is_floating_point()]
     if whole:
         raise CheckpointError(f"{name}: its weights are quantised ({examples(whole)}); {REMEDY}")

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ...models.checkpoint import numbered_parts
 from .messages import encodable
 
 SUFFIXES = (".safetensors", ".sft", ".bin", ".pth", ".pt", ".ckpt")
 """Of files with the same name, the first of these is taken."""
 
-_SHARD = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})")
 _CACHE = "models--"
 _REVISION = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
@@ -30,7 +30,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file, or a link to one; no where that cannot be asked."""
+    """Whether there is a file, or a link to one; False where that cannot be checked."""
     try:
         return path.is_file()
     except OSError:
@@ -38,7 +38,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder, or a link to one; no where that cannot be asked."""
+    """Whether there is a folder, or a link to one; False where that cannot be checked."""
     try:
         return path.is_dir()
     except OSError:
@@ -68,16 +68,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 def first_part(file: Path) -> Path:
     """The first of the numbered files that ``file`` is one of (``-00002-of-00003``), else ``file``."""
-    shard = _SHARD.fullmatch(file.stem)
-    if shard is None:
-        return file
-    return file.with_name(f"{shard['name']}-{1:05}-of-{shard['count']}{file.suffix}")
+    return file.with_name(numbered_parts(file.name)[1][0])
 
 
 def usual_stem(file: Path) -> str:
     """The file's name without its suffix and without its number in a set."""
-    shard = _SHARD.fullmatch(file.stem)
-    return file.stem if shard is None else shard["name"]
+    return numbered_parts(file.name)[0]
 
 
 def without_further_parts(names: Iterable[str]) -> list[str]:
@@ -90,16 +86,12 @@ def without_further_parts(names: Iterable[str]) -> list[str]:
 
 def check_whole(file: Path, input_name: str) -> None:
     """Refuse a set of numbered files with some missing. Raises FileNotFoundError that names them."""
-    shard = _SHARD.fullmatch(file.stem)
-    if shard is None:
-        return
-    count = int(shard["count"])
-    parts = (f"{shard['name']}-{number:05}-of-{count:05}{file.suffix}" for number in range(1, count + 1))
+    parts = numbered_parts(file.name)[1]
     missing = [part for part in parts if not is_file(file.with_name(part))]
-    if missing:
+    if len(parts) > 1 and missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise FileNotFoundError(
-            f"{input_name}: the checkpoint consists of {count} files, of which {', '.join(missing[:3])}{more} "
+            f"{input_name}: the checkpoint consists of {len(parts)} files, of which {', '.join(missing[:3])}{more} "
             f"{'is' if len(missing) == 1 else 'are'} missing from {file.parent}: download them too"
         )
 

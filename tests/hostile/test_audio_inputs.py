@@ -269,14 +269,14 @@ UNUSABLE: list[tuple[Any, str]] = [
     ({"waveform": GOOD}, "audio: the AUDIO has no sample_rate"),
     ({"sample_rate": 16_000}, "audio: the AUDIO has no waveform"),
     ({"samples": GOOD}, "audio: the AUDIO has no waveform"),
-    ("speech.wav", "audio: 'speech.wav' came, which is no AUDIO"),
-    ("\ud800", r"audio: '\\ud800' came, which is no AUDIO"),
-    ([GOOD, 16_000], "audio: a list came, which is no AUDIO"),
-    (GOOD, "audio: a Tensor came, which is no AUDIO"),
-    (7, "audio: 7 came, which is no AUDIO"),
-    (audio("x"), "audio: 'x' came, where a tensor is needed"),
-    (audio(GOOD.numpy()), "audio: a ndarray came, where a tensor is needed"),
-    (audio(GOOD.tolist()), "audio: a list came, where a tensor is needed"),
+    ("speech.wav", "audio: expected AUDIO, got 'speech.wav'"),
+    ("\ud800", r"audio: expected AUDIO, got '\\ud800'"),
+    ([GOOD, 16_000], "audio: expected AUDIO, got a list"),
+    (GOOD, "audio: expected AUDIO, got a Tensor"),
+    (7, "audio: expected AUDIO, got 7"),
+    (audio("x"), "audio: expected a tensor, got 'x'"),
+    (audio(GOOD.numpy()), "audio: expected a tensor, got a ndarray"),
+    (audio(GOOD.tolist()), "audio: expected a tensor, got a list"),
     (audio(GOOD.to("meta")), "audio: its tensor .*meta.* has no ordinary values"),
     (audio(GOOD.to_sparse()), "audio: its tensor .*sparse.* has no ordinary values"),
     (audio(GOOD.to(torch.complex64)), "audio: its tensor .*complex64.* has no ordinary values"),
@@ -286,9 +286,9 @@ UNUSABLE: list[tuple[Any, str]] = [
     (audio(torch.zeros(1, 1, 1, 100)), "audio: one clip is needed"),
     (audio(torch.zeros(2, 1, 100)), "audio: one clip is needed, got a batch"),
     (audio(torch.zeros(0, 1, 100)), "audio: one clip is needed, got a batch"),
-    (audio(torch.zeros(1, 0, 100)), "audio: 0 channels; mono to 8 channels"),
-    (audio(torch.zeros(1, 9, 100)), "audio: 9 channels; mono to 8 channels"),
-    (audio(torch.zeros(1, 1, 0)), "audio: the clip is empty"),
+    (audio(torch.zeros(1, 0, 100)), "audio: 0 channels; 1 to 8 are supported"),
+    (audio(torch.zeros(1, 9, 100)), "audio: 9 channels; 1 to 8 are supported"),
+    (audio(torch.zeros(1, 1, 0)), "audio: the clip is empty .*: connect audio"),
     (audio(_spoiled(math.nan)), "audio: the clip contains NaN or infinite"),
     (audio(_spoiled(math.inf)), "audio: the clip contains NaN or infinite"),
     (audio(_spoiled(-math.inf)), "audio: the clip contains NaN or infinite"),
@@ -298,7 +298,7 @@ UNUSABLE: list[tuple[Any, str]] = [
     (audio(GOOD.bool()), "audio: its samples are torch.bool"),
     *((audio(sample_rate=rate), rf"audio: {rate} Hz; 8000 to 192000 Hz") for rate in (0, -1, -44_100, 4000, 192_001)),
     (audio(sample_rate=10**9), "audio: 1000000000 Hz; 8000 to 192000 Hz"),
-    (audio(sample_rate=10**5000), "audio: a int of more than 4300 digits Hz"),
+    (audio(sample_rate=10**5000), "audio: an int of more than 4300 digits Hz"),
     *(
         (audio(sample_rate=rate), "audio: the sample rate is .*; it must be a whole number of Hz")
         for rate in (None, "44100", "\ud800", 44_100.5, math.nan, math.inf, True, [44_100], {}, 1j, torch.zeros(2))
@@ -313,6 +313,14 @@ def test_unusable_audio_is_one_message(pack: Import, number: int) -> None:
     with pytest.raises(ValueError, match=f"^{message}") as caught:
         host.audio_features(host.LogMelAudioEncoder(), value)
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize(("level", "is_told"), [(0.0, True), (1e-4, True), (3e-3, False)])
+def test_silence_is_told(pack: Import, caplog: pytest.LogCaptureFixture, level: float, is_told: bool) -> None:
+    host = pack("nodes.host.audio")
+    with caplog.at_level("INFO"):
+        host.audio_features(host.LogMelAudioEncoder(), audio(level * speech()[None, None]))
+    assert ("audio: it is silent, or nearly so" in caplog.text) == is_told
 
 
 USABLE = [

@@ -159,8 +159,8 @@ def shared_views(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 PICKLES: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
-    "stride 0": (lambda good: {**good, "blocks.0.x": torch.zeros(1).expand(80_000, 80_000)}, "repeats 4 bytes"),
-    "overlapping": (lambda good: {**good, "x": torch.zeros(9).as_strided((9, 9), (0, 1))}, "repeats 36 bytes"),
+    "stride 0": (lambda good: {**good, "blocks.0.x": torch.zeros(1).expand(80_000, 80_000)}, "expands 4 bytes"),
+    "overlapping": (lambda good: {**good, "x": torch.zeros(9).as_strided((9, 9), (0, 1))}, "expands 36 bytes"),
     "shared": (shared_views, "share"),
     "sparse": (
         lambda good: {**good, "x": torch.sparse_coo_tensor(torch.zeros(1, 1), torch.ones(1), (10**9,))},
@@ -257,7 +257,7 @@ def test_another_models_configuration_is_named_as_such(tensors: dict[str, Tensor
     save_file(tensors, tmp_path / "net.safetensors")
     foreign = {"_class_name": "AutoencoderKLLTXVideo", "patch_size": 4, "vae_stride": [4, 16, 16]}
     (tmp_path / "config.json").write_text(json.dumps(foreign), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"patch_size = 4.*config\.json, which is of a 'AutoencoderKLLTXVideo'"):
+    with pytest.raises(ConfigError, match=r"patch_size = 4.*config\.json, which describes a 'AutoencoderKLLTXVideo'"):
         identify(tmp_path / "net.safetensors")
 
 

@@ -46,10 +46,10 @@ def checked(pack: Import) -> Callable[..., tuple[Tensor, list[str]]]:
 # What a picture is.
 
 UNUSABLE: list[tuple[Any, str]] = [
-    (None, "image: None came, where a tensor is needed"),
-    ("portrait.png", "image: 'portrait.png' came, where a tensor is needed"),
-    ([picture()], "image: a list came"),
-    (picture().numpy(), "image: a ndarray came"),
+    (None, "image: expected a tensor, got None"),
+    ("portrait.png", "image: expected a tensor, got 'portrait.png'"),
+    ([picture()], "image: expected a tensor, got a list"),
+    (picture().numpy(), "image: expected a tensor, got a ndarray"),
     (picture()[0], r"image: expected an IMAGE \[1, H, W, 3\], got shape \(40, 48, 3\)"),
     (picture()[None], "image: expected an IMAGE"),
     (torch.zeros(()), "image: expected an IMAGE"),
@@ -59,13 +59,13 @@ UNUSABLE: list[tuple[Any, str]] = [
     (picture()[:, :1, :1], "image: 1x1 is too small"),
     (picture(1, 500), "image: 500x1 is too small"),
     (picture(500, 15), "image: 15x500 is too small"),
-    (picture(channels=2), "image: 2 channels; RGB, RGBA or grey"),
-    (picture(channels=5), "image: 5 channels; RGB, RGBA or grey"),
+    (picture(channels=2), "image: 2 channels; RGB, RGBA and grey"),
+    (picture(channels=5), "image: 5 channels; RGB, RGBA and grey"),
     (picture().movedim(-1, 1), "image: 40x3 is too small"),
     (picture().repeat(2, 1, 1, 1), r"image: 2 portraits in a batch.*ImageFromBatch.*Rebatch Images"),
-    (spoiled(math.nan), "image: the portrait contains NaN or infinite"),
-    (spoiled(math.inf), "image: the portrait contains NaN or infinite"),
-    (spoiled(-math.inf), "image: the portrait contains NaN or infinite"),
+    (spoiled(math.nan), "image: the portrait contains NaN or infinite values; the node"),
+    (spoiled(math.inf), "image: the portrait contains NaN or infinite values; the node"),
+    (spoiled(-math.inf), "image: the portrait contains NaN or infinite values; the node"),
     (picture() * 255, "image: the portrait's values reach from .* to 25[0-9], but an IMAGE holds 0 to 1"),
     (picture() * 2 - 1, "image: the portrait's values reach from -1 to 1, but an IMAGE holds 0 to 1"),
     ((picture() * 255).long(), "image: its values are torch.int64"),
@@ -118,7 +118,7 @@ def test_what_the_mask_covers_is_white(checked: Any) -> None:
     mask[:, :10] = 1
     mask[:, 10:20] = 0.25
     rgb, notes = checked(image, mask)
-    assert notes == ["what the mask covers is white"]
+    assert notes == ["masked areas are white"]
     assert bool((rgb[:, :10] == 1).all()) and torch.equal(rgb[:, 20:], image[:, 20:])
     torch.testing.assert_close(rgb[:, 10:20], 0.75 * image[:, 10:20] + 0.25)
 
@@ -142,7 +142,7 @@ def test_of_a_batch_of_masks_the_first_is_used(checked: Any) -> None:
     mask = torch.zeros(4, 40, 48)
     mask[0, :20] = 1
     rgb, notes = checked(picture(), mask)
-    assert notes[-1] == "of 4 masks in a batch the first is used"
+    assert notes[-1] == "the first of 4 masks in the batch is used"
     assert bool((rgb[:, :20] == 1).all()) and torch.equal(rgb[:, 20:], picture()[:, 20:])
 
 
@@ -153,11 +153,11 @@ def half(*shape: int) -> Tensor:
 
 
 BAD_MASKS: list[tuple[Any, str]] = [
-    ("mask.png", "mask: 'mask.png' came, where a tensor is needed"),
-    (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, which is another shape"),
-    (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, which is another shape"),
+    ("mask.png", "mask: expected a tensor, got 'mask.png'"),
+    (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, a different aspect ratio"),
+    (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, a different aspect ratio"),
     (torch.ones(1, 40, 48), "mask: it covers the whole picture.*InvertMask"),
-    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN"),
+    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN .*; the node"),
     (torch.full((1, 40, 48), -math.inf), "mask: it contains NaN or infinite"),
     (torch.zeros(0, 40, 48), "mask: expected a MASK"),
     (torch.zeros(48), "mask: expected a MASK"),
@@ -194,7 +194,7 @@ def test_a_transparent_file_through_load_image(
     rgba_file(folders / name, mode)
     image, mask = comfy("nodes").LoadImage().load_image(name)
     rgb, notes = checked(image, mask)
-    assert notes == ["what the mask covers is white"]
+    assert notes == ["masked areas are white"]
     assert bool((rgb[0, :8] == 1).all()) and bool((rgb[0, 12:58, 22:68, 1] < 0.5).all())
 
 
@@ -285,6 +285,40 @@ def test_the_guard_counts_a_size_as_it_counts_a_reference(pack: Import, nano: Si
     assert guards.chunk_memory(nano.model, nano.vae, size) == guards.chunk_memory(nano.model, nano.vae, reference)
 
 
+FITS = [
+    ((512, 512), (256, 256), None, None),
+    ((720, 1280), (256, 256), None, None),
+    ((1280, 720), (256, 256), None, None),
+    ((128, 128), (256, 256), None, None),
+    ((8000, 300), (256, 256), "of 8000x300 pixels only the middle 300x300 is in the video", None),
+    ((300, 8000), (256, 128), "of 300x8000 pixels only the middle 300x150 is in the video", None),
+    ((40, 40), (256, 256), None, "40x40 pixels are enlarged to 256x256: the video will be blurred"),
+    ((16, 1000), (256, 256), "the middle 16x16 is", "16x16 pixels are enlarged to 256x256"),
+]
+
+
+@pytest.mark.parametrize(("size", "video", "cut", "enlarged"), FITS)
+def test_a_poor_fit_is_told(
+    pack: Import, size: tuple[int, int], video: tuple[int, int], cut: str | None, enlarged: str | None
+) -> None:
+    notes = pack("nodes.host.portrait").fit_notes(*size, *video)
+    expected = [text for text in (cut, enlarged) if text is not None]
+    assert len(notes) == len(expected) and all(text in note for text, note in zip(expected, notes, strict=True))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_portrait_that_shows_nothing_is_refused(
+    pack: Import, nano: SimpleNamespace, level: float, channels: int
+) -> None:
+    image = torch.full((1, 40, 48, channels), level)
+    encode = pack("nodes.host.portrait").encode_reference
+    with pytest.raises(ValueError, match=r"^image: the portrait is one plain colour"):
+        encode(nano.model, nano.vae, image, 64, 64, "temporal", None)
+    image[:, 20:, :, 0] = 0.3
+    encode(nano.model, nano.vae, image, 64, 64, "temporal", None)
+
+
 def test_the_reference_of_a_masked_portrait_is_that_of_the_white_one(pack: Import, nano: SimpleNamespace) -> None:
     encode = pack("nodes.host.portrait").encode_reference
     image, mask = picture(), half(1, 40, 48)
@@ -292,6 +326,17 @@ def test_the_reference_of_a_masked_portrait_is_that_of_the_white_one(pack: Impor
     masked = encode(nano.model, nano.vae, image, 64, 64, "temporal", None, mask)
     expected = encode(nano.model, nano.vae, white, 64, 64, "temporal", None)
     assert torch.equal(masked.latents, expected.latents) and torch.equal(masked.portrait, expected.portrait)
+
+
+def test_all_notes_stand_on_the_node_together(
+    pack: Import, nano: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node shows one text: the next one takes its place."""
+    caplog.set_level("INFO")
+    encode = pack("nodes.host.portrait").encode_reference
+    encode(nano.model, nano.vae, picture(), 63, 64, "static", None, half(1, 40, 48))
+    (text,) = [record.getMessage() for record in caplog.records if "AsymTalker: masked areas" in record.getMessage()]
+    assert "63x64 is not a multiple" in text and "trained with mode temporal" in text
 
 
 def test_face_crop_lays_a_masked_picture_over_white(pack: Import) -> None:

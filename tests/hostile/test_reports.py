@@ -59,7 +59,7 @@ def test_a_damaged_report_is_drawn_or_refused(pack: Import, monkeypatch: pytest.
         try:
             image = chart.drift_chart(json.dumps(replaced(path, value)), "dark")
         except ValueError as error:
-            assert str(error).startswith("report: this is no report of a video; connect")
+            assert str(error).startswith("report: this is not the report of a video; connect")
             refused += 1
         else:
             assert image.shape == (1, 670, 960, 3) and image.isfinite().all()
@@ -68,7 +68,7 @@ def test_a_damaged_report_is_drawn_or_refused(pack: Import, monkeypatch: pytest.
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"chunks":' * 50_000, "\ud800", "\x00", "NaN", "-" * 1000])
 def test_text_that_is_no_report_is_refused(pack: Import, text: str) -> None:
-    with pytest.raises(ValueError, match=r"^report: this is no report of a video"):
+    with pytest.raises(ValueError, match=r"^report: this is not the report of a video"):
         pack("nodes.host.chart").drift_chart(text, "dark")
 
 

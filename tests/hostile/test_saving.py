@@ -87,8 +87,8 @@ REFUSED = {
     f"{'n' * 256}/x": "too long",
     f"a/b/{'n' * 300}/c": "too long",
     "a/" * 2100 + "x": "too long",
-    "file.mp4/x": r"needs the folder .*file\.mp4, which is none",
-    "file.mp4/a/b/x": r"needs the folder .*file\.mp4, which is none",
+    "file.mp4/x": r"needs the folder .*file\.mp4, which is not a folder",
+    "file.mp4/a/b/x": r"needs the folder .*file\.mp4, which is not a folder",
 }
 TAKEN = {
     "": "._00001_.mp4",
@@ -320,6 +320,32 @@ def test_no_sound_is_saved_silent_and_said(save: Save, texts: list[str]) -> None
     assert "audio: there is no sound, the video is saved silent." in texts[0]
 
 
+@pytest.mark.parametrize(("peak", "is_told"), [(0.5, False), (1.4, False), (32.0, True), (32_767.0, True)])
+def test_sound_beyond_full_scale_is_told(save: Save, texts: list[str], peak: float, is_told: bool) -> None:
+    save(audio={"waveform": torch.full((1, 1, 1600), -peak), "sample_rate": 16_000})
+    assert ("players clip what is beyond 1" in texts[0]) == is_told
+
+
+@pytest.mark.parametrize(
+    ("samples", "is_told"), [(640, False), (1280, False), (2500, False), (3200, True), (80, False)]
+)
+@pytest.mark.parametrize("count", [2, 10])
+def test_another_length_of_the_sound_is_told(
+    save: Save, make_video: Callable[..., Any], texts: list[str], count: int, samples: int, is_told: bool
+) -> None:
+    waveform = torch.zeros(1, 1, samples + (count - 2) * 640)
+    save(video=make_video(count), audio={"waveform": waveform, "sample_rate": 16_000})
+    assert ("made from, or trim the longer one" in texts[0]) == is_told
+    save(video=make_video(count + 10), audio={"waveform": waveform, "sample_rate": 16_000})
+    assert "s, the video 0." in texts[1]
+
+
+def test_one_frame_is_no_plural(save: Save, make_video: Callable[..., Any], texts: list[str]) -> None:
+    save(video=make_video(1))
+    save(video=make_video(2))
+    assert ": 1 frame, " in texts[0] and ": 2 frames, " in texts[1]
+
+
 @pytest.mark.parametrize(
     ("width", "height"), [(1, 1), (1, 2), (2, 1), (3, 3), (15, 16), (16, 15), (17, 1), (1, 333), (511, 333), (64, 64)]
 )
@@ -405,4 +431,4 @@ def test_the_output_folder_is_gone_and_cannot_be_made(comfy: Import, pack: Impor
 
 def test_no_ffmpeg_is_said_when_queued(pack: Import, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(folders / "absent"))
-    assert "absent is not a program that can be run" in pack("nodes.mux").AsymTalkerMux.validate_inputs("x")
+    assert "absent cannot be run" in pack("nodes.mux").AsymTalkerMux.validate_inputs("x")

@@ -97,7 +97,7 @@ def test_ffmpeg_killed_while_writing(tmp_path: Path, at_frame: int) -> None:
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("", "is not a program that can be run"),
+        ("", "cannot be run"),
         ("#!/bin/sh\nexit 1\n", "ffmpeg (stopped at frame|ended with status 1)"),
         ("#!/bin/sh\nkill -9 $$\n", "ffmpeg (stopped at frame|ended with status -9)"),
         ("not a program\n", "ffmpeg (could not be started|stopped at frame|ended with status)"),

@@ -78,7 +78,7 @@ def test_a_plain_video_model_is_refused() -> None:
         (with_config(patch_size=[1, 1, 1]), r"patch_size = \(1, 1, 1\), the tensors have \(1, 2, 2\)"),
         (with_config(num_heads=5), "not a multiple of num_heads 5"),
         (with_config(audio={"blocks": 2, "channels": 6}), "2 x 6 features"),
-        (None, "4 latent channels belong to no published VAE"),
+        (None, "4 latent channels match no published VAE"),
     ],
 )
 def test_wrong_metadata_is_refused(metadata: dict[str, str] | None, message: str) -> None:

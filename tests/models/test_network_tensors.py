@@ -123,7 +123,7 @@ def test_parts_are_read_together(tensors: dict[str, Tensor], tmp_path: Path) -> 
 def test_an_index_reaches_nothing_outside_its_folder(tmp_path: Path, file: object) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": file}}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"not a file of its own folder|is missing"):
+    with pytest.raises(CheckpointError, match=r"not a file in the same folder|is missing"):
         read_checkpoint(index)
 
 
@@ -187,9 +187,9 @@ def described(text: bytes) -> dict[str, Tensor]:
         (described(b'{"format": "nvfp4"}'), "quantised as nvfp4"),
         (described(b"{"), "description of the quantised weights is damaged"),
         (described(b"[" * 4000), "description of the quantised weights is damaged"),
-        ({f"{LAYER}.absmax": torch.ones(3)}, r"1 belong to no part of it \(blocks\.1\.ffn\.0\.absmax\)"),
+        ({f"{LAYER}.absmax": torch.ones(3)}, r"1 unexpected \(blocks\.1\.ffn\.0\.absmax\)"),
         ({"blocks.0.cross_attn.k_img.weight": torch.ones(3)}, r"k_img\.weight"),
-        ({f"{LAYER}.bias": torch.zeros(63)}, r"1 have another shape \(blocks\.1\.ffn\.0\.bias\)"),
+        ({f"{LAYER}.bias": torch.zeros(63)}, r"1 of another shape \(blocks\.1\.ffn\.0\.bias\)"),
         ({"blocks.7.modulation": torch.zeros(1, 6, 48)}, r"of 3 blocks.*missing"),
         ({"blocks.999999999999.modulation": torch.zeros(1)}, r"of 3 blocks.*missing"),
     ],
@@ -202,5 +202,5 @@ def test_what_cannot_be_used_is_refused_by_name(
 
 
 def test_missing_tensors_are_named(tensors: dict[str, Tensor]) -> None:
-    with pytest.raises(CheckpointError, match=r"1 are missing \(time_projection\.1\.bias\)"):
+    with pytest.raises(CheckpointError, match=r"1 missing \(time_projection\.1\.bias\)"):
         identified({name: tensor for name, tensor in tensors.items() if name != "time_projection.1.bias"})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import uuid
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -201,6 +204,67 @@ def test_what_is_patched_onto_a_model_is_another_job(comfy: Import, pack: Import
     before = job_of(pack, scene, model)
     sampling_of(pack, scene, model)
     assert job_of(pack, scene, model) == before, "using a MODEL does not change it"
+
+
+class Wrapper:
+    """A node's object on the MODEL, with whatever else it holds."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        return executor(*args, **kwargs)
+
+
+def with_wrapper(comfy: Import, model: Any, held: Any) -> Any:
+    patched = model.clone()
+    kind = comfy("comfy.patcher_extension").WrappersMP.DIFFUSION_MODEL
+    patched.add_wrapper_with_key(kind, "test", Wrapper(held))
+    return patched
+
+
+def test_what_belongs_to_the_process_does_not_change_a_job(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
+    def job(run: uuid.UUID) -> str:
+        return job_of(pack, scene, with_wrapper(comfy, scene.model, [logging.getLogger("asymtalker.test"), run]))
+
+    before = job(uuid.uuid4())
+    logging.getLogger("asymtalker.test.another")
+    assert job(uuid.uuid4()) == before
+
+
+class Slotted:
+    __slots__ = ("__strength", "name")
+
+    def __init__(self, strength: float) -> None:
+        self.__strength = strength
+
+
+def with_strength(strength: float) -> Callable[[], None]:
+    def function() -> None:
+        return None
+
+    function.strength = strength  # type: ignore[attr-defined]
+    return function
+
+
+@pytest.mark.parametrize("make", [Slotted, with_strength, lambda strength: deque([strength]), lambda s: bytearray([s])])
+def test_what_an_object_holds_is_another_job(
+    comfy: Import, pack: Import, scene: SimpleNamespace, make: Callable[[int], Any]
+) -> None:
+    first, second, again = (job_of(pack, scene, with_wrapper(comfy, scene.model, make(value))) for value in (1, 2, 1))
+    assert first == again != second
+
+
+def test_objects_that_share_parts_are_hashed_in_no_time(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
+    def tangle(innermost: int) -> Any:
+        part: Any = SimpleNamespace(value=innermost)
+        for _ in range(7):
+            # Visited along every path, these would be 20 to the power of 7.
+            part = SimpleNamespace(**{f"part{number}": part for number in range(20)})
+        return part
+
+    jobs = [job_of(pack, scene, with_wrapper(comfy, scene.model, tangle(number))) for number in (1, 2, 1)]
+    assert jobs[0] == jobs[2] != jobs[1]
 
 
 def test_cores_nodes_on_a_model_give_the_same_job_each_time(

@@ -91,7 +91,7 @@ def test_boxes_by_hand(pack: Import, photograph: torch.Tensor) -> None:
     crop_face = pack("nodes.host.face_crop").crop_face
     _, crop = crop_face(photograph, options(pack, box=(100, 200, 60, 80), margin=0.25), None)
     assert (crop.x, crop.y, crop.side) == (70, 180, 120)
-    with pytest.raises(ValueError, match="box_width, box_height: 60x0 is no box"):
+    with pytest.raises(ValueError, match="box_width, box_height: 60x0 is not a box"):
         crop_face(photograph, options(pack, box=(100, 200, 60, 0)), None)
     with pytest.raises(ValueError, match=r"box_x, box_y: \(700, 0\) lies outside of the picture of 641x481"):
         crop_face(photograph, options(pack, box=(700, 0, 60, 60)), None)
@@ -149,3 +149,17 @@ def test_mux_says_in_the_file_that_it_is_generated(
         [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True, check=False
     ).stderr
     assert ("trainedAlgorithmicMedia" in ffmpeg) is marked
+
+
+def test_all_that_a_node_says_stays_on_it(
+    pack: Import, photograph: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A text replaces the one before.
+    shown: list[str] = []
+    monkeypatch.setattr(pack("nodes.host.progress"), "show", lambda node_id, text: shown.append(text))
+    mask = torch.zeros(photograph.shape[:3])
+    mask[:, :20] = 1
+    _, crop = pack("nodes.host.face_crop").crop_face(photograph, options(pack), "4", mask)
+    (text,) = shown
+    found = f"face 0 of 1: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})"
+    assert text.splitlines() == ["masked areas are white", found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from .test_generation import generate, scene
 __all__ = ["scene"]
 
 SPANS = [33, 28, 9]
+ODD_SECONDS = ("NaN", "1e999", "-1", "1" + 400 * "0", "[]", '"x"')
 
 
 def spools(scene: SimpleNamespace) -> list[Path]:
@@ -193,8 +195,11 @@ def test_listing_and_removal(pack: Import, scene: SimpleNamespace) -> None:
     assert listing("all") == listing(""), "what is in use stays"
     del video
     forget()
-    with pytest.raises(ValueError, match="remove: 0 kept jobs have an id that begins with 'zzz'"):
+    with pytest.raises(ValueError, match="remove: no kept job has an id that begins with 'zzz'"):
         listing("finished, zzz")
+    with pytest.raises(ValueError) as caught:
+        listing(1000 * "z")
+    assert len(str(caught.value)) < 300
     assert "| finished |" in listing("")
     assert listing("finished").startswith("0 kept") and spools(scene) == []
 
@@ -207,6 +212,9 @@ def test_the_estimate_comes_from_the_job_before(
     generate(pack, scene, seed=5)
     first, second = (record.getMessage() for record in caplog.records if "chunk 0 of 3" in record.getMessage())
     assert first.endswith("of memory") and re.search(r"of memory, about \d+ s$", second)
-    (scene.spools.parent / "pace.json").write_text("damaged")
-    generate(pack, scene, seed=6)
-    assert '"tiny, 64x64, 2 steps' in (scene.spools.parent / "pace.json").read_text()
+    file = scene.spools.parent / "pace.json"
+    (kind,) = json.loads(file.read_text())
+    for seed, damage in enumerate(("damaged", "[" * 100_000, *(f'{{"{kind}": {value}}}' for value in ODD_SECONDS))):
+        file.write_text(damage)
+        generate(pack, scene, seed=6 + seed)
+        assert '"tiny, 64x64, 2 steps' in file.read_text()

@@ -130,8 +130,16 @@ def test_what_is_no_checkpoint_is_refused_with_its_path(
     file = folders / "models" / "asymtalker" / "mine" / f"x.{suffix}"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    with pytest.raises(pack("models.checkpoint").CheckpointError, match=rf"mine.x\.{suffix}"):
+    with pytest.raises(pack("models.checkpoint").CheckpointError, match=rf"^model: .*mine.x\.{suffix}"):
         load(pack, "asymtalker/mine")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x02\0\0\0\0\0\0\0{}"])
+def test_a_file_that_cannot_be_used_is_refused_under_its_input(pack: Import, folders: Path, content: bytes) -> None:
+    (folders / "models" / "vae" / "x.safetensors").write_bytes(content)
+    refused = pack("models.checkpoint").CheckpointError, pack("models.config").ConfigError
+    with pytest.raises(refused, match=r"^vae: .*x\.safetensors"):
+        pack("nodes.host.loading").load_all("nano", "default", "x.safetensors", "default")
 
 
 def test_the_sampler_s_report_says_which_files_were_used(pack: Import, folders: Path) -> None:

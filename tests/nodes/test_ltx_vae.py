@@ -148,7 +148,7 @@ def test_other_layouts_are_refused_with_the_file_to_use(
     narrower = {**published, "decoder.conv_out.conv.bias": torch.zeros(7)}
     for index, tensors in enumerate((shallower, narrower)):
         file = folder_of(tmp_path / str(index))
-        with pytest.raises(error, match=r"diffusion_pytorch_model.*layout that ComfyUI does not have"):
+        with pytest.raises(error, match=r"diffusion_pytorch_model.*ComfyUI does not support its layout"):
             make_vae(file, tensors, {})
 
 

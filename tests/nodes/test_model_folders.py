@@ -480,3 +480,16 @@ def test_one_message_lists_all_that_is_missing(pack: Import, models: Path) -> No
     with pytest.raises(FileNotFoundError) as caught:
         companions.locate_companions("default", "default", located, 128, True)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["vae", "audio_encoder"]
+
+
+def test_an_unknown_choice_is_one_message_with_the_places_and_a_remedy(pack: Import, folders: Path) -> None:
+    places = pack("nodes.host.folders")
+    for locate in (places.locate_model, lambda name: places.chosen_file(name, "vae", places.VAE_KINDS)):
+        with pytest.raises(FileNotFoundError, match=r"'nanoo' .*\. Choose one from the list; .* press R") as caught:
+            locate("nanoo")
+        assert str(folders / "models") in str(caught.value)
+
+
+def test_a_list_of_places_reads_as_one(pack: Import) -> None:
+    one_of = pack("nodes.host.messages").one_of
+    assert [one_of("abc"[:count]) for count in (1, 2, 3)] == ["a", "a or b", "a, b or c"]

@@ -120,7 +120,7 @@ def test_every_length_gives_whole_frames(pack: Import, samples: int, rate: int, 
 
 def test_portraits_are_checked(pack: Import) -> None:
     checked = pack("nodes.host.portrait").checked_portrait
-    with pytest.raises(ValueError, match=r"image: 2 portraits in a batch.*one video each"):
+    with pytest.raises(ValueError, match=r"image: 2 portraits in a batch.*one video per portrait"):
         checked(torch.zeros(2, 64, 64, 3))
     with pytest.raises(ValueError, match="image: 1x1 is too small"):
         checked(torch.zeros(1, 1, 1, 3))

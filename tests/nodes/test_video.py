@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import tracemalloc
@@ -14,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from .conftest import Import
 
@@ -122,6 +124,7 @@ def test_trimming_is_exact_to_the_frame(
     assert numbers(trimmed.frames()) == list(expected)
     assert trimmed.get_frame_count() == len(expected)
     assert trimmed.get_duration() == pytest.approx(len(expected) / 25)
+    assert numbers(trimmed.frames(1, NUM_FRAMES)) == list(expected)[1:], "nothing beyond the span"
     assert not (folders / "temp").exists(), "nothing is written for it"
 
 
@@ -257,16 +260,37 @@ def test_what_nobody_writes_is_refused_before_any_work(
     path = tmp_path / "refused.mp4"
     with pytest.raises(ValueError, match=r"codec: this ComfyUI writes auto, h264.*, not hevc"):
         video.save_to(str(path), codec="hevc")
-    with pytest.raises(ValueError, match="sheen: this ComfyUI cannot choose it"):
+    with pytest.raises(ValueError, match="sheen: this ComfyUI does not support this option"):
         video.save_to(str(path), sheen=3)
     if can(comfy, "webm"):
-        with pytest.raises(ValueError, match="color_space: the video is made in sRGB, not in HDR"):
+        with pytest.raises(ValueError, match="color_space: the video is in sRGB, not in HDR"):
             video.save_to(str(path), color_space="HDR")
         # Frames that nobody may read: the answer comes before the first of them.
         monkeypatch.setattr(type(video), "frames", None)
         with pytest.raises(ValueError, match="format, codec: this ComfyUI cannot write webm with codec h264"):
             video.save_to(str(path), "webm", "h264")
     assert not path.exists()
+
+
+def test_a_file_that_the_host_cannot_finish_is_not_left(
+    comfy: Import, pack: Import, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "films" / "film.mp4"
+    path.parent.mkdir()
+    path.write_bytes(b"an older film")
+
+    def save_half(
+        self: Any, path: str, *, format: Any, codec: Any, metadata: Any, bit_depth: int, crf: int = 0
+    ) -> None:
+        Path(path).write_bytes(b"half a film")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    host = comfy("comfy_api.latest").InputImpl.VideoFromFile
+    monkeypatch.setattr(pack("nodes.host.video_file"), "check_encoding", lambda encoding, look: None)
+    monkeypatch.setattr(host, "save_to", save_half)
+    with pytest.raises(pack("media").MediaError, match="The disk is full"):
+        video.save_to(str(path), bit_depth=10)
+    assert [entry.read_bytes() for entry in path.parent.iterdir()] == [b"an older film"]
 
 
 def test_more_frames_than_memory_holds_are_refused_with_the_numbers(comfy: Import, pack: Import, video: Video) -> None:
@@ -361,6 +385,13 @@ def test_frames_are_in_memory_one_at_a_time(
     assert num_frames > 45 and peak < 12 * frame_bytes + 1_000_000, f"{peak / frame_bytes:.0f} frames at once"
 
 
+def test_a_file_without_a_length_is_read(comfy: Import, pack: Import, tmp_path: Path) -> None:
+    file = tmp_path / "one_picture.gif"
+    Image.new("RGB", (32, 32), (40, 40, 40)).save(file)
+    source = pack("nodes.host.incoming").frames_of(comfy("comfy_api.latest").InputImpl.VideoFromFile(str(file)))
+    assert [int(frame.mean().round()) for frame in source.frames()] == [40]
+
+
 def test_what_is_no_video_is_refused_by_name(comfy: Import, pack: Import, tmp_path: Path) -> None:
     api: Any = comfy("comfy_api.latest")
     frames_of = pack("nodes.host.incoming").frames_of
@@ -373,7 +404,7 @@ def test_what_is_no_video_is_refused_by_name(comfy: Import, pack: Import, tmp_pa
         sound.sample_rate = 16_000
         container.mux(stream.encode(sound))
         container.mux(stream.encode(None))
-    with pytest.raises(ValueError, match="video: the file has no picture, only sound"):
+    with pytest.raises(ValueError, match="video: the file has no video stream, only sound"):
         frames_of(api.InputImpl.VideoFromFile(str(tmp_path / "sound.mp4")))
 
 

@@ -111,10 +111,10 @@ def test_diffusers_names_are_published_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"decoder.middle.0.residual.2.weight": None}, r"1 are missing \(decoder\.middle\.0\.residual\.2\.weight\)"),
+        ({"decoder.middle.0.residual.2.weight": None}, r"1 missing \(decoder\.middle\.0\.residual\.2\.weight\)"),
         ({"decoder.conv1.bias": torch.zeros(3)}, r"(decoder\.conv1\.bias|size mismatch)"),
         ({"decoder.head.0.gamma": torch.zeros(4000, 1, 1, 1)}, r"vae\.safetensors"),
-        ({"decoder.upsamples.99.residual.0.gamma": torch.zeros(8)}, r"1 belong to no part of it \(decoder\.upsamples"),
+        ({"decoder.upsamples.99.residual.0.gamma": torch.zeros(8)}, r"1 unexpected \(decoder\.upsamples"),
         ({"decoder.middle.0.residual.2.weight": torch.zeros(32, 32, 3, 3, 3, dtype=torch.int8)}, r"quantised"),
     ],
 )
@@ -225,11 +225,11 @@ def test_ltx_layouts_with_lies_are_one_message(comfy: Import, pack: Import, tmp_
 def test_check_vae_names_what_came(comfy: Import, pack: Import) -> None:
     model = target(pack, 16, (4, 8, 8))
     check = pack("nodes.host.vae").check_vae
-    for value, what in ((None, "no usable VAE is connected; tiny"), ("x", r"a str came"), (3, "an? int came")):
+    for value, what in ((None, "no usable VAE is connected; tiny"), ("x", r"got a str"), (3, "got an int")):
         with pytest.raises(ValueError, match=rf"vae: .*{what}"):
             check(value, model)
     foreign = type("Foreign", (), {"first_stage_model": torch.nn.Identity()})()
-    with pytest.raises(ValueError, match=r"vae: .*a Foreign came"):
+    with pytest.raises(ValueError, match=r"vae: .*got a Foreign"):
         check(foreign, model)
     assert pack("nodes.host.vae")._other_model(torch.nn.Identity(), 16) == "another model (Identity)"
 
@@ -291,10 +291,10 @@ def test_wav2vec2_is_loaded_whole(pack: Import, wav2vec2: Tensors) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder.layers.11.": None}, r"16 are missing \(encoder\.layers\.11\."),
-        ({"feature_projection.projection.weight": torch.zeros(768, 511)}, "1 have another shape"),
-        ({"encoder.layers.12.layer_norm.bias": torch.zeros(768)}, r"1 belong to no part.*layers\.12"),
-        ({"encoder.layer_norm.bias": torch.zeros(1024)}, "are missing"),
+        ({"encoder.layers.11.": None}, r"16 missing \(encoder\.layers\.11\."),
+        ({"feature_projection.projection.weight": torch.zeros(768, 511)}, "1 of another shape"),
+        ({"encoder.layers.12.layer_norm.bias": torch.zeros(768)}, r"1 unexpected.*layers\.12"),
+        ({"encoder.layer_norm.bias": torch.zeros(1024)}, "missing"),
         ({"encoder.layer_norm.bias": torch.zeros(512)}, "not a wav2vec2 checkpoint"),
         ({"encoder.layer_norm.bias": None}, "not a wav2vec2 checkpoint"),
         ({"feature_projection.projection.bias": torch.zeros(768, dtype=torch.int8)}, "quantised"),
