@@ -121,7 +121,8 @@ def paste_face(
         )
     pasted = PastedVideo(source, to_picture(rgb), crop, feather)
     if pasted.get_dimensions() != (width, height):
-        notes = [*notes, f"H.264 needs even sizes: {width}x{height} loses its last column or row"]
+        even = "x".join(map(str, pasted.get_dimensions()))
+        notes = [*notes, f"H.264 needs even sizes: {width}x{height} is cut to {even}"]
     tell(node_id, *notes)
     return pasted
 

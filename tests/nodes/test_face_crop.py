@@ -152,7 +152,7 @@ def test_mux_says_in_the_file_that_it_is_generated(
 
 
 def test_all_that_a_node_says_stays_on_it(
-    pack: Import, photograph: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    comfy: Import, pack: Import, photograph: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A text replaces the one before.
     shown: list[str] = []
@@ -163,3 +163,8 @@ def test_all_that_a_node_says_stays_on_it(
     (text,) = shown
     found = f"face 0 of 1: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})"
     assert text.splitlines() == ["masked areas are white", found]
+    pack("nodes.host.face_crop").paste_face(in_memory(comfy, colours(2, 64)), photograph, crop, 0.1, "8", mask)
+    assert shown[1].splitlines() == [
+        "masked areas are white",
+        "H.264 needs even sizes: 641x481 is cut to 640x480",
+    ]
