@@ -28,7 +28,7 @@ SKIN, CLOTH, EYE, PLAIN, HAIR, LASH = range(6)
 # of three lamps, and three numbers whose meaning depends on the material.
 SX, SY, DEPTH, NX, EX, LX, AX, COLUMNS = 0, 1, 2, 3, 6, 9, 12, 15
 
-_FAST = {"cache": True, "fastmath": True, "nogil": True}
+_FAST: dict[str, Any] = {"cache": True, "fastmath": True, "nogil": True}
 
 
 @njit(**_FAST)
