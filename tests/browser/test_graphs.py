@@ -35,6 +35,8 @@ SHOWN_WIDGETS = """type => window.app.graph.nodes.find((node) => node.type === t
     ?.widgets.map((widget) => widget.value)"""
 SET_SEED = """seed => { const node = window.app.graph.nodes.find((node) => node.type === "AsymTalkerSampler");
     node.widgets.find((widget) => widget.name === "seed").value = seed; }"""
+PLAY = """async url => { const sound = await new AudioContext().decodeAudioData(await (await fetch(url)).arrayBuffer());
+    window.heard = sound.duration; }"""
 DROP = """async ([url, name]) => {
     const file = new File([await (await fetch(url)).blob()], name, { type: "video/mp4" });
     await window.app.handleFile(file); }"""
@@ -74,6 +76,18 @@ def test_the_graph_opens_whole_and_runs(tab: FrontEnd, tmp_path: Path, stem: str
         assert len(saved) == RUNNABLE[stem] and all(file["filename"].endswith(".mp4") for file in saved)
     tab.frame_graph()
     tab.screenshot(tmp_path / f"{stem}.png")
+
+
+def test_a_graph_that_an_earlier_version_saved_opens_and_runs(tab: FrontEnd) -> None:
+    """`audio` of Mux & Save was a required input then, between two others."""
+    file = ROOT / "tests" / "data" / "graphs" / "quick_start_first_release.json"
+    workflow = json.loads(file.read_text(encoding="utf-8"))
+    tab.load(workflow)
+    assert tab.page.evaluate("() => window.app.graph.links.size") == len(workflow["links"])
+    (saved,) = tab.run()
+    query = "&".join(f"{key}={value}" for key, value in saved.items())
+    tab.page.evaluate(PLAY, f"{tab.client.url}/view?{query}")
+    assert tab.page.evaluate("() => window.heard") > 0
 
 
 def test_a_graph_without_its_weights_says_what_to_download(tab: FrontEnd) -> None:
