@@ -1,7 +1,7 @@
-"""Measure every stage of a video: audio, reference, network, decode, continuity, colour, hand-over to disk.
+"""Measure every stage of a video: audio, reference, network, decode, continuity, colour, writing to disk.
 
-nano runs with its bundled weights; FlashHead Pro and Lite run with random weights of their geometry, on CUDA (on a
-CPU only with --large-on-cpu, in shorter chunks). Their VAEs and audio encoder are measured where COMFYUI_PATH names a
+nano runs with its bundled weights. FlashHead Pro and Lite run with random weights of the same geometry, on CUDA (on a
+CPU only with --large-on-cpu, in shorter chunks). Their VAEs and audio encoder are measured if COMFYUI_PATH is set to a
 ComfyUI.
 """
 
@@ -28,15 +28,17 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--seconds", type=float, default=5.0, help="audio for the audio stage (default: %(default)s)")
-    parser.add_argument("--geometry", choices=(*GEOMETRIES, "all"), default="all")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--json", type=Path, help="JSON file for the figures")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="runs of each stage, the median counts (default: %(default)s)"
+        "--seconds", type=float, default=5.0, help="seconds of audio for the audio stage (default: %(default)s)"
+    )
+    parser.add_argument("--geometry", choices=(*GEOMETRIES, "all"), default="all")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if available")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each stage; the median is reported (default: %(default)s)"
     )
     parser.add_argument(
-        "--large-on-cpu", action="store_true", help="Pro and Lite on a CPU too: minutes, 7 GB of memory"
+        "--large-on-cpu", action="store_true", help="run Pro and Lite on a CPU too (takes minutes and 7 GB of memory)"
     )
     options = parser.parse_args(arguments)
     if options.seconds <= 0 or options.repeats < 1:

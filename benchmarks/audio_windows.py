@@ -1,7 +1,7 @@
-"""Measure what listening in windows changes: wav2vec2 features of windows against those of one pass, and "rolling".
+"""Compare wav2vec2 features encoded in windows, and with "rolling", with those of a single pass.
 
-Without --weights the wav2vec2-base is random (Hugging Face's initialisation), whose attention is nearly uniform and so
-reaches further than a trained one's. Needs COMFYUI_PATH, whose wav2vec2 is used.
+Without --weights, wav2vec2-base has random weights (Hugging Face's initialisation). Its attention is then nearly
+uniform and reaches further than that of a trained model. Needs COMFYUI_PATH and uses its wav2vec2.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--audio", type=Path, default=SPEECH, help="speech, repeated to the length")
-    parser.add_argument("--seconds", type=float, default=150.0, help="length to measure (default: %(default)s)")
-    parser.add_argument("--swell", action="store_true", help="loudness changes sixfold within the length")
+    parser.add_argument("--audio", type=Path, default=SPEECH, help="speech, repeated to fill the length")
+    parser.add_argument(
+        "--seconds", type=float, default=150.0, help="seconds of audio to measure (default: %(default)s)"
+    )
+    parser.add_argument("--swell", action="store_true", help="vary the loudness sixfold over the length")
     parser.add_argument("--weights", type=Path, help="model.safetensors of wav2vec2-base-960h")
     parser.add_argument(
         "--window",
         type=_pair,
         action="append",
-        help=f"seconds of a window and of its context, as in {DEFAULT[0]}:{DEFAULT[1]} (the default); may be repeated",
+        help=f"seconds per window and of its context (default: {DEFAULT[0]}:{DEFAULT[1]}); repeatable",
     )
     options = parser.parse_args(arguments)
     device = torch.device("cpu")

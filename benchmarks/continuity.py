@@ -1,6 +1,6 @@
-"""What the options of AsymTalker Continuity do to drift, seams and time: nano, one video per option.
+"""Measure how the options of AsymTalker Continuity affect drift, seams and time, with one nano video per option.
 
-Figures are written after each video; an option that is there already is not measured again.
+Figures are written after each video. An option that is already in the file is not measured again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each video (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="file for the figures; what it holds is not measured again")
+    parser.add_argument("--json", type=Path, help="JSON file for the figures; options already in it are skipped")
     return parser.parse_args(arguments)
 
 

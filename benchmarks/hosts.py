@@ -1,7 +1,7 @@
-"""The same frames in every ComfyUI: nano's shipped graphs run in several versions and are compared bit by bit.
+"""Run nano's shipped graphs in several ComfyUI versions and compare the frames bit by bit.
 
-Compared are the frames that the Samplers keep on disk, and those decoded from the saved videos. Each version runs under
-its own interpreter; they should have the same PyTorch, whose kernels decide about the last bit.
+Both the frames that the Samplers keep on disk and those decoded from the saved videos are compared. Each version runs
+under its own interpreter. All should have the same PyTorch, because its kernels affect the last bit.
 """
 
 from __future__ import annotations
@@ -39,9 +39,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("hosts", nargs="+", type=_host, metavar="COMFYUI=PYTHON", help="a folder and its interpreter")
     parser.add_argument(
-        "--json", type=Path, default=ROOT / "docs" / "hosts.json", help="figures (default: %(default)s)"
+        "hosts", nargs="+", type=_host, metavar="COMFYUI=PYTHON", help="a ComfyUI folder and its Python interpreter"
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=ROOT / "docs" / "hosts.json",
+        help="JSON file for the figures (default: %(default)s)",
     )
     return parser.parse_args(arguments)
 

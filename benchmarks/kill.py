@@ -1,8 +1,9 @@
 """SIGKILL a real ComfyUI server at random moments of a job, queue it again each time, and compare frames bit by bit.
 
-One server makes the video undisturbed. Another makes the same one and is killed again and again: while it loads,
-between and within chunks, while it saves. After every kill the frames on disk must be a beginning of the undisturbed
-ones, the next run must go on after them, and at the end all frames and the mp4 must be the same. Needs COMFYUI_PATH.
+One server makes the video without interruption. Another makes the same video and is killed repeatedly: while loading,
+between and within chunks, and while saving. After every kill, the frames on disk must match the start of the
+uninterrupted run, and the next run must continue after them. At the end, all frames and the mp4 must be the same.
+Needs COMFYUI_PATH.
 """
 
 from __future__ import annotations
@@ -88,10 +89,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the video (default: %(default)s)")
-    parser.add_argument("--kills", type=int, default=25, help="how often (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=25, help="number of kills (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the moments of the kills (default: %(default)s)")
     parser.add_argument("--workdir", type=Path, help="folder for the servers' files (default: a temporary one)")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--json", type=Path, help="JSON file for the figures")
     return parser.parse_args(arguments)
 
 

@@ -1,9 +1,9 @@
-"""Long videos: what a second of video costs at any length, how much memory and disk, whether it drifts.
+"""Measure the time per second of video, memory, disk use and drift of videos of any length.
 
-Every length runs in a process of its own (`benchmarks.long_run`), so that its peak memory is its own. Figures are
-written after each one; a length that is there already is not measured again (--again does). A length named several
-times is measured as often: short runs around a long one tell how steady the machine was. A run that was stopped is
-measured from its beginning.
+Every length runs in its own process (`benchmarks.long_run`), so that peak memory is measured separately. Figures are
+written after each length. A length that is already in the file is skipped unless --again is given. A length given
+several times is measured several times: short runs around a long one show how steady the machine was. A stopped run is
+measured from the beginning.
 """
 
 from __future__ import annotations
@@ -35,11 +35,18 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=_numbers, default=LENGTHS, help="lengths (default: 10,60,600,3600)")
+    parser.add_argument(
+        "--seconds", type=_numbers, default=LENGTHS, help="lengths in seconds (default: 10,60,600,3600)"
+    )
     parser.add_argument("--subjects", type=_names, default=("nano",), help="nano, small or both (default: nano)")
-    parser.add_argument("--json", type=Path, default=ROOT / "docs" / "long.json", help="figures (default: %(default)s)")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=ROOT / "docs" / "long.json",
+        help="JSON file for the figures (default: %(default)s)",
+    )
     parser.add_argument("--workdir", type=Path, help="folder for frames and videos (default: a temporary one)")
-    parser.add_argument("--again", action="store_true", help="measure what is there already anew")
+    parser.add_argument("--again", action="store_true", help="measure again what is already in the file")
     return parser.parse_args(arguments)
 
 

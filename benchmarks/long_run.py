@@ -1,4 +1,4 @@
-"""One video of one length, measured in a process of its own: ``python -m asymtalker.benchmarks.long_run``."""
+"""Measure one video of one length in its own process: ``python -m asymtalker.benchmarks.long_run``."""
 
 from __future__ import annotations
 

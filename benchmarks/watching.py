@@ -1,8 +1,8 @@
-"""What the live player costs: nano's graph in a real ComfyUI, with and without somebody who watches.
+"""Measure the cost of the live player: nano's graph in a real ComfyUI, with and without a viewer.
 
-The watcher takes every chunk over HTTP as soon as the server tells of it, as the player in the browser does. Runs with
-and without take turns. Processor seconds are the server's own; wall seconds suffer from whatever else runs. Needs
-COMFYUI_PATH.
+The viewer fetches every chunk over HTTP as soon as the server announces it, like the player in the browser. Runs with
+and without a viewer alternate. CPU seconds are those of the server alone. Wall seconds are affected by other programs.
+Needs COMFYUI_PATH.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the video (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=4, help="runs of each kind (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--repeats", type=int, default=4, help="runs with and without a viewer (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="JSON file for the figures")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(options.seconds, options.repeats, Path(folder))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Make a talking-head video: a portrait and speech in, an mp4 out, through a ComfyUI that this command starts itself.
+"""Make a talking-head video (mp4) from a portrait and speech. This command starts its own ComfyUI.
 
-Needs Python 3.10+ and access to PyPI; everything else it installs into `.venv/` and `.comfyui/` beside this folder.
+Needs Python 3.10+ and access to PyPI. Everything else is installed to `.venv/` and `.comfyui/` beside this folder.
 """
 
 from __future__ import annotations
@@ -36,21 +36,27 @@ EXPORT = "export it in ComfyUI with File > Export (API), or take one of workflow
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options, checked as far as that needs nothing installed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--portrait", type=Path, help="picture of a face (default: the shipped one)")
-    parser.add_argument("--audio", type=Path, help="speech, any format ffmpeg reads (default: the shipped one)")
-    parser.add_argument("--output", type=Path, default=Path("asymtalker.mp4"), help="video to write (%(default)s)")
-    parser.add_argument("--seed", type=int, help="same seed, same video; -1 for a random one (default: the graph's)")
-    parser.add_argument("--steps", type=int, help="denoising steps of every chunk (default: the graph's)")
+    parser.add_argument("--portrait", type=Path, help="picture of a face (default: the bundled example)")
+    parser.add_argument("--audio", type=Path, help="speech, in any format ffmpeg reads (default: the bundled example)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("asymtalker.mp4"), help="video to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="the same seed gives the same video; -1 picks one at random (default: the graph's)"
+    )
+    parser.add_argument("--steps", type=int, help="denoising steps per chunk (default: the graph's)")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NODE.INPUT=VALUE",
-        help="any other input of a node, for example --set AsymTalkerContinuity.color_strength=0.5; repeatable",
+        help="set any other node input, for example --set AsymTalkerContinuity.color_strength=0.5; repeatable",
     )
     parser.add_argument("--workflow", type=Path, default=WORKFLOW, help="graph in API form (default: nano)")
     parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
-    parser.add_argument("--ui", action="store_true", help="open ComfyUI in the browser and leave it on until Ctrl-C")
+    parser.add_argument(
+        "--ui", action="store_true", help="open ComfyUI in the browser and keep it running until Ctrl-C"
+    )
     parser.add_argument("--port", type=int, help="port of the server (default: a free one)")
     options = parser.parse_args()
     for path in (options.portrait, options.audio, options.workflow):

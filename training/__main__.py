@@ -12,24 +12,24 @@ from ..models.config import ConfigError
 from .core.config import TrainingError
 
 COMMANDS = {
-    "synth": ("corpus.write", "render and voice clips"),
+    "synth": ("corpus.write", "render clips of drawn faces with synthesised speech"),
     "synth-sheet": ("corpus.sheet", "render a sheet of speaking faces"),
-    "people": ("people.write", "render clips of three-dimensional people, of drawn faces, or of both"),
-    "people-sheet": ("people.sheet", "render a sheet of three-dimensional people and their mouths"),
+    "people": ("people.write", "render clips of 3D people, drawn faces, or both"),
+    "people-sheet": ("people.sheet", "render a sheet of 3D people and their mouths"),
     "prepare": ("videos.prepare", "turn a folder of videos into prepared clips"),
     "latents": ("core.latents", "encode rendered clips for the diffusion trainers"),
     "vae": ("recipes.vae", "train nano's VAE on drawn faces"),
     "audio": ("recipes.audio", "train the audio projection on articulation, without pictures"),
     "teacher": ("recipes.teacher", "train the flow-matching teacher on prepared clips"),
-    "akd": ("recipes.akd", "distil the teacher into a few-step student that is rolled out on its own frames"),
+    "akd": ("recipes.akd", "distil the teacher into a few-step student by rolling it out on its own frames"),
     "refine": ("recipes.refine", "fine-tune the decoder on a network's latents"),
-    "bundle": ("recipes.bundle", "put trained weights into the repository, in float16"),
+    "bundle": ("recipes.bundle", "copy trained weights into the repository, in float16"),
     "full-teacher": ("recipes.full_teacher", "train a 1.3B teacher on videos (start it with torchrun)"),
     "full-akd": ("recipes.full_akd", "distil a 1.3B teacher (start it with torchrun)"),
     "reader": ("evaluation.reader", "train the network that measures drawn faces"),
     "evaluate": ("evaluation.evaluate", "measure a checkpoint on held-out people and voices, with strips and plots"),
-    "prove": ("evaluation.prove", "train AKD's baselines and measure all of them"),
-    "metrics": ("evaluation.metrics", "FID, FVD, sync, identity and quality of videos against real ones"),
+    "prove": ("evaluation.prove", "train AKD and its baselines, and measure them"),
+    "metrics": ("evaluation.metrics", "compute FID, FVD, sync, identity and quality against real videos"),
 }
 """Name -> module with ``add_arguments(parser)`` and ``run(args)``, and what the command is for."""
 
@@ -41,7 +41,9 @@ def main() -> None:
         description="\n".join(f"{name:14}{purpose}" for name, (_, purpose) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of these; COMMAND --help tells more")
+    parser.add_argument(
+        "command", choices=COMMANDS, metavar="COMMAND", help="one of the above; COMMAND --help shows its options"
+    )
     name = parser.parse_args(sys.argv[1:2]).command
     module, purpose = COMMANDS[name]
     program = importlib.import_module(f".{module}", __package__)

@@ -116,7 +116,7 @@ def clip_frames(audio: Tensor) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_vae_argument(parser)
-    parser.add_argument("--clips", type=Path, required=True, help="folder that `synth` wrote")
+    parser.add_argument("--clips", type=Path, required=True, help="folder written by `synth`")
     parser.add_argument("--out", type=Path, required=True, help="folder for the encoded clips; existing ones are kept")
 
 

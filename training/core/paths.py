@@ -19,14 +19,18 @@ def add_run_arguments(parser: argparse.ArgumentParser, config: str) -> None:
     """Arguments of every training run; ``config`` is the name of its default configuration."""
     add_config_arguments(parser, config)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is continued")
-    parser.add_argument("--workers", type=int, default=1, help="data processes (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="number of data processes (default: %(default)s)")
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, config: str) -> None:
     """``--config`` and ``--set``."""
     parser.add_argument("--config", type=Path, default=CONFIGS / config, help="TOML file (default: %(default)s)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the configuration; repeatable",
     )
 
 

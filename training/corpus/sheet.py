@@ -18,9 +18,9 @@ SHEET_COLUMNS, SHEET_ROWS = 6, 4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `synth-sheet`."""
-    parser.add_argument("--out", type=Path, required=True, help="picture (.jpg, .png) or moving picture (.webp)")
-    parser.add_argument("--seed", type=int, default=0, help="corpus")
-    parser.add_argument("--start", type=int, default=0, help="first person")
+    parser.add_argument("--out", type=Path, required=True, help="image (.jpg, .png) or animation (.webp) to write")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the corpus")
+    parser.add_argument("--start", type=int, default=0, help="index of the first person")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,16 +23,25 @@ ARRAYS = ("frames", "audio", "poses", "opening", "width", "rounding", "mouth_box
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `synth`."""
     parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
-    parser.add_argument("--seed", type=int, default=0, help="corpus: clips are a function of (seed, index)")
-    parser.add_argument("--start", type=int, default=0, help="first index")
-    parser.add_argument("--count", type=int, required=True, help="number of clips")
-    parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 a second")
     parser.add_argument(
-        "--head", choices=HEADS, default="spoken", help="moves as speech tells, or freely (default: %(default)s)"
+        "--seed", type=int, default=0, help="seed of the corpus; each clip depends only on seed and index"
     )
-    parser.add_argument("--head-motion", type=float, default=1.0, help="0..1: head and gaze (default: %(default)s)")
-    parser.add_argument("--face-motion", type=float, default=1.0, help="0..1: brows and lids (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--start", type=int, default=0, help="index of the first clip")
+    parser.add_argument("--count", type=int, required=True, help="number of clips")
+    parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 per second")
+    parser.add_argument(
+        "--head",
+        choices=HEADS,
+        default="spoken",
+        help="head motion that follows the speech, or is free (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--head-motion", type=float, default=1.0, help="amount of head and gaze motion, 0 to 1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--face-motion", type=float, default=1.0, help="amount of brow and eyelid motion, 0 to 1 (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="number of processes")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -217,15 +217,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_vae_argument(parser)
     parser.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
     parser.add_argument("--out", type=Path, required=True, help="folder for figures, strips and plots")
-    parser.add_argument("--count", type=int, default=8, help="held-out people (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of speech for each (default: %(default)s)")
-    parser.add_argument("--sampler", default="", help="few_step or euler instead of the checkpoint's own")
-    parser.add_argument("--recordings", type=Path, help="folder of recorded speech to measure on too")
+    parser.add_argument("--count", type=int, default=8, help="number of held-out people (default: %(default)s)")
     parser.add_argument(
-        "--transcripts", type=Path, help='what they say, lines "name: text", to align them with (.gz too)'
+        "--seconds", type=float, default=10.0, help="seconds of speech per person (default: %(default)s)"
+    )
+    parser.add_argument("--sampler", default="", help="few_step or euler (default: the checkpoint's own)")
+    parser.add_argument("--recordings", type=Path, help="folder of recorded speech to evaluate on as well")
+    parser.add_argument(
+        "--transcripts", type=Path, help='transcripts for alignment, one "name: text" per line (may be .gz)'
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=0, help="denoising steps; 0 takes the checkpoint's own")
+    parser.add_argument("--steps", type=int, default=0, help="denoising steps; 0 uses the checkpoint's own value")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -212,12 +212,12 @@ def measure(real: Path, generated: Path, out: Path, files: Mapping[str, Path | N
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--real", type=Path, required=True, help="folder of real, face-centred videos")
-    parser.add_argument("--generated", type=Path, required=True, help="folder of generated videos of the same names")
+    parser.add_argument("--generated", type=Path, required=True, help="folder of generated videos with the same names")
     parser.add_argument("--out", type=Path, required=True, help="folder for metrics.json, metrics.md and plots")
-    parser.add_argument("--inception", type=Path, help="FID: pt_inception-2015-12-05-6726825d.pth")
-    parser.add_argument("--i3d", type=Path, help="FVD: i3d_pretrained_400.pt")
-    parser.add_argument("--syncnet", type=Path, help="Sync-C, Sync-D: syncnet_v2.model")
-    parser.add_argument("--arcface", type=Path, help="identity: w600k_r50.onnx")
+    parser.add_argument("--inception", type=Path, help="network for FID: pt_inception-2015-12-05-6726825d.pth")
+    parser.add_argument("--i3d", type=Path, help="network for FVD: i3d_pretrained_400.pt")
+    parser.add_argument("--syncnet", type=Path, help="network for Sync-C and Sync-D: syncnet_v2.model")
+    parser.add_argument("--arcface", type=Path, help="network for identity: w600k_r50.onnx")
 
 
 def run(args: argparse.Namespace) -> None:

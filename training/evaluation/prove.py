@@ -274,14 +274,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_config_arguments(parser, "proof.toml")
     parser.add_argument(
-        "--teacher", type=Path, default=TEACHER, help="teacher that all of them start from (default: the kept one)"
+        "--teacher",
+        type=Path,
+        default=TEACHER,
+        help="teacher that all runs start from (default: the one in training/weights)",
     )
     add_vae_argument(parser)
     parser.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
     parser.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the training runs and the measured videos")
-    parser.add_argument("--out", type=Path, help="folder for table, plot and figures (default: RUNS/results)")
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing new after that long")
+    parser.add_argument("--out", type=Path, help="folder for the table, plot and figures (default: RUNS/results)")
+    parser.add_argument("--minutes", type=float, default=1e9, help="start nothing new after this many minutes")
 
 
 def run(args: argparse.Namespace) -> None:

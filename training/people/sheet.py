@@ -28,8 +28,8 @@ VISEMES: Mapping[str, Pose] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `people-sheet`."""
     add_common(parser)
-    parser.add_argument("--out", type=Path, required=True, help="picture to write")
-    parser.add_argument("--count", type=int, default=24, help="people, one a row (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="image to write")
+    parser.add_argument("--count", type=int, default=24, help="number of people, one per row (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,30 +25,44 @@ from .photo import Look
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Arguments that say who is shown and how."""
-    parser.add_argument("--assets", type=Path, help=f"folder of {WHERE}; needed for people")
-    parser.add_argument("--backgrounds", type=Path, help="folder of pictures (CC0, say) to put behind people")
-    parser.add_argument("--seed", type=int, default=0, help="corpus: clips are a function of (seed, index)")
-    parser.add_argument("--start", type=int, default=0, help="first index")
+    parser.add_argument("--assets", type=Path, help=f"folder of {WHERE}; required for people")
+    parser.add_argument("--backgrounds", type=Path, help="folder of background images, for example CC0")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the corpus; each clip depends only on seed and index"
+    )
+    parser.add_argument("--start", type=int, default=0, help="index of the first clip")
     parser.add_argument(
         "--look",
         choices=("photo", "plain"),
         default="photo",
-        help="cameras and filters, or none (default: %(default)s)",
+        help="photo adds camera and filter effects, plain does not (default: %(default)s)",
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `people`."""
     add_common(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the clips; those that exist are kept")
-    parser.add_argument("--corpus", choices=CORPORA, default="people", help="who is shown (default: %(default)s)")
-    parser.add_argument("--share", type=float, default=0.5, help="of people in a mixed corpus (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the clips; existing ones are kept")
+    parser.add_argument(
+        "--corpus", choices=CORPORA, default="people", help="people, drawn faces or both (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="share of people in a mixed corpus (default: %(default)s)"
+    )
     parser.add_argument("--count", type=int, required=True, help="number of clips")
-    parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 a second (default: %(default)s)")
-    parser.add_argument("--head", choices=HEADS, default="spoken", help="as in `synth` (default: %(default)s)")
-    parser.add_argument("--head-motion", type=float, default=1.0, help="0..1: head and gaze (default: %(default)s)")
-    parser.add_argument("--face-motion", type=float, default=1.0, help="0..1: brows and lids (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=int, default=61, help="frames per clip, at 25 per second (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--head", choices=HEADS, default="spoken", help="head motion, as in `synth` (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--head-motion", type=float, default=1.0, help="amount of head and gaze motion, 0 to 1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--face-motion", type=float, default=1.0, help="amount of brow and eyelid motion, 0 to 1 (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="number of processes (default: %(default)s)")
 
 
 @lru_cache(maxsize=1)

@@ -301,7 +301,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser, "nano_akd.toml")
     parser.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
     add_vae_argument(parser)
-    parser.add_argument("--data", type=Path, required=True, help="folder of prepared clips of at least `chunks` chunks")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of prepared clips, each of at least `chunks` chunks"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

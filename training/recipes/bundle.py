@@ -20,10 +20,10 @@ def bundle(source: Path, target: Path) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--network", type=Path, help="student; into models/nano")
-    parser.add_argument("--vae", type=Path, help="nano VAE; into models/nano")
-    parser.add_argument("--reader", type=Path, help="reader; into training/weights")
-    parser.add_argument("--teacher", type=Path, help="teacher; into training/weights")
+    parser.add_argument("--network", type=Path, help="student checkpoint; copied to models/nano")
+    parser.add_argument("--vae", type=Path, help="nano VAE checkpoint; copied to models/nano")
+    parser.add_argument("--reader", type=Path, help="reader checkpoint; copied to training/weights")
+    parser.add_argument("--teacher", type=Path, help="teacher checkpoint; copied to training/weights")
 
 
 def run(args: argparse.Namespace) -> None:

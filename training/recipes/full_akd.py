@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
     parser.add_argument("--vae", type=Path, help="VAE file (default: the model's own in ComfyUI's folders)")
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder that `prepare` wrote, of `chunks` chunks or more"
+        "--data", type=Path, required=True, help="folder written by `prepare`, with clips of at least `chunks` chunks"
     )
 
 

@@ -68,8 +68,8 @@ def train(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_run_arguments(parser, "full_pro_teacher.toml")
-    parser.add_argument("--data", type=Path, required=True, help="folder that `prepare` wrote")
-    parser.add_argument("--start", type=Path, help="checkpoint to start from (default: initial weights)")
+    parser.add_argument("--data", type=Path, required=True, help="folder written by `prepare`")
+    parser.add_argument("--start", type=Path, help="checkpoint to start from (default: newly initialised weights)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -189,9 +189,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser, "nano_refine.toml")
     parser.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
     parser.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
-    parser.add_argument("--clips", type=Path, required=True, help="folder that `synth` wrote")
-    parser.add_argument("--data", type=Path, required=True, help="folder that `latents` made of it")
-    parser.add_argument("--count", type=int, default=120, help="clips to generate for (default: %(default)s)")
+    parser.add_argument("--clips", type=Path, required=True, help="folder written by `synth`")
+    parser.add_argument("--data", type=Path, required=True, help="folder written by `latents` from the same clips")
+    parser.add_argument("--count", type=int, default=120, help="number of clips to generate for (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -212,11 +212,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser, "nano_teacher.toml")
     parser.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     parser.add_argument("--start", type=Path, help="checkpoint to start from")
-    parser.add_argument("--audio", type=Path, help="checkpoint of `audio` whose projection replaces the network's")
-    parser.add_argument("--vae", type=Path, help="nano VAE checkpoint; with it sample strips are written")
-    parser.add_argument(
-        "--compile", action="store_true", help="torch.compile the network (takes a minute, then faster)"
-    )
+    parser.add_argument("--audio", type=Path, help="`audio` checkpoint whose projection replaces the network's")
+    parser.add_argument("--vae", type=Path, help="nano VAE checkpoint; if given, sample strips are written")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile (takes a minute, then runs faster)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -218,7 +218,7 @@ def _sample(out: Path, config: VAETraining, step: int) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_run_arguments(parser, "nano_vae.toml")
-    parser.add_argument("--clips", type=Path, help="folder of clips to train on (default: draw independent faces)")
+    parser.add_argument("--clips", type=Path, help="folder of clips to train on (default: newly drawn faces)")
     parser.add_argument("--start", type=Path, help="VAE checkpoint to start from")
 
 

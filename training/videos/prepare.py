@@ -296,26 +296,30 @@ def _write_text(path: Path, text: str) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--videos", type=Path, required=True, help="folder of videos (searched with its subfolders)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the prepared clips; what is done is kept")
-    parser.add_argument("--model", choices=list(SIZES), required=True, help="network that the clips are for")
-    parser.add_argument("--vae", type=Path, help="VAE file (default: nano's own, or the one in ComfyUI's folders)")
-    parser.add_argument("--audio-encoder", type=Path, help="wav2vec2-base-960h (default: in ComfyUI's folders)")
-    parser.add_argument("--size", type=int, help="pixels a side (default: 256 for nano, else 512)")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of videos (subfolders are searched too)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the prepared clips; finished ones are kept")
+    parser.add_argument("--model", choices=list(SIZES), required=True, help="network to prepare the clips for")
+    parser.add_argument(
+        "--vae", type=Path, help="VAE file (default: the bundled one for nano, else the one in ComfyUI's folders)"
+    )
+    parser.add_argument(
+        "--audio-encoder", type=Path, help="wav2vec2-base-960h file (default: the one in ComfyUI's folders)"
+    )
+    parser.add_argument("--size", type=int, help="width and height in pixels (default: 256 for nano, else 512)")
     parser.add_argument(
         "--chunks",
         type=int,
         default=4,
-        help="chunks of 33 frames in a clip; a video's remainder is left out (default: %(default)s)",
+        help="33-frame chunks per clip; the remainder of a video is dropped (default: %(default)s)",
     )
     parser.add_argument(
-        "--margin", type=float, default=2.2, help="side of the crop over the face's (default: %(default)s)"
+        "--margin", type=float, default=2.2, help="side of the crop, relative to the face (default: %(default)s)"
     )
-    parser.add_argument("--min-crop", type=int, help="smallest crop in pixels of the video (default: half of --size)")
+    parser.add_argument("--min-crop", type=int, help="smallest crop, in pixels of the video (default: half of --size)")
     parser.add_argument(
-        "--keep-videos", action="store_true", help="write every clip as mp4 and its portrait as png too, for `metrics`"
+        "--keep-videos", action="store_true", help="also write each clip as mp4 and its portrait as png, for `metrics`"
     )
-    parser.add_argument("--centre", action="store_true", help="no search for faces: the largest square in the middle")
+    parser.add_argument("--centre", action="store_true", help="do not detect faces; crop the largest centred square")
 
 
 def run(args: argparse.Namespace) -> None:
