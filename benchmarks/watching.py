@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the video (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=4, help="runs with and without a viewer (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=4, help="runs each with and without a viewer (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="JSON file for the figures")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
