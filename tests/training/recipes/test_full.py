@@ -234,7 +234,7 @@ def test_bad_input_is_named(clips: Path, teacher_file: Path, tmp_path: Path) -> 
         full_akd.train(akd_config(), world, codec(), static, clips, tmp_path / "out", 0)
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(teacher_file.read_bytes()[:-100])
-    with joined_world() as world, pytest.raises(CheckpointError, match=r"torn.safetensors is not a whole"):
+    with joined_world() as world, pytest.raises(CheckpointError, match=r"torn.safetensors is not a complete"):
         Shards(teacher_config(), world).network(torn)
 
 
