@@ -59,7 +59,7 @@ def load_all(
     note_file(vae, vae_found.file)
     with _chosen_in("audio_encoder"):
         audio_encoder = _load_audio_encoder(audio_found)
-    tell(node_id, "\n".join([*_notes(located, vae_found, audio_found), *note, *network.checkpoint.notes]))
+    tell(node_id, *_notes(located, vae_found, audio_found), *note, *network.checkpoint.notes)
     return model, vae, audio_encoder
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, default=0, help="index of the first clip")
     parser.add_argument("--count", type=int, required=True, help="number of clips")
     parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 per second")
+    add_motion_arguments(parser)
+    parser.add_argument("--workers", type=int, default=1, help="number of processes")
+
+
+def add_motion_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that `motion_of` reads."""
     parser.add_argument(
         "--head",
         choices=HEADS,
@@ -41,24 +47,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--face-motion", type=float, default=1.0, help="amount of brow and eyelid motion, 0 to 1 (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=1, help="number of processes")
+
+
+def motion_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The motion of a clip, as `make_clip` takes it."""
+    return {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion}
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the clips that are not there yet."""
     args.out.mkdir(parents=True, exist_ok=True)
-    motion = {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion}
-    write = partial(write_clip, args.out, args.seed, num_frames=args.frames, motion=motion)
-    indices = range(args.start, args.start + args.count)
-    if args.workers <= 1:
+    write = partial(write_clip, args.out, args.seed, num_frames=args.frames, motion=motion_of(args))
+    for_each_clip(write, range(args.start, args.start + args.count), args.workers)
+    return 0
+
+
+def for_each_clip(write: Callable[[int], Path], indices: range, workers: int) -> None:
+    """Calls ``write`` with each index, in ``workers`` processes."""
+    if workers <= 1:
         for index in indices:
             write(index)
-        return 0
+        return
     # Fresh processes: eSpeak's state is per process, and threads of a forked parent would be lost.
-    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for _ in pool.imap_unordered(write, indices):
             pass
-    return 0
 
 
 def clip_path(folder: Path, seed: int, index: int, num_frames: int) -> Path:
@@ -73,7 +86,12 @@ def write_clip(folder: Path, seed: int, index: int, num_frames: int, motion: Map
         return path
     clip = make_clip(seed, index, num_frames, **motion)
     metadata = {"seed": str(seed), "index": str(index), "identity": json.dumps(asdict(clip.identity))}
+    save_arrays(clip, path, metadata)
+    return path
+
+
+def save_arrays(clip: Any, path: Path, metadata: dict[str, str]) -> None:
+    """Writes the ``ARRAYS`` of a clip to a file that appears when it is whole."""
     partial_path = path.with_suffix(f".{os.getpid()}.partial")
     save_file({name: np.ascontiguousarray(getattr(clip, name)) for name in ARRAYS}, partial_path, metadata)
     partial_path.replace(path)
-    return path

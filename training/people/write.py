@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from ..core.config import TrainingError
-from ..corpus.clip import HEADS
-from ..corpus.write import ARRAYS
+from ..corpus.write import add_motion_arguments, for_each_clip, motion_of, save_arrays
 from .assets import WHERE
 from .clip import CORPORA, Sources, kind_of, make_footage
 from .kernel import COMPILED
@@ -53,15 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=int, default=61, help="frames per clip, at 25 per second (default: %(default)s)"
     )
-    parser.add_argument(
-        "--head", choices=HEADS, default="spoken", help="head motion, as in `synth` (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--head-motion", type=float, default=1.0, help="amount of head and gaze motion, 0 to 1 (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--face-motion", type=float, default=1.0, help="amount of brow and eyelid motion, 0 to 1 (default: %(default)s)"
-    )
+    add_motion_arguments(parser)
     parser.add_argument("--workers", type=int, default=1, help="number of processes (default: %(default)s)")
 
 
@@ -88,22 +74,13 @@ def run(args: argparse.Namespace) -> int:
     if args.corpus != "drawn":
         sources_of(args.assets, args.backgrounds)
     args.out.mkdir(parents=True, exist_ok=True)
-    write = partial(_write_index, args)
-    indices = range(args.start, args.start + args.count)
-    if args.workers <= 1:
-        for index in indices:
-            write(index)
-        return 0
-    # Fresh processes, as for the drawn clips: eSpeak's state is per process.
-    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
-        for _ in pool.imap_unordered(write, indices):
-            pass
+    for_each_clip(partial(_write_index, args), range(args.start, args.start + args.count), args.workers)
     return 0
 
 
 def _write_index(args: argparse.Namespace, index: int) -> Path:
     kind = kind_of(args.corpus, args.seed, index, args.share)
-    motion = {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion}
+    motion = motion_of(args)
     look = Look() if args.look == "plain" else None
     return write_footage(
         args.out, args.assets, args.backgrounds, args.seed, index, args.frames, kind=kind, look=look, motion=motion
@@ -134,7 +111,5 @@ def write_footage(
     sources = sources_of(assets, backgrounds) if kind == "people" else None
     footage = make_footage(sources, seed, index, num_frames, kind, look, **motion)
     metadata = {"seed": str(seed), "index": str(index), **{k: json.dumps(v) for k, v in footage.about.items()}}
-    partial_path = path.with_suffix(f".{os.getpid()}.partial")
-    save_file({name: np.ascontiguousarray(getattr(footage, name)) for name in ARRAYS}, partial_path, metadata)
-    partial_path.replace(path)
+    save_arrays(footage, path, metadata)
     return path
