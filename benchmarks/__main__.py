@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from .geometries import GEOMETRIES, load_geometry
 from .report import as_json, as_table, machine
 from .stages import measure
-from .subjects import GEOMETRIES, load_subject
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -67,11 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     result: dict[str, Any] = {"machine": machine(device), "geometries": []}
     print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
     for name in names:
-        subject = load_subject(name, device)
-        figures = as_json(subject, list(measure(subject, options.seconds, options.repeats)))
+        geometry = load_geometry(name, device)
+        figures = as_json(geometry, list(measure(geometry, options.seconds, options.repeats)))
         result["geometries"].append(figures)
         print(f"\n{as_table(figures)}", flush=True)
-        del subject
+        del geometry
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0 if names else 1

@@ -23,12 +23,12 @@ from ..models.audio import (
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,
     WAV2VEC2_WINDOW_FRAMES,
-    hear_wav2vec2,
+    encode_wav2vec2,
     log_mel_features,
     num_video_frames,
     wav2vec2_features,
 )
-from ..models.listening import LOG_MEL, ROLLING_FRAMES, Listener, listen
+from ..models.streaming import LOG_MEL, ROLLING_FRAMES, FeatureEncoder, stream_features
 from . import comfyui
 from .speech import SPEECH, repeated_speech
 
@@ -71,24 +71,24 @@ def main(arguments: list[str] | None = None) -> int:
             name = f"{window:g} s windows, {context:g} s context"
             found = _timed(name, encoder, speech, num_frames, round(window * FPS), round(context * FPS))
             _compare(found, whole, round((window - context) * FPS))
-        hear = partial(hear_wav2vec2, encoder)
-        _compare_rolling(replace(LOG_MEL, name="wav2vec2", hear=hear, shape=(12, 768)), speech, whole)
+        encode = partial(encode_wav2vec2, encoder)
+        _compare_rolling(replace(LOG_MEL, name="wav2vec2", encode=encode, shape=(12, 768)), speech, whole)
         _compare_rolling(LOG_MEL, speech, log_mel_features(speech, num_frames))
     return 0
 
 
-def _compare_rolling(listener: Listener, speech: Tensor, whole: Tensor) -> None:
-    """What chunks hear with "rolling" against the same frames of one pass, relative to the features' spread."""
-    reader = listen(listener, speech, Fraction(len(speech), SAMPLE_RATE), listening="rolling").reader()
+def _compare_rolling(feature_encoder: FeatureEncoder, speech: Tensor, whole: Tensor) -> None:
+    """Features of chunks with "rolling" against the same frames of one pass, relative to the features' spread."""
+    stream = stream_features(feature_encoder, speech, Fraction(len(speech), SAMPLE_RATE), listening="rolling").stream()
     # Chunks that have 8 s before their end; the middle of each five frames is the frame itself.
     starts = range(ROLLING_FRAMES, len(whole) - CHUNK_FRAMES, NEW_FRAMES)
-    found = [reader.windows(start, CHUNK_FRAMES)[0, :, 2] - whole[start : start + CHUNK_FRAMES] for start in starts]
+    found = [stream.windows(start, CHUNK_FRAMES)[0, :, 2] - whole[start : start + CHUNK_FRAMES] for start in starts]
     if not found:
-        print(f"rolling {listener.name}: at least {(ROLLING_FRAMES + CHUNK_FRAMES) / FPS:g} s are needed")
+        print(f"rolling {feature_encoder.name}: at least {(ROLLING_FRAMES + CHUNK_FRAMES) / FPS:g} s are needed")
         return
     by_frame = torch.stack(found).square().mean(dim=(0, 2, 3)).sqrt() / whole.std()
     print(
-        f"rolling {listener.name}, {len(found)} chunks: difference {by_frame.mean():.4f}, of the first frame "
+        f"rolling {feature_encoder.name}, {len(found)} chunks: difference {by_frame.mean():.4f}, of the first frame "
         f"{by_frame[0]:.4f}, of the last {by_frame[-1]:.4f}"
     )
 

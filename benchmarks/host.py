@@ -29,7 +29,7 @@ SMALL = DiTConfig(
     vae_stride=(4, 16, 16),
     audio=AudioConfig(blocks=1, channels=320, intermediate_dim=64, context_tokens=4),
 )
-SUBJECTS = {"nano": 256, "small": 512}
+SIZES = {"nano": 256, "small": 512}
 """nano as it is shipped, and a small random network with nano's VAE; with the width and height of their videos."""
 
 
@@ -43,24 +43,24 @@ class Made:
 
 
 class Host:
-    """What a graph's nodes would hold: MODEL, VAE, AUDIO_ENCODER and reference of a subject.
+    """What a graph's nodes would hold: MODEL, VAE, AUDIO_ENCODER and reference of a geometry.
 
     Raises:
         FileNotFoundError: there is no ComfyUI.
     """
 
-    def __init__(self, subject: str, workdir: Path) -> None:
+    def __init__(self, geometry: str, workdir: Path) -> None:
         if find_comfyui() is None:
             raise FileNotFoundError("videos are made through ComfyUI: name one in COMFYUI_PATH")
         use_comfyui()
         paths: Any = importlib.import_module("folder_paths")
         paths.set_user_directory(str(workdir / "user"))
         paths.set_output_directory(str(workdir / "output"))
-        size = SUBJECTS[subject]
+        size = SIZES[geometry]
         self.model, self.vae, self.encoder = self.module("host.checkpoints.loading").load_all(
             "nano", "default", "default", "default"
         )
-        if subject == "small":
+        if geometry == "small":
             self.model = self._small()
         portrait = _picture(PORTRAIT)
         self.reference = self.module("host.portrait").encode_reference(

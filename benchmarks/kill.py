@@ -37,7 +37,7 @@ LOST = (ConnectionLost, aiohttp.ClientError, requests.RequestException)
 
 @dataclass
 class Run:
-    """What one run of the graph told, in seconds since it was queued."""
+    """Times of one run of the graph, in seconds since it was queued."""
 
     started_s: float = field(default_factory=time.monotonic)
     sampling_s: float | None = None
@@ -234,7 +234,7 @@ def _run_until(server: ComfyServer, graph: Graph, timeline: Timeline, moment: fl
             return run.passed_s() >= moment
         share = (moment - timeline.loading_s) / timeline.sampling_s
         if share < 1:
-            # So many chunks are done, and the next one as far as its share of the time tells.
+            # So many chunks are done, and the next one as far as its share of the time allows.
             whole, part = divmod(share * run.total_chunks, 1)
             if not run.total_chunks or max(run.done_chunks, run.resumed_chunks) < whole:
                 return False

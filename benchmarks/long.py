@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from .host import SUBJECTS
+from .host import SIZES
 from .report import aligned, machine
 
 LENGTHS = (10.0, 60.0, 600.0, 3600.0)
@@ -38,7 +38,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=_numbers, default=LENGTHS, help="lengths in seconds (default: 10,60,600,3600)"
     )
-    parser.add_argument("--subjects", type=_names, default=("nano",), help="nano, small or both (default: nano)")
+    parser.add_argument("--geometries", type=_names, default=("nano",), help="nano, small or both (default: nano)")
     parser.add_argument(
         "--json",
         type=Path,
@@ -56,8 +56,8 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    if unknown := set(names) - set(SUBJECTS):
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SUBJECTS)}")
+    if unknown := set(names) - set(SIZES):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SIZES)}")
     return names
 
 
@@ -65,13 +65,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     options = parse_arguments(arguments)
     known = _read(options.json)
-    for subject in options.subjects:
+    for geometry in options.geometries:
         for number, seconds in _numbered(options.seconds):
-            key = f"{subject} {seconds:g}" + (f" #{number}" if number > 1 else "")
+            key = f"{geometry} {seconds:g}" + (f" #{number}" if number > 1 else "")
             if key in known["runs"] and not options.again:
                 continue
             print(f"{key} s ...", file=sys.stderr, flush=True)
-            known["runs"][key] = _run(subject, seconds, options.workdir)
+            known["runs"][key] = _run(geometry, seconds, options.workdir)
             known["machine"] = machine(torch.device("cpu"))
             options.json.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     print(table(list(known["runs"].values())))
@@ -92,18 +92,18 @@ def _read(file: Path) -> dict[str, Any]:
     return {"machine": {}, "runs": {}}
 
 
-def _run(subject: str, seconds: float, workdir: Path | None) -> dict[str, Any]:
+def _run(geometry: str, seconds: float, workdir: Path | None) -> dict[str, Any]:
     if workdir is not None:
         workdir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{subject}-", dir=workdir))
+    folder = Path(tempfile.mkdtemp(prefix=f"{geometry}-", dir=workdir))
     try:
         figures = folder / "figures.json"
         command = [
             sys.executable,
             "-m",
             "asymtalker.benchmarks.long_run",
-            "--subject",
-            subject,
+            "--geometry",
+            geometry,
             "--seconds",
             str(seconds),
         ]
@@ -127,7 +127,7 @@ def _row(run: dict[str, Any]) -> tuple[str, ...]:
     sizes = (run["peak_rss_mb"], run["spool_mb"], run["mp4_mb"])
     shares = (overhead["colour"], overhead["rest"])
     return (
-        f"{run['subject']} {run['size']}",
+        f"{run['geometry']} {run['size']}",
         f"{run['seconds']:g}",
         *(f"{value:.3f}" for value in figures),
         *(f"{value:.0f}" for value in sizes),
@@ -139,7 +139,7 @@ def _drift_row(run: dict[str, Any]) -> tuple[str, ...]:
     pairs = [run["drift"][name] for name in ("reference_distance", "color_distance", "sharpness", "motion")]
     seam = run["drift"].get("seam", {}).get("median")
     return (
-        f"{run['subject']} {run['size']}",
+        f"{run['geometry']} {run['size']}",
         f"{run['seconds']:g}",
         *(f"{pair['first']:.3g} > {pair['last']:.3g}" for pair in pairs),
         "-" if seam is None else f"{seam:.2f}",

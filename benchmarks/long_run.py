@@ -16,7 +16,7 @@ import av
 import numpy as np
 import torch
 
-from .host import SUBJECTS, Host, Made
+from .host import SIZES, Host, Made
 
 BARE_STAGES = ("network", "decode", "continuity")
 """Network and VAE calls; everything else of a chunk is the Sampler's own."""
@@ -44,17 +44,17 @@ class Cost:
 def main(arguments: list[str] | None = None) -> int:
     """Make and save the video in ``--workdir`` and write the figures to ``--json``."""
     parser = argparse.ArgumentParser(prog="python -m asymtalker.benchmarks.long_run", description=__doc__)
-    parser.add_argument("--subject", choices=tuple(SUBJECTS), required=True)
+    parser.add_argument("--geometry", choices=tuple(SIZES), required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args(arguments)
-    figures = measure(Host(options.subject, options.workdir), options.subject, options.seconds, options.workdir)
+    figures = measure(Host(options.geometry, options.workdir), options.geometry, options.seconds, options.workdir)
     options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def measure(host: Host, subject: str, seconds: float, workdir: Path) -> dict[str, Any]:
+def measure(host: Host, geometry: str, seconds: float, workdir: Path) -> dict[str, Any]:
     """Make one video and say what it took."""
     started = Cost.now()
     made = host.make(seconds)
@@ -65,7 +65,7 @@ def measure(host: Host, subject: str, seconds: float, workdir: Path) -> dict[str
     saving = Cost.now().since(started)
     report = json.loads(made.report)
     return {
-        "subject": subject,
+        "geometry": geometry,
         "size": f"{report['width']}x{report['height']}",
         "seconds": seconds,
         "threads": torch.get_num_threads(),
@@ -136,21 +136,21 @@ def end_offsets(file: Path, made: Made) -> dict[str, float]:
         stamps = [packet.pts for packet in container.demux(video) if packet.pts is not None]
         assert video.time_base is not None and audio.time_base is not None
         last_frame_s = float(max(stamps) * video.time_base)
-        heard_from = max(0.0, len(given) / rate - LAG_SECONDS)
-        container.seek(round(heard_from / audio.time_base), stream=audio)
+        sample_from = max(0.0, len(given) / rate - LAG_SECONDS)
+        container.seek(round(sample_from / audio.time_base), stream=audio)
         blocks = [(float(frame.pts * audio.time_base), frame.to_ndarray()[0]) for frame in container.decode(audio)]
-    first_s, heard = blocks[0][0], np.concatenate([block for _, block in blocks])
+    first_s, decoded = blocks[0][0], np.concatenate([block for _, block in blocks])
     start = round(first_s * rate)
-    lag = _lag(heard, given[start:])
+    lag = _lag(decoded, given[start:])
     expected_s = (made.video.get_frame_count() - 1) / 25
     return {"frame_ms": 1000 * (last_frame_s - expected_s), "sound_ms": 1000 * lag / rate}
 
 
-def _lag(heard: np.ndarray[Any, Any], given: np.ndarray[Any, Any]) -> int:
-    """Samples by which ``heard`` comes later than ``given``."""
-    length = min(len(heard), len(given))
+def _lag(decoded: np.ndarray[Any, Any], given: np.ndarray[Any, Any]) -> int:
+    """Samples by which ``decoded`` comes later than ``given``."""
+    length = min(len(decoded), len(given))
     size = 2 * length
-    spectrum = np.fft.rfft(heard[:length], size) * np.conj(np.fft.rfft(given[:length], size))
+    spectrum = np.fft.rfft(decoded[:length], size) * np.conj(np.fft.rfft(given[:length], size))
     best = int(np.argmax(np.fft.irfft(spectrum, size)))
     return best if best < length else best - size
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from .geometries import Geometry
 from .stages import Stage
-from .subjects import Subject
 
 HEADINGS = ("stage", "ms", "calls per chunk", "fps")
 
@@ -32,19 +32,19 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def as_json(subject: Subject, stages: list[Stage]) -> dict[str, Any]:
+def as_json(geometry: Geometry, stages: list[Stage]) -> dict[str, Any]:
     """One geometry's figures."""
     seconds = chunk_seconds(stages)
     new_frames = max(stage.frames for stage in stages if stage.calls_per_chunk)
     return {
-        "geometry": subject.name,
-        "size": subject.size,
-        "dtype": str(subject.dtype).removeprefix("torch."),
-        "sampler": subject.sampling.sampler,
-        "steps": subject.sampling.steps,
-        "frames_per_chunk": subject.sampling.frames_per_chunk,
+        "geometry": geometry.name,
+        "size": geometry.size,
+        "dtype": str(geometry.dtype).removeprefix("torch."),
+        "sampler": geometry.sampling.sampler,
+        "steps": geometry.sampling.steps,
+        "frames_per_chunk": geometry.sampling.frames_per_chunk,
         "new_frames_per_chunk": new_frames,
-        "notes": list(subject.notes),
+        "notes": list(geometry.notes),
         "stages": [
             {
                 "name": stage.name,
@@ -58,7 +58,7 @@ def as_json(subject: Subject, stages: list[Stage]) -> dict[str, Any]:
         "chunk": {
             "seconds": round(seconds, 6),
             "fps": round(new_frames / seconds, 2),
-            "complete": subject.codec is not None,
+            "complete": geometry.codec is not None,
         },
     }
 

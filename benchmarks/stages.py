@@ -15,7 +15,7 @@ from ..models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wa
 from ..models.color import match_color
 from ..models.reference import temporal_reference
 from ..models.rollout import continuity_frames, to_uint8
-from .subjects import Subject
+from .geometries import Geometry
 from .timing import median_seconds
 
 CONTINUITY_LATENTS = 2
@@ -39,22 +39,22 @@ class Stage:
         return self.frames / (self.seconds * max(1, self.calls_per_chunk)) if self.frames else None
 
 
-def measure(subject: Subject, audio_seconds: float, repeats: int) -> Iterator[Stage]:
-    """Every stage that the subject has, in the order of a video."""
-    bench = Bench(subject, audio_seconds)
+def measure(geometry: Geometry, audio_seconds: float, repeats: int) -> Iterator[Stage]:
+    """Every stage that the geometry has, in the order of a video."""
+    bench = Bench(geometry, audio_seconds)
     for name, (run, frames, calls) in bench.stages().items():
         with torch.inference_mode():
-            seconds = median_seconds(run, subject.device, repeats)
+            seconds = median_seconds(run, geometry.device, repeats)
         yield Stage(name, seconds, frames, calls)
 
 
 class Bench:
-    """Inputs of one subject's stages."""
+    """Inputs of one geometry's stages."""
 
-    def __init__(self, subject: Subject, audio_seconds: float) -> None:
-        self.subject = subject
-        config, size = subject.network.config, subject.size
-        frames = subject.sampling.frames_per_chunk
+    def __init__(self, geometry: Geometry, audio_seconds: float) -> None:
+        self.geometry = geometry
+        config, size = geometry.network.config, geometry.size
+        frames = geometry.sampling.frames_per_chunk
         self.num_frames = max(1, round(audio_seconds * FPS))
         self.overlap = continuity_frames(CONTINUITY_LATENTS, config.vae_stride[0])
         self.new_frames = frames - self.overlap
@@ -77,22 +77,22 @@ class Bench:
         self.frames = to_uint8((smooth + grain).movedim(0, 1)[None, :, : self.new_frames])
 
     def _random(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.subject.device)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.geometry.device)
 
     def stages(self) -> dict[str, tuple[Callable[[], object], float, int]]:
         """{name: (one call, frames of video that it serves, calls per chunk)}."""
         new, evaluations = (
             self.new_frames,
-            self.subject.sampling.steps * (2 if self.subject.sampling.guidance != 1 else 1),
+            self.geometry.sampling.steps * (2 if self.geometry.sampling.guidance != 1 else 1),
         )
         found: dict[str, tuple[Callable[[], object], float, int]] = {}
-        if self.subject.network.config.audio.blocks == 1:
+        if self.geometry.network.config.audio.blocks == 1:
             found["audio features"] = (self._log_mel, self.num_frames, 0)
-        elif self.subject.speech_encoder is not None:
+        elif self.geometry.speech_encoder is not None:
             found["audio features"] = (self._wav2vec2, self.num_frames, 0)
-        codec = self.subject.codec
+        codec = self.geometry.codec
         if codec is not None:
-            frames = self.subject.sampling.frames_per_chunk
+            frames = self.geometry.sampling.frames_per_chunk
             found["reference"] = (lambda: temporal_reference(codec.encode, self.portrait, frames), 0, 0)
         found["audio keys and values"] = (self._audio_keys_values, new, 1)
         found["network, one step"] = (self._step(), new, evaluations)
@@ -109,19 +109,19 @@ class Bench:
         return log_mel_features(self.speech, self.num_frames)
 
     def _wav2vec2(self) -> Tensor:
-        return wav2vec2_features(self.subject.speech_encoder, self.speech, self.num_frames)
+        return wav2vec2_features(self.geometry.speech_encoder, self.speech, self.num_frames)
 
     def _audio_keys_values(self) -> list[tuple[Tensor, Tensor]]:
-        network = self.subject.network
-        windows = audio_windows(self.features, 0, self.subject.sampling.frames_per_chunk)
-        return network.audio_keys_values(network.encode_audio(windows.to(self.subject.dtype)))
+        network = self.geometry.network
+        windows = audio_windows(self.features, 0, self.geometry.sampling.frames_per_chunk)
+        return network.audio_keys_values(network.encode_audio(windows.to(self.geometry.dtype)))
 
     def _step(self) -> Callable[[], Tensor]:
         """One denoising step as the rollout takes it, from x to x0."""
-        network, dtype = self.subject.network, self.subject.dtype
+        network, dtype = self.geometry.network, self.geometry.dtype
         with torch.inference_mode():
             audio_kv = self._audio_keys_values()
-        x, u = self.latents.to(dtype), torch.tensor([0.8], device=self.subject.device)
+        x, u = self.latents.to(dtype), torch.tensor([0.8], device=self.geometry.device)
         return lambda: x - u.to(dtype) * network.velocity(x, 1000 * u, audio_kv, x)
 
     def _colour(self) -> Tensor:
@@ -130,7 +130,7 @@ class Bench:
 
     def _spool(self) -> None:
         """A chunk's new frames, compressed and synced to disk (in a video this overlaps with the next chunk)."""
-        size = self.subject.size
+        size = self.geometry.size
         with (
             tempfile.TemporaryDirectory() as folder,
             SpoolWriter(folder, SpoolHeader("benchmark", size, size)) as spool,
@@ -139,6 +139,6 @@ class Bench:
             spool.flush()
 
     def _mp4(self) -> None:
-        size = self.subject.size
+        size = self.geometry.size
         with tempfile.TemporaryDirectory() as folder:
             encode_video(iter(self.frames.numpy()), Path(folder) / "video.mp4", width=size, height=size, fps=FPS)

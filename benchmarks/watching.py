@@ -88,7 +88,7 @@ def compared(alone: list[float], watched: list[float]) -> dict[str, Any]:
 def sample(
     client: ComfyClient, process: psutil.Process, graph: Graph, seed: int, also: OnEvent | None = None
 ) -> Sampling:
-    """Run the graph with that seed; ``also`` hears of all that the server tells."""
+    """Run the graph with that seed; ``also`` receives every message of the server."""
     sampler, mux = (
         next(key for key, entry in graph.items() if entry["class_type"] == kind)
         for kind in ("AsymTalkerSampler", "AsymTalkerMux")

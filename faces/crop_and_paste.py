@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..host.portrait import SMALLEST_PORTRAIT, checked_portrait
-from ..host.progress import tell
+from ..host.progress import notify
 from ..video.incoming import frames_of
 from ..video.streamed import DerivedVideo
 from ..video.writing import Frame, FrameSource
@@ -51,7 +51,7 @@ def crop_face(
             f"image: the face takes {crop.side} pixels, too few for a portrait (at least {SMALLEST_PORTRAIT}). Use a "
             "larger picture or raise margin"
         )
-    tell(node_id, *notes, f"{found}: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})")
+    notify(node_id, *notes, f"{found}: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})")
     return rgb[:, crop.y : crop.y + crop.side, crop.x : crop.x + crop.side].clone(), crop
 
 
@@ -123,7 +123,7 @@ def paste_face(
     if pasted.get_dimensions() != (width, height):
         even = "x".join(map(str, pasted.get_dimensions()))
         notes = [*notes, f"H.264 needs even sizes: {width}x{height} is cut to {even}"]
-    tell(node_id, *notes)
+    notify(node_id, *notes)
     return pasted
 
 

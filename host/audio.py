@@ -20,19 +20,19 @@ from ..models.audio import (
     WAV2VEC2_WINDOW_FRAMES,
     RecordingFeatures,
     Speech,
-    hear_wav2vec2,
+    encode_wav2vec2,
     is_silent,
     log_mel_features,
     num_video_frames,
     to_mono_16k,
 )
-from ..models.listening import LOG_MEL, Listener, SpeechFeatures, listen
 from ..models.mixing import to_mono
 from ..models.resampling import resample
+from ..models.streaming import LOG_MEL, FeatureEncoder, SpeechFeatures, stream_features
 from .checkpoints.sources import file_of
 from .messages import expected, quoted
 from .model import weights_fingerprint
-from .progress import tell
+from .progress import notify
 from .tensors import finite_range, plain_tensor, sound_values
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000
@@ -89,8 +89,8 @@ def audio_features(
     notes = [] if mono.note is None else [mono.note]
     if is_silent(speech):
         notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
-    tell(node_id, *notes)
-    return listen(_listener(encoder), speech, duration, listening=listening, earlier=continues)
+    notify(node_id, *notes)
+    return stream_features(_feature_encoder(encoder), speech, duration, listening=listening, earlier=continues)
 
 
 def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
@@ -161,7 +161,7 @@ def _whole(sample_rate: Any) -> int:
     raise ValueError(f"audio: the sample rate is {quoted(sample_rate)}; it must be a whole number of Hz, such as 44100")
 
 
-def _listener(encoder: Any) -> Listener:
+def _feature_encoder(encoder: Any) -> FeatureEncoder:
     """The features of an AUDIO_ENCODER. Raises ValueError for one whose features the network cannot use."""
     if isinstance(encoder, LogMelAudioEncoder):
         return LOG_MEL
@@ -177,16 +177,16 @@ def _listener(encoder: Any) -> Listener:
             "AsymTalker: this wav2vec2 is stored in %s; the one from Load AsymTalker is exact (float32)", weights.dtype
         )
 
-    def hear(speech: Speech, start: int, stop: int) -> Tensor:
+    def encode(speech: Speech, start: int, stop: int) -> Tensor:
         model_management.throw_exception_if_processing_interrupted()
         model_management.load_models_gpu([encoder.patcher])
-        return hear_wav2vec2(model, speech, start, stop, encoder.load_device)
+        return encode_wav2vec2(model, speech, start, stop, encoder.load_device)
 
-    return Listener(
+    return FeatureEncoder(
         name=f"wav2vec2 ({file})" if (file := file_of(encoder)) else "wav2vec2",
         identity=f"wav2vec2 {encoder.load_device.type} {weights_fingerprint(encoder.get_sd())}",
         shape=(len(model.encoder.layers), model.masked_spec_embed.shape[0]),
-        hear=hear,
+        encode=encode,
         window_frames=WAV2VEC2_WINDOW_FRAMES,
         context_frames=WAV2VEC2_CONTEXT_FRAMES,
     )

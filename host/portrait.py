@@ -11,7 +11,7 @@ from ..models.config import DiTConfig
 from ..models.reference import Reference, fit_portrait, static_reference, temporal_reference
 from .guards import ChunkSize, check_memory
 from .model import Checkpoint, talking_head
-from .progress import tell
+from .progress import notify
 from .tensors import finite_range, picture_values, plain_tensor
 from .vae import StockVideoCodec
 
@@ -55,7 +55,7 @@ def encode_reference(
     width, height, rounded = rounded_size(width, height, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
     fit = fit_notes(rgb.shape[2], rgb.shape[1], width, height)
-    tell(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode))
+    notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode))
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
     if mode == "static":

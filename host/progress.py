@@ -15,7 +15,7 @@ SHORTEST_REPORT_S = 0.2
 """Between two reports of frames that are encoded by the hundred in a second."""
 
 
-def tell(node_id: str | None, *texts: str) -> None:
+def notify(node_id: str | None, *texts: str) -> None:
     """Log ``texts`` and show them on the node, a line each (where a server with that ability runs).
 
     What a node has to say goes into one call: the next one replaces what is shown.

@@ -124,12 +124,12 @@ def make_job(
     overlap = continuity_frames(continuity.latents, stride_t)
     spans = plan(audio.num_frames, reference.frames_per_chunk, overlap)
     settings = settings_id(model, vae, reference, sampling, continuity, seed)
-    reader, before = audio.reader(), settings.encode()
+    stream, before = audio.stream(), settings.encode()
     chunk_ids: list[str] = []
     for span in spans:
         digest = hashlib.blake2b(before, digest_size=16)
         digest.update(str((span.overlap, span.new_frames)).encode())
-        digest.update(reader.identity(span.start, reference.frames_per_chunk))
+        digest.update(stream.identity(span.start, reference.frames_per_chunk))
         before = digest.digest()
         chunk_ids.append(digest.hexdigest())
     return Job(settings, tuple(spans), tuple(chunk_ids))
@@ -197,7 +197,7 @@ def drop_unwanted(job: Job, keep: str) -> None:
                 logging.info("AsymTalker: frames of an earlier job stay: %s", error)
 
 
-def take_over(spool: SpoolWriter, job: Job) -> int:
+def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
     """Take the job's next chunks over from another job that has more of its first ones; returns their number.
 
     Another job's spool that is damaged, or removed meanwhile, costs no more than the chunks that it had.
@@ -229,7 +229,7 @@ def take_over(spool: SpoolWriter, job: Job) -> int:
 def resume(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
     """Find what ``spool`` or other jobs have of ``job`` already; the state to go on from, None at the beginning."""
     state = keep_fitting(spool, job, reference)
-    return keep_fitting(spool, job, reference) if take_over(spool, job) else state
+    return keep_fitting(spool, job, reference) if reuse_chunks(spool, job) else state
 
 
 def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:

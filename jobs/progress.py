@@ -13,7 +13,7 @@ from comfy.utils import ProgressBar
 from PIL import Image
 from torch import Tensor
 
-from ..host.progress import duration, tell
+from ..host.progress import duration, notify
 from ..live.jobs import LiveJob
 from ..models.audio import FPS
 from ..models.reference import Reference
@@ -62,7 +62,7 @@ class RolloutProgress:
         self._live.add(chunk, fps, left)
         again = ", generated anew after it collapsed" if "regenerated" in chunk.stats else ""
         speed = f"{fps:.1f} fps ({fps / FPS:.2f}x real time), {duration(left)} left"
-        tell(self._node_id, f"chunk {done} of {self._num_chunks}{again}, {speed}")
+        notify(self._node_id, f"chunk {done} of {self._num_chunks}{again}, {speed}")
 
     def _latent_preview(self, x0: Tensor) -> PreviewImage:
         assert self._previewer is not None

@@ -20,7 +20,7 @@ from ..host.checkpoints.sources import file_of
 from ..host.guards import check_memory
 from ..host.model import TalkingHeadModel, talking_head
 from ..host.network import ChunkNetwork
-from ..host.progress import duration, tell
+from ..host.progress import duration, notify
 from ..host.vae import StockVideoCodec
 from ..live.jobs import LiveJob, Origin, watchable
 from ..media import (
@@ -143,7 +143,7 @@ def generate(
         resumed_at = len(records)
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
         outlook = _outlook(resumed_at, len(job.spans), disk, memory, usual.seconds_per_chunk())
-        tell(node_id, *notes, outlook)
+        notify(node_id, *notes, outlook)
         live.begin(spool)
         progress = RolloutProgress(live, sampling.steps, network.latent_format, reference)
         if missing > 0:

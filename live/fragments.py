@@ -2,7 +2,7 @@
 
 Every fragment is made on its own, whenever somebody asks for it, and all of a video fit together: each begins with a
 key frame, carries its place in the video's time, and its sound lies on one grid of AAC frames through the whole video,
-each encoded with the frames before it as run-up, so that nothing is heard where two fragments meet.
+each encoded with the frames before it as run-up, so that the joint of two fragments is inaudible.
 """
 
 from __future__ import annotations

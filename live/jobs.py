@@ -95,7 +95,7 @@ class LiveJob:
         self._spool = spool
         for segment in spool.segments:
             self._list(segment.first_frame, segment.frames, segment.stats)
-        self._tell()
+        self._notify()
 
     def add(self, chunk: Chunk, made_fps: float, seconds_left: float) -> None:
         """The next chunk, which has been handed over to the spool; frames a second and the time left as measured."""
@@ -103,7 +103,7 @@ class LiveJob:
         self._recent.append((chunk.index, frames))
         self._made_fps, self._seconds_left = round(made_fps, 2), round(seconds_left, 1)
         self._list(chunk.first_frame, len(frames), chunk.stats)
-        self._tell(self._chunks[-1])
+        self._notify(self._chunks[-1])
 
     def end(self, state: str) -> None:
         """No more chunks come; all that were handed over are on disk, and the sound goes there too."""
@@ -112,7 +112,7 @@ class LiveJob:
         self.state = state
         self._seconds_left = 0.0
         self._recent.clear()
-        self._tell()
+        self._notify()
 
     @property
     def num_done(self) -> int:
@@ -171,7 +171,7 @@ class LiveJob:
         finite = {name: value for name, value in stats.items() if math.isfinite(value)}
         self._chunks.append({"index": len(self._chunks), "first_frame": first_frame, "frames": frames, "stats": finite})
 
-    def _tell(self, chunk: dict[str, Any] | None = None) -> None:
+    def _notify(self, chunk: dict[str, Any] | None = None) -> None:
         """To every client: several may show this workflow."""
         server = prompt_server()
         if server is not None:

@@ -39,7 +39,7 @@ MEL_LOG_MEAN, MEL_LOG_STD = -2.0, 4.0
 # Spectra are computed for a minute at a time: 12 MB of them, whatever the length.
 MEL_BLOCK_FRAMES = 60 * FPS
 
-# wav2vec2 listens to a minute at a time, of which 5 s on either side are context for the 50 s in the middle. With
+# wav2vec2 encodes a minute at a time, of which 5 s on either side are context for the 50 s in the middle. With
 # random weights that changed the features of 90 s of speech by 0.9 % of their spread, 30 s windows by 2.0 %; those of
 # 100 s whose loudness changed sixfold by 8 % and 30 %. `python -m asymtalker.benchmarks.audio_windows` measures it.
 WAV2VEC2_WINDOW_FRAMES = 60 * FPS
@@ -49,8 +49,8 @@ OnWindow = Callable[[int, int], None]
 """(windows done, windows in all) after each window; may raise to stop."""
 
 
-class FeatureReader(Protocol):
-    """What one generation hears of a recording."""
+class FeatureStream(Protocol):
+    """The features of a recording, as one generation reads them."""
 
     def windows(self, start: int, frames: int) -> Tensor:
         """[1, frames, 5, blocks, channels] around ``frames`` video frames from ``start`` on."""
@@ -79,8 +79,8 @@ class RecordingFeatures(Protocol):
     @property
     def encoder(self) -> str: ...
 
-    def reader(self) -> FeatureReader:
-        """A reader for one generation; what it holds in memory does not grow with the recording."""
+    def stream(self) -> FeatureStream:
+        """A stream for one generation; what it holds in memory does not grow with the recording."""
         ...
 
 
@@ -100,11 +100,11 @@ class AudioFeatures:
     def shape(self) -> tuple[int, int]:
         return self.features.shape[1], self.features.shape[2]
 
-    def reader(self) -> FeatureReader:
-        return _TensorReader(self.features)
+    def stream(self) -> FeatureStream:
+        return _TensorStream(self.features)
 
 
-class _TensorReader:
+class _TensorStream:
     def __init__(self, features: Tensor) -> None:
         self._features = features
 
@@ -198,11 +198,11 @@ def log_mel_features(waveform: Tensor, num_frames: int, *, block_frames: int = M
     features = waveform.new_empty((num_frames, 1, MEL_CHANNELS))
     for start in range(0, num_frames, block_frames):
         stop = min(start + block_frames, num_frames)
-        features[start:stop] = hear_log_mel(speech, start, stop)
+        features[start:stop] = encode_log_mel(speech, start, stop)
     return features
 
 
-def hear_log_mel(speech: Speech, start: int, stop: int) -> Tensor:
+def encode_log_mel(speech: Speech, start: int, stop: int) -> Tensor:
     """Log-mel features of frames [start, stop): [stop - start, 1, 320]."""
     samples = speech.part(start * SAMPLES_PER_FRAME - MEL_BEFORE, stop * SAMPLES_PER_FRAME + MEL_AFTER)
     window = torch.hann_window(MEL_WINDOW, device=samples.device)
@@ -260,7 +260,7 @@ def wav2vec2_features(
     Convolutional features are interpolated to one vector per video frame before the transformer; the outputs of its
     layers are the features (SoulX-FlashHead, arXiv 2602.07449). Audio longer than ``window_frames`` is listened to in
     overlapping windows, so that memory and the time per second stay bounded; its loudness is normalised as a whole.
-    wav2vec2 attends to all that it hears at once, so features of windows are close to those of one pass, not equal.
+    wav2vec2 attends to the whole window at once, so features of windows are close to those of one pass, not equal.
 
     Args:
         model: wav2vec 2.0 with ``feature_extractor`` ([B, M] -> [B, n, 512]), ``feature_projection`` and ``encoder``
@@ -272,7 +272,7 @@ def wav2vec2_features(
     windows = feature_windows(num_frames, window_frames, context_frames)
     features = waveform.new_empty(0)
     for done, window in enumerate(windows, start=1):
-        part = hear_wav2vec2(model, speech, window.start, window.stop, device)
+        part = encode_wav2vec2(model, speech, window.start, window.stop, device)
         if window.start == 0:
             # Only now the encoder's layers and width are known.
             features = part.new_empty((num_frames, *part.shape[1:]), device=waveform.device)
@@ -283,8 +283,8 @@ def wav2vec2_features(
     return features
 
 
-def hear_wav2vec2(model: Any, speech: Speech, start: int, stop: int, device: torch.device | None = None) -> Tensor:
-    """wav2vec2's features of frames [start, stop), heard at once: [stop - start, layers, width] on ``device``."""
+def encode_wav2vec2(model: Any, speech: Speech, start: int, stop: int, device: torch.device | None = None) -> Tensor:
+    """wav2vec2's features of frames [start, stop), encoded at once: [stop - start, layers, width] on ``device``."""
     samples = speech.part(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
     features = model.feature_extractor(samples.to(device or samples.device)[None]).transpose(1, 2)
     # n = 2 num_frames - 1 vectors come out, so this takes every other one, and windows fall on the one pass' grid.

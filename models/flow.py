@@ -35,7 +35,7 @@ def euler_schedule(steps: int, shift: float) -> Tensor:
     return torch.cat((shift_time(s, shift), torch.zeros(1)))
 
 
-def lay_over(x: Tensor, continuity: Tensor) -> Tensor:
+def apply_continuity(x: Tensor, continuity: Tensor) -> Tensor:
     """``x`` [B, C, T, h, w] with its first latent frames replaced by ``continuity`` [B, C, n, h, w]."""
     return torch.cat((continuity, x[:, :, continuity.shape[2] :]), dim=2)
 
@@ -52,19 +52,19 @@ def sample_chunk(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: 
     draws = iter(noise)
     x = next(draws)
     for u, u_next in itertools.pairwise(schedule):
-        x0 = denoise(lay_over(x, continuity), u)
+        x0 = denoise(apply_continuity(x, continuity), u)
         x = x0 if u_next == 0 else torch.lerp(x0, next(draws), u_next.item())
-    return lay_over(x, continuity)
+    return apply_continuity(x, continuity)
 
 
 def sample_chunk_euler(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: Iterable[Tensor]) -> Tensor:
     """Euler integration of the flow, for undistilled checkpoints; arguments as in ``sample_chunk`` (one draw)."""
     x = next(iter(noise))
     for u, u_next in itertools.pairwise(schedule):
-        x = lay_over(x, continuity)
+        x = apply_continuity(x, continuity)
         # x + (u' - u) * v with v = (x - x0) / u, written as the interpolation that it is.
         x = torch.lerp(denoise(x, u), x, (u_next / u).item())
-    return lay_over(x, continuity)
+    return apply_continuity(x, continuity)
 
 
 SAMPLERS: dict[str, tuple[Sampler, Callable[[int, float], Tensor]]] = {

@@ -186,8 +186,8 @@ class AudioContextLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` [B, frames, width]."""
-        heard = self.conv(self.norm(x).transpose(1, 2)).transpose(1, 2)
-        return x + self.out(nn.functional.gelu(heard))
+        context = self.conv(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.out(nn.functional.gelu(context))
 
 
 class AudioContext(nn.Module):
@@ -232,7 +232,7 @@ class AudioProjection(nn.Module):
         return self.tokens(self.hidden(windows))
 
     def hidden(self, windows: Tensor) -> Tensor:
-        """What is heard in each latent frame: [B, 1 + k, intermediate_dim], before the last ReLU."""
+        """Hidden units of each latent frame: [B, 1 + k, intermediate_dim], before the last ReLU."""
         if windows.shape[1] % self.stride_t != 1:
             raise ValueError(f"a chunk has 1 + k x {self.stride_t} frames, got audio for {windows.shape[1]}")
         windows = self.context(windows)

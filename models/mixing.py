@@ -1,4 +1,4 @@
-"""Several channels to the one that a network listens to: a plain mix, or the channel with the speech where a mix fails.
+"""Several channels to the one that a network takes: a plain mix, or the channel with the speech where a mix fails.
 
 The mix of channels in opposite phase is silence, and that of 5.1 buries the speech of the centre in what the other
 channels hold.

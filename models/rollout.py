@@ -165,11 +165,11 @@ def rollout(
     overlap = continuity_frames(continuity.latents, stride_t)
     state = state or initial_state(reference)
     last_frame: Tensor | None = None
-    heard = audio.reader()
+    features = audio.stream()
     for span in plan(audio.num_frames, reference.frames_per_chunk, overlap)[state.chunk_index :]:
         clock = StageClock()
-        windows = heard.windows(span.start, reference.frames_per_chunk)
-        clock.stage("listening")
+        windows = features.windows(span.start, reference.frames_per_chunk)
+        clock.stage("audio")
         denoise = network(windows, reference.latents, sampling.guidance)
         attempt = partial(sample, denoise, reference, sampling, state, seed, on_step, run_sampling=run_sampling)
         latents, pixels, stats = _generate(attempt, codec, reference, state.chunk_index, clock)

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from ..host.audio import audio_features
-from ..models.listening import LISTENING, SpeechFeatures
+from ..models.streaming import AUDIO_CONTEXTS, SpeechFeatures
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, search_words
 
@@ -40,7 +40,7 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "listening",
-                    options=list(LISTENING),
+                    options=list(AUDIO_CONTEXTS),
                     default="whole",
                     optional=True,
                     tooltip="`whole`: features are computed over the whole recording (wav2vec2: in windows of 60 s) "

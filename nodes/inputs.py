@@ -22,9 +22,9 @@ from ..faces.crop import Crop
 from ..host.audio import NO_SOUND
 from ..host.messages import encodable, expected, make_encodable, quoted
 from ..models.audio import AudioFeatures
-from ..models.listening import SpeechFeatures
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
+from ..models.streaming import SpeechFeatures
 
 CHOICES_SHOWN = 12
 

@@ -20,7 +20,7 @@ ReferenceSocket = io.Custom("ASYMTALKER_REFERENCE")
 """Carries ``models.reference.Reference``."""
 
 AudioSocket = io.Custom("ASYMTALKER_AUDIO")
-"""Carries ``models.listening.SpeechFeatures``."""
+"""Carries ``models.streaming.SpeechFeatures``."""
 
 ContinuitySocket = io.Custom("ASYMTALKER_CONTINUITY")
 """Carries ``models.rollout.ContinuityOptions``."""

@@ -81,7 +81,7 @@ def missing_here(wanted: list[str]) -> list[str]:
 
     def absent(requirement: str) -> bool:
         if ";" in requirement:
-            # It may not be for this Python; only pip can tell.
+            # It may not be for this Python, which pip checks.
             return False
         name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
         try:

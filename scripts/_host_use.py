@@ -20,8 +20,8 @@ HOST_MODULES = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder
 class Use:
     """One place where the pack names something of ComfyUI, as in ``comfy.sd.VAE``.
 
-    ``positional`` and ``keywords`` are the arguments of a call, ``is_call`` tells calls from other uses. A ``*`` or
-    ``**`` argument makes the count or the names ``open_ended``.
+    ``positional`` and ``keywords`` are the arguments of a call, ``is_call`` distinguishes calls from other uses. A
+    ``*`` or ``**`` argument makes the count or the names ``open_ended``.
     """
 
     name: str

@@ -115,7 +115,7 @@ def long_speech(graph: GraphBuilder) -> None:
         "# Long speech\n\n1. Choose your speech in group 2: minutes or hours, the memory needed stays the same.\n"
         "2. Press **Run**. Cancel, crash or shut down when you like: finished chunks are on disk.\n"
         "3. Press **Run** again with the same graph: it goes on after the last finished chunk.\n\n"
-        "The report tells chunk by chunk how far the face has moved from the portrait "
+        "The report shows chunk by chunk how far the face has moved from the portrait "
         "(`reference_distance`), its sharpness "
         "and motion. `carry` = `pixels` and `color_strength` = 1 hold the colours over long videos."
         + OTHER_MODELS

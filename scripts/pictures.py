@@ -192,7 +192,7 @@ def _crop_pictures(painting: Image.Image) -> list[Image.Image]:
 
 
 def _log_mel() -> np.ndarray:
-    """What nano hears of the example speech: log-mel energies [hops, bands]."""
+    """nano's features of the example speech: log-mel energies [hops, bands]."""
     with av.open(str(SPEECH)) as container:
         stream = container.streams.audio[0]
         parts = [frame.to_ndarray() for frame in container.decode(stream)]

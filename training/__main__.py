@@ -26,7 +26,7 @@ COMMANDS = {
     "bundle": ("recipes.bundle", "copy trained weights into the repository, in float16"),
     "full-teacher": ("recipes.full_teacher", "train a 1.3B teacher on videos (start it with torchrun)"),
     "full-akd": ("recipes.full_akd", "distil a 1.3B teacher (start it with torchrun)"),
-    "reader": ("evaluation.reader", "train the network that measures drawn faces"),
+    "probe": ("evaluation.probe", "train the network that measures drawn faces"),
     "evaluate": ("evaluation.evaluate", "measure a checkpoint on held-out people and voices, with strips and plots"),
     "prove": ("evaluation.prove", "train AKD and its baselines, and measure them"),
     "metrics": ("evaluation.metrics", "compute FID, FVD, sync, identity and quality against real videos"),

@@ -13,7 +13,7 @@ from comfy_api.latest import Input, InputImpl, io, ui
 
 from ..host.audio import checked_audio
 from ..host.messages import counted
-from ..host.progress import tell
+from ..host.progress import notify
 from ..media.errors import format_bytes
 from .destination import file_names
 from .incoming import frames_of
@@ -68,7 +68,7 @@ def save_with_audio(
     notes += _length_notes(track, Fraction(encoded.num_frames) / source.get_frame_rate())
     saved = f"saved {encoded.path.name}: {counted(encoded.num_frames, 'frame')}, {format_bytes(encoded.num_bytes)}."
     # A node has room for about two lines, and the file itself is shown below.
-    tell(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
+    notify(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
     return InputImpl.VideoFromFile(str(encoded.path)), ui.SavedResult(
         encoded.path.name, subfolder, io.FolderType.output
     )

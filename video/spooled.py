@@ -39,7 +39,7 @@ class SpoolHandle:
     def __init__(self, folder: Path, keep: str) -> None:
         self.folder = folder
         self._fate = _Fate(keep)
-        weakref.finalize(self, _let_go, FolderLock(folder, shared=True, name=HELD_NAME), self._fate)
+        weakref.finalize(self, _release, FolderLock(folder, shared=True, name=HELD_NAME), self._fate)
 
     @classmethod
     def of(cls, folder: Path, keep: str) -> SpoolHandle:
@@ -60,7 +60,7 @@ class SpoolHandle:
         mark_saved(self.folder)
 
 
-def _let_go(hold: FolderLock, fate: _Fate) -> None:
+def _release(hold: FolderLock, fate: _Fate) -> None:
     hold.release()
     if fate.keep == "for extending" or (fate.keep == "until saved" and not fate.saved):
         return

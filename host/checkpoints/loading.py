@@ -17,7 +17,7 @@ from ...models.checkpoint import CheckpointError, read_checkpoint, read_publishe
 from ...models.config import ConfigError, DiTConfig
 from ..audio import LogMelAudioEncoder
 from ..model import load_model, talking_head
-from ..progress import tell
+from ..progress import notify
 from ..vae import check_vae
 from . import folders
 from .companions import Found, locate_companions
@@ -59,7 +59,7 @@ def load_all(
     note_file(vae, vae_found.file)
     with _chosen_in("audio_encoder"):
         audio_encoder = _load_audio_encoder(audio_found)
-    tell(node_id, *_notes(located, vae_found, audio_found), *note, *network.checkpoint.notes)
+    notify(node_id, *_notes(located, vae_found, audio_found), *note, *network.checkpoint.notes)
     return model, vae, audio_encoder
 
 

@@ -171,13 +171,13 @@ def _built(file: Path, known: VAETensors) -> VAE:
     if isinstance(network, TAEHV):
         network.show_progress_bar = False
         if vae.latent_channels == WAN_CHANNELS:
-            _tell_tiny_apart(file, network)
+            _distinguish_tiny(file, network)
     if isinstance(network, VideoVAE) and "spatial_padding_mode" not in known.metadata.get("config", ""):
         _pad_with_zeros(network.decoder)
     return vae
 
 
-def _tell_tiny_apart(file: Path, network: TAEHV) -> None:
+def _distinguish_tiny(file: Path, network: TAEHV) -> None:
     """Two tiny VAEs for Wan have the same tensors: taew2_1 works on normalised latents, lighttaew2_1 on Wan's own.
 
     Core goes by the type of the weights, which any conversion changes; their makers, and others, go by the name.

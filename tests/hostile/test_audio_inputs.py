@@ -128,7 +128,7 @@ def test_ordinary_sound_is_its_mean_bit_for_bit(channels: int) -> None:
     assert same.note is None and torch.equal(same.samples, voice)
 
 
-def test_two_voices_left_and_right_are_both_heard() -> None:
+def test_two_voices_left_and_right_are_both_mixed_in() -> None:
     left, right = speech(seed=1), speech(seed=2)
     mono = to_mono(torch.stack((left, right)))
     assert mono.note is None and torch.equal(mono.samples, torch.stack((left, right)).mean(dim=0))
@@ -226,12 +226,12 @@ def test_the_centre_of_a_file_is_where_load_audio_puts_it(
     with caplog.at_level("INFO"):
         features = host.audio_features(host.LogMelAudioEncoder(), {"waveform": loaded[None], "sample_rate": rate})
     assert loaded_rate == rate and "the centre channel" in caplog.text
-    heard, spoken = features.speech.waveform, resample(voice, rate, SAMPLE_RATE)
+    mixed, spoken = features.speech.waveform, resample(voice, rate, SAMPLE_RATE)
     # Encoders delay and change the sound a little: its loudness over time is that of the speech.
-    heard_level, spoken_level = (
-        part[:15_360].square().reshape(-1, 640).mean(dim=1) for part in (heard[: spoken.shape[0]], spoken)
+    mixed_level, spoken_level = (
+        part[:15_360].square().reshape(-1, 640).mean(dim=1) for part in (mixed[: spoken.shape[0]], spoken)
     )
-    assert likeness(heard_level, spoken_level) > 0.8
+    assert likeness(mixed_level, spoken_level) > 0.8
 
 
 def write_sound(file: Path, waveform: Tensor, rate: int, codec: str, layout: str) -> None:

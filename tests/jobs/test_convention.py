@@ -24,7 +24,7 @@ def sampling_of(pack: Import, scene: SimpleNamespace, model: Any, guidance: floa
     """Latents of one chunk through the rollout's sampler."""
     module, config = pack("models.rollout"), pack("models.config")
     network = pack("host.network").ChunkNetwork(model)
-    windows = scene.features.reader().windows(0, scene.reference.frames_per_chunk)
+    windows = scene.features.stream().windows(0, scene.reference.frames_per_chunk)
     denoise = network(windows, scene.reference.latents, guidance)
     sampling, state = config.SamplingConfig(steps=steps), module.initial_state(scene.reference)
     return module.sample(denoise, scene.reference, sampling, state, 1, None, run_sampling=network.run_sampling)

@@ -104,7 +104,7 @@ def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, sce
     other_end = {**scene.audio, "waveform": scene.audio["waveform"].clone()}
     other_end["waveform"][..., -1] += 0.5
 
-    def heard(audio: Any, listening: str = "whole") -> Any:
+    def features_of(audio: Any, listening: str = "whole") -> Any:
         return host.audio_features(host.LogMelAudioEncoder(), audio, listening)
 
     other = dataclasses.replace(scene.reference, latents=scene.reference.latents + 1)
@@ -112,15 +112,15 @@ def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, sce
         {},
         {"seed": 2},
         {"model": patched},
-        {"audio": heard(other_end)},
-        {"audio": heard(scene.audio, "rolling")},
+        {"audio": features_of(other_end)},
+        {"audio": features_of(scene.audio, "rolling")},
         {"reference": other},
         {"continuity": options(carry="latents")},
         {"sampling": dataclasses.replace(sampling, steps=2)},
     ]
     jobs = [make_job(**{**base, **change}) for change in changes]
     assert len({job.job_id for job in jobs}) == len(changes)
-    assert make_job(**{**base, "audio": heard(scene.audio)}) == jobs[0]
+    assert make_job(**{**base, "audio": features_of(scene.audio)}) == jobs[0]
 
 
 def test_features_of_another_encoder_are_refused_before_any_work(pack: Import, scene: SimpleNamespace) -> None:

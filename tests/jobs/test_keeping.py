@@ -145,7 +145,7 @@ def test_a_video_goes_on_with_more_audio(pack: Import, scene: SimpleNamespace) -
     forget()
     scene.features = features(pack, more, "whole", features(pack, first))
     video, report = generate(pack, scene)
-    # 33 + 28 + 28 + 11 frames: the last chunk heard the end of the recording, and is made anew.
+    # 33 + 28 + 28 + 11 frames: the last chunk's features included the end of the recording, so it is generated again.
     assert (report["chunks_resumed"], report["frames"]) == (3, 160)
     extended = frames_of(video)
     assert torch.equal(extended[:89], beginning[:89])

@@ -57,10 +57,10 @@ def test_the_sound_goes_on_across_the_seams(fragments: list[Fragment]) -> None:
     with av.open(joined(fragments)) as container:
         blocks = list(container.decode(audio=0))
     assert [block.pts for block in blocks] == list(range(0, 1024 * len(blocks), 1024))
-    heard, said = np.concatenate([block.to_ndarray()[0] for block in blocks]), tone().waveform[0]
-    assert len(heard) >= len(said)
+    decoded, said = np.concatenate([block.to_ndarray()[0] for block in blocks]), tone().waveform[0]
+    assert len(decoded) >= len(said)
     # The first frame of AAC has none before it to overlap with.
-    assert np.abs(heard[1024 : len(said)] - said[1024:]).max() < 0.01
+    assert np.abs(decoded[1024 : len(said)] - said[1024:]).max() < 0.01
 
 
 def test_a_viewer_may_begin_anywhere(fragments: list[Fragment]) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from asymtalker.models.flow import (
     Denoise,
     Sampler,
+    apply_continuity,
     chunk_noise,
     euler_schedule,
-    lay_over,
     sample_chunk,
     sample_chunk_euler,
     schedule,
@@ -102,7 +102,7 @@ def test_continuity_is_laid_over_every_step_and_the_end(sampler: Sampler) -> Non
 def test_lay_over_leaves_its_input() -> None:
     x, continuity = noise(*SHAPE), torch.zeros(1, 2, 1, 4, 4)
     before = x.clone()
-    laid = lay_over(x, continuity)
+    laid = apply_continuity(x, continuity)
     assert torch.equal(x, before)
     assert torch.equal(laid[:, :, :1], continuity) and torch.equal(laid[:, :, 1:], x[:, :, 1:])
 

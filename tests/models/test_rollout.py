@@ -119,7 +119,7 @@ def test_every_frame_is_made_once(num_frames: int, latents: int) -> None:
     for index, chunk in enumerate(chunks):
         assert (chunk.index, chunk.first_frame) == (index, done)
         assert chunk.frames.dtype == torch.uint8 and chunk.frames.shape[1:] == (32, 32, 3)
-        assert chunk.seconds.keys() == {"listening", "network", "decode", "colour", "continuity", "statistics"}
+        assert chunk.seconds.keys() == {"audio", "network", "decode", "colour", "continuity", "statistics"}
         done += len(chunk.frames)
     assert done == num_frames
     assert len(network.windows) == len(chunks), "the audio is prepared once per chunk"

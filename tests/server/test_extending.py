@@ -37,7 +37,7 @@ def test_a_finished_video_goes_on(client: ComfyClient, make_graph: MakeGraph, tm
     history = client.run(both)
 
     report = json.loads(history["outputs"]["report"]["text"][0])
-    # 75 frames are chunks of 33, 28 and 14; the last one heard the recording end.
+    # 75 frames are chunks of 33, 28 and 14; the last one's features included the recording's end.
     assert (report["chunks_resumed"], report["frames"]) == (2, 113)
     (file,) = videos(history)
     video = probe(client.download(file, tmp_path / "extended.mp4"))

@@ -43,7 +43,7 @@ def watch(client: ComfyClient, graph: Graph, **options: Any) -> list[dict[str, A
     """Run a graph and return the events of its job."""
     sampler, events = node_id(graph, "AsymTalkerSampler"), []
 
-    async def listen() -> None:
+    async def watch() -> None:
         address = f"{client.url.replace('http', 'ws', 1)}/ws?clientId=somebody-else"
         async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
             run = asyncio.create_task(asyncio.to_thread(client.queue, graph, **options))
@@ -57,7 +57,7 @@ def watch(client: ComfyClient, graph: Graph, **options: Any) -> list[dict[str, A
                         break
             await run
 
-    asyncio.run(listen())
+    asyncio.run(watch())
     return events
 
 

@@ -73,9 +73,9 @@ def test_length_and_audio_are_exact(
     assert video.audio_seconds == pytest.approx(len(original) / rate, abs=0.5 / rate)
     assert video.audio.shape[1] == channels and len(video.audio) >= len(original)
     # The codec is lossy; what must hold is that it is this sound, at this place.
-    heard, said = video.audio[: len(original), 0], original[:, 0]
+    decoded, said = video.audio[: len(original), 0], original[:, 0]
     if seconds >= 0.5:
-        assert np.corrcoef(heard, said)[0, 1] > 0.9
+        assert np.corrcoef(decoded, said)[0, 1] > 0.9
     assert abs(video.video_start_s - video.audio_start_s) < 1 / FPS
 
 

@@ -1,6 +1,6 @@
 """What a mouth does in a latent frame, as the first hidden units of nano's audio projection.
 
-The audio projection is taught to hear articulation, the transformer to draw it, each from the truth and each on its
+The audio projection is trained to predict articulation, the transformer to draw it, each from the truth and each on its
 own: the one needs thousands of voices and no picture, the other needs pictures and no voice. Both meet in these units.
 """
 
@@ -43,7 +43,7 @@ def hidden_units(articulation: Tensor, config: DiTConfig) -> Tensor:
     return torch.nn.functional.pad(units, (0, config.audio.intermediate_dim - units.shape[-1]))
 
 
-def hearing_loss(hidden: Tensor, articulation: Tensor, stride_t: int, opening_weight: float = 1.0) -> Tensor:
+def articulation_loss(hidden: Tensor, articulation: Tensor, stride_t: int, opening_weight: float = 1.0) -> Tensor:
     """Mean squared error of the first ``hidden`` units, where the articulation is known (not NaN)."""
     truth = per_latent(articulation, stride_t)
     known = truth.isfinite()

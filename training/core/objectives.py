@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...models.flow import lay_over, shift_time
+from ...models.flow import apply_continuity, shift_time
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x [B, C, T, h, w], u [B]) -> x0."""
@@ -61,8 +61,8 @@ def distribution_matching_loss(
     """
     with torch.no_grad():
         x = torch.lerp(xhat, eps, broadcast(u))
-        real = teacher(lay_over(x, teacher_continuity), u)
-        fake = critic(lay_over(x, critic_continuity), u)
+        real = teacher(apply_continuity(x, teacher_continuity), u)
+        fake = critic(apply_continuity(x, critic_continuity), u)
         new = torch.ones_like(weight)
         new[:, :, : teacher_continuity.shape[2]] = 0
         scale = ((xhat - real).abs() * new).sum((1, 2, 3, 4)) / (new.sum((1, 2, 3, 4)) * xhat.shape[1])

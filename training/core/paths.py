@@ -11,7 +11,7 @@ CONFIGS = ROOT / "training" / "configs"
 NETWORK = ROOT / "models" / "nano" / "asymtalker_nano.safetensors"
 VAE = ROOT / "models" / "nano" / "asymtalker_nano_vae.safetensors"
 # What measures, and what the baselines of the student start from; not part of the pack.
-READER = ROOT / "training" / "weights" / "reader.safetensors"
+PROBE = ROOT / "training" / "weights" / "face_probe.safetensors"
 TEACHER = ROOT / "training" / "weights" / "nano_teacher.safetensors"
 
 

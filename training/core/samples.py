@@ -25,11 +25,11 @@ SAMPLES, COLUMNS = 3, 9
 class SampleStrip:
     """Generates the same few chunks again and again as training goes on; without a ``vae`` it does nothing.
 
-    The network draws what it ``hears``: "audio" or the true "articulation".
+    The network is conditioned on ``condition_on``: "audio" or the true "articulation".
     """
 
-    def __init__(self, clips: PreparedClips, vae: Path | None, out: Path, hears: str = "audio") -> None:
-        self.hears = hears
+    def __init__(self, clips: PreparedClips, vae: Path | None, out: Path, condition_on: str = "audio") -> None:
+        self.condition_on = condition_on
         self.vae = None if vae is None else NanoVAE.from_checkpoint(*read_checkpoint(vae))
         self.clips, self.out = clips, out
 
@@ -46,7 +46,7 @@ class SampleStrip:
             # Speech, noise and place of a sample that no step takes.
             sample = self.clips[len(self.clips) + index]
             batch = Batch(*(part[None] for part in sample))
-            made = sample_batch(network, batch, sampling, self.hears)
+            made = sample_batch(network, batch, sampling, self.condition_on)
             for latents in (made, batch.latents[:, 0]):
                 frames = self.vae.decode(latents)[0]
                 rows.append(frames[:, torch.linspace(0, frames.shape[1] - 1, COLUMNS).long()])
@@ -54,10 +54,12 @@ class SampleStrip:
         save_strip(pixels[..., ::2, ::2], COLUMNS, self.out / f"samples_{step:06d}.png")
 
 
-def sample_batch(network: TalkingHeadDiT, batch: Batch, sampling: SamplingConfig, hears: str = "audio") -> Tensor:
+def sample_batch(
+    network: TalkingHeadDiT, batch: Batch, sampling: SamplingConfig, condition_on: str = "audio"
+) -> Tensor:
     """The first chunk of one sample, from its true continuity frames: latents [1, C, T, h, w]."""
     sampler, schedule = SAMPLERS[sampling.sampler]
-    if hears == "articulation":
+    if condition_on == "articulation":
         hidden = hidden_units(batch.mouth[:, 0], network.config)
         denoise = condition_on_tokens(network, network.audio_proj.tokens(hidden), batch.reference)
     else:

@@ -131,7 +131,7 @@ def make_poses(
 ) -> np.ndarray:
     """Poses `[F, len(POSE_FIELDS)]` of the person during that speech.
 
-    `head` is one of `HEADS`: it moves as speech tells, or freely. `head_motion` 0..1 scales the head and the gaze,
+    `head` is one of `HEADS`: it follows the speech, or moves freely. `head_motion` 0..1 scales the head and the gaze,
     `face_motion` the brows, the lids and the smile.
     """
     track = mouth_track(speech.phonemes, speech.audio, num_frames)

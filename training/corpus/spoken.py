@@ -1,8 +1,8 @@
 """Head motion that follows speech: springs pulled by the mouth, blinks in the pauses.
 
-Motion that speech does not tell (see ``motion.sample_motion``) is a matter of chance, of which a small network in a few
-denoising steps makes a blur. Here every part of it can be told from the frames before and from the audio: a critically
-damped spring's place and speed are in any two frames, and what pulls it is heard.
+Motion that does not follow from speech (see ``motion.sample_motion``) is a matter of chance, of which a small network
+in a few denoising steps makes a blur. Here all of it follows from the frames before and from the audio: a critically
+damped spring's place and speed are in any two frames, and what pulls it is in the audio.
 """
 
 from __future__ import annotations

@@ -61,17 +61,17 @@ def align(audio: np.ndarray, text: str) -> tuple[Phoneme, ...]:
         raise TrainingError(f"the pronunciation of {', '.join(unknown)} is not known")
     pcm = (np.clip(audio, -1, 1) * 32767).astype("<i2").tobytes()
     decoder.set_align_text(" ".join(words))
-    _listen(decoder, pcm)
+    _feed(decoder, pcm)
     try:
         # The first pass found the words, the second finds the sounds within them.
         decoder.set_alignment()
-        _listen(decoder, pcm)
+        _feed(decoder, pcm)
         return _phonemes([sound for word in decoder.get_alignment() for sound in word])
     except (RuntimeError, TypeError) as error:
         raise TrainingError(f"the recording does not say {text!r}") from error
 
 
-def _listen(decoder: Any, pcm: bytes) -> None:
+def _feed(decoder: Any, pcm: bytes) -> None:
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)
     decoder.end_utt()

@@ -25,11 +25,11 @@ from ...models.reference import Reference, fit_portrait, static_reference, tempo
 from ...models.rollout import ContinuityOptions, rollout
 from ..core.config import TrainingError
 from ..core.inference import condition, load_for_sampling
-from ..core.paths import NETWORK, READER, add_vae_argument
+from ..core.paths import NETWORK, PROBE, add_vae_argument
 from .alignment import align, read_transcripts
 from .measure import Reading, psnr, window_figures
 from .plots import save_frames, save_opening, save_tracks
-from .reader import FaceReader
+from .probe import FaceProbe
 from .subjects import Recording, Subject, opening_proxy, read_speech, recorded_subject, synthetic_subject
 
 log = logging.getLogger(__name__)
@@ -78,18 +78,18 @@ class Result:
 
 
 @torch.no_grad()
-def measure(generator: Generator, reader: FaceReader, subject: Subject, seed: int, max_first_s: float = 4.0) -> Result:
+def measure(generator: Generator, probe: FaceProbe, subject: Subject, seed: int, max_first_s: float = 4.0) -> Result:
     """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
     reference = generator.condition_on(subject.portrait)
     features = log_mel_features(subject.audio, subject.num_frames)
     audio = AudioFeatures(features, subject.num_frames / FPS, "log-mel")
-    _, who = reader.read(subject.portrait[None])
+    _, who = probe.read(subject.portrait[None])
     reading, first, strip = Reading(), [], []
     wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
     network = partial(condition, generator.network)
     chunks = rollout(network, generator.vae, reference, audio, generator.sampling, ContinuityOptions(), seed)
     for chunk, _ in chunks:
-        reading.add(reader, who[0], chunk.frames, chunk.stats["sharpness"])
+        reading.add(probe, who[0], chunk.frames, chunk.stats["sharpness"])
         if chunk.first_frame < max_first_s * FPS:
             first.append(chunk.frames)
         stop = chunk.first_frame + len(chunk.frames)
@@ -110,7 +110,7 @@ def figures(result: Result, start_s: float, stop_s: float) -> dict[str, float]:
 def evaluate(
     network: Path,
     vae: Path,
-    reader_path: Path,
+    probe_path: Path,
     out: Path,
     *,
     count: int = 8,
@@ -128,21 +128,21 @@ def evaluate(
         transcripts: what the recordings say (``alignment.read_transcripts``), by their paths in the folder without the
             ending: sync is then measured against aligned phonemes. Those without a usable transcript are left out.
     """
-    generator, reader = Generator.load(network, vae, steps, sampler), FaceReader.load(reader_path)
+    generator, probe = Generator.load(network, vae, steps, sampler), FaceProbe.load(probe_path)
     subjects = [synthetic_subject(seed, number, seconds) for number in range(count)]
     if recordings is not None:
         groups = _groups(recordings, count, transcripts)
         subjects += [recorded_subject(seed, number, group) for number, group in enumerate(groups)]
     out.mkdir(parents=True, exist_ok=True)
-    rows = [_evaluate_one(generator, reader, subject, seed, out) for subject in subjects]
+    rows = [_evaluate_one(generator, probe, subject, seed, out) for subject in subjects]
     summary = {"synthetic": _mean(rows, "person"), "recorded": _mean(rows, "recording")}
     (out / "metrics.json").write_text(json.dumps({"mean": summary, "videos": rows}, indent=1))
     (out / "metrics.md").write_text(table(summary))
     log.info("\n%s", table(summary))
 
 
-def _evaluate_one(generator: Generator, reader: FaceReader, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
-    result = measure(generator, reader, subject, seed)
+def _evaluate_one(generator: Generator, probe: FaceProbe, subject: Subject, seed: int, out: Path) -> dict[str, Any]:
+    result = measure(generator, probe, subject, seed)
     name = subject.name.replace(" ", "_")
     total_s = subject.num_frames / FPS
     row: dict[str, Any] = {"name": subject.name, "seconds": total_s}
@@ -178,7 +178,7 @@ def _groups(folder: Path, count: int, transcripts: Path | None) -> list[list[Rec
 
 
 def _read(folder: Path, files: Sequence[Path], transcripts: dict[str, str] | None) -> Iterator[Recording]:
-    """The recordings in ``files``; with ``transcripts`` only those whose phonemes can be told, with them."""
+    """The recordings in ``files``; with ``transcripts`` only those whose phonemes can be aligned, with them."""
     for path in files:
         audio = read_speech(path)
         if transcripts is None:
@@ -215,7 +215,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--network", type=Path, default=NETWORK, help="DiT checkpoint (default: the bundled one)")
     add_vae_argument(parser)
-    parser.add_argument("--reader", type=Path, default=READER, help="reader checkpoint (default: the bundled one)")
+    parser.add_argument("--probe", type=Path, default=PROBE, help="probe checkpoint (default: the bundled one)")
     parser.add_argument("--out", type=Path, required=True, help="folder for figures, strips and plots")
     parser.add_argument("--count", type=int, default=8, help="number of held-out people (default: %(default)s)")
     parser.add_argument(
@@ -235,7 +235,7 @@ def run(args: argparse.Namespace) -> None:
     evaluate(
         args.network,
         args.vae,
-        args.reader,
+        args.probe,
         args.out,
         count=args.count,
         seconds=args.seconds,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...models.audio import FPS
-from .reader import TRACKS, FaceReader
+from .probe import TRACKS, FaceProbe
 
 HEAD = tuple(TRACKS.index(name) for name in ("yaw", "pitch", "roll"))
 OPENING = TRACKS.index("opening")
@@ -22,7 +22,7 @@ NO_CORRELATION = -1.0
 class Reading:
     """What was read off a video while it was made: nothing of it grows but a few numbers a frame.
 
-    Per frame: ``tracks`` [9] (``reader.TRACKS``), ``identity`` distance to the portrait. ``steps``: mean difference to
+    Per frame: ``tracks`` [9] (``probe.TRACKS``), ``identity`` distance to the portrait. ``steps``: mean difference to
     the frame before, 0..1. ``seams``: the first frames of chunks after the first. ``sharpness`` per chunk.
     """
 
@@ -34,11 +34,11 @@ class Reading:
     last: Tensor | None = None
     num_frames: int = 0
 
-    def add(self, reader: FaceReader, portrait: Tensor, frames: Tensor, sharpness: float) -> None:
+    def add(self, probe: FaceProbe, portrait: Tensor, frames: Tensor, sharpness: float) -> None:
         """Read a chunk's new ``frames`` uint8 [n, H, W, 3]; ``portrait`` is the portrait's embedding [D]."""
-        seen, who = reader.read(frames)
+        seen, who = probe.read(frames)
         self.tracks.append(seen.numpy())
-        self.identity.append(reader.identity_distance(who, portrait).numpy())
+        self.identity.append(probe.identity_distance(who, portrait).numpy())
         before = frames[:1] if self.last is None else self.last[None]
         self.steps.append(frame_steps(torch.cat((before, frames))))
         self.last = frames[-1].clone()
@@ -56,7 +56,7 @@ def frame_steps(frames: Tensor) -> np.ndarray:
 def correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Highest Pearson correlation of two tracks over shifts of up to ``MAX_LAG`` frames, and that lag of ``a``.
 
-    The lag is told to a fraction of a frame, by the parabola through the best shift and its neighbours.
+    The lag is found to a fraction of a frame, by the parabola through the best shift and its neighbours.
     """
     lags = range(-MAX_LAG, MAX_LAG + 1)
     values = [_shifted_correlation(a, b, lag) for lag in lags]
@@ -81,7 +81,7 @@ def window_figures(
     """Figures of the seconds [start_s, stop_s).
 
     ``sync`` and ``lag``: of the opening read in the frames with the true one, and with the sound's ``proxy``, which is
-    all that tells where nobody knows the truth; ``head_motion`` and ``mouth_motion``: deviation over the true one's;
+    the only measure where the truth is unknown; ``head_motion`` and ``mouth_motion``: deviation over the true one's;
     ``identity``: mean distance (1 is a stranger); ``seam``: step into the first frames of chunks over the usual step.
     """
     window = slice(round(start_s * FPS), round(stop_s * FPS))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...models.audio import FPS, SAMPLE_RATE
 from ..core.images import figure, save_strip
-from .reader import TRACKS
+from .probe import TRACKS
 from .subjects import Subject
 
 SHOWN_S = 10.0

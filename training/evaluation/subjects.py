@@ -18,7 +18,7 @@ from ..corpus.identity import Identity
 from ..corpus.motion import Pose
 from ..corpus.render import render
 from ..corpus.speech import Phoneme, Utterance
-from .reader import tracks
+from .probe import tracks
 
 # Indices of people that no corpus draws (see the README's recipe).
 FIRST_HELD_OUT = 1_000_000
@@ -29,7 +29,7 @@ PAUSE_S = 0.25
 class Subject:
     """Who speaks and what is said.
 
-    ``portrait`` uint8 [H, W, 3]; ``audio`` [N] at 16 kHz; ``truth`` float32 [F, 9] (``reader.TRACKS``) and ``poses``
+    ``portrait`` uint8 [H, W, 3]; ``audio`` [N] at 16 kHz; ``truth`` float32 [F, 9] (``probe.TRACKS``) and ``poses``
     where the phonemes are known, None for other recordings.
     """
 
@@ -102,7 +102,7 @@ def read_speech(path: Path) -> Tensor:
     Raises:
         TrainingError: the file cannot be read, or has no audio.
     """
-    # Telephone systems keep G.722 without a header, so its format cannot be told from the content.
+    # Telephone systems keep G.722 without a header, so its format cannot be detected.
     bare = "g722" if path.suffix == ".g722" else None
     resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
     try:

@@ -87,11 +87,11 @@ class SyncNet(nn.Module):
         )
         self.netfcaud, self.netfclip = _head(), _head()
 
-    def hear(self, windows: Tensor) -> Tensor:
+    def embed_audio(self, windows: Tensor) -> Tensor:
         """Cepstra [N, 1, 13, 20] -> [N, 1024]."""
         return self.netfcaud(self.netcnnaud(windows).flatten(1))
 
-    def see(self, windows: Tensor) -> Tensor:
+    def embed_video(self, windows: Tensor) -> Tensor:
         """Faces [N, 3, 5, 224, 224], BGR in 0..255 -> [N, 1024]."""
         return self.netfclip(self.netcnnlip(windows).flatten(1))
 
@@ -122,22 +122,22 @@ def measure_sync(network: SyncNet, faces: Tensor, audio: Tensor) -> Sync:
     samples = (audio.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
     cepstra = torch.from_numpy(mfcc(samples, SAMPLE_RATE)).float().T
     device = next(network.parameters()).device
-    seen, heard = [], []
+    faces_embedded, sounds_embedded = [], []
     for start in range(0, count, BATCH):
         frames = range(start, min(start + BATCH, count))
         pictures = torch.stack([faces[i : i + WINDOW_FRAMES].flip(-1).permute(3, 0, 1, 2) for i in frames])
         steps = [i * STEPS_PER_FRAME for i in frames]
         sounds = torch.stack([cepstra[None, :, step : step + WINDOW_STEPS] for step in steps])
-        seen.append(network.see(pictures.to(device).float()).cpu())
-        heard.append(network.hear(sounds.to(device)).cpu())
-    return _compare(torch.cat(seen), torch.cat(heard))
+        faces_embedded.append(network.embed_video(pictures.to(device).float()).cpu())
+        sounds_embedded.append(network.embed_audio(sounds.to(device)).cpu())
+    return _compare(torch.cat(faces_embedded), torch.cat(sounds_embedded))
 
 
-def _compare(seen: Tensor, heard: Tensor) -> Sync:
+def _compare(video: Tensor, audio: Tensor) -> Sync:
     """Distances of every frame to the sounds within the largest offset; zeros stand for those beyond the ends."""
-    padded = nn.functional.pad(heard, (0, 0, MAX_OFFSET, MAX_OFFSET))
+    padded = nn.functional.pad(audio, (0, 0, MAX_OFFSET, MAX_OFFSET))
     shifts = range(2 * MAX_OFFSET + 1)
-    distances = torch.stack([nn.functional.pairwise_distance(seen, padded[s : s + len(seen)]).mean() for s in shifts])
+    distances = torch.stack([nn.functional.pairwise_distance(video, padded[s : s + len(video)]).mean() for s in shifts])
     best = int(distances.argmin())
     nearest = distances[best].item()
     return Sync(distances.median().item() - nearest, nearest, MAX_OFFSET - best, distances.numpy())

@@ -2,8 +2,8 @@
 
 Three networks start from the trained teacher. The student is rolled out over consecutive chunks as at inference, from
 the portrait and then from the tail of what it made itself. The frozen teacher and the critic, which learns what the
-student makes, tell by distribution matching in which direction the student's chunks should move. The teacher sees the
-clip's own continuity frames, student and critic those of the student: that is the asymmetry.
+student makes, give by distribution matching the direction in which the student's chunks should move. The teacher sees
+the clip's own continuity frames, student and critic those of the student: that is the asymmetry.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.color import match_color
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
-from ...models.flow import lay_over, sample_chunk, schedule
+from ...models.flow import apply_continuity, sample_chunk, schedule
 from ...models.nano_vae import NanoVAE
 from ...models.rollout import VideoCodec, continuity_frames
 from ..core.chunks import CONTINUITY_LATENTS, stride_of
@@ -50,7 +50,7 @@ class AKDTraining(RunConfig):
     ``chunks`` is K, the length of a rollout; ``denoising_steps`` and ``shift`` are the student's. The critic is updated
     ``critic_updates`` times for every update of the student, on fresh noise over the same rollout. ``guidance`` is the
     teacher's against silence; ``mouth_weight`` as in the teacher's training. ``critic_warmup`` updates of the critic
-    alone come first: it has to know the student before it can tell anything.
+    alone come first: it has to fit the student before its gradient means anything.
     """
 
     chunks: int
@@ -144,7 +144,7 @@ def _sample(
 
     noise = (torch.randn(reference.shape, generator=generator) for _ in itertools.count())
     sample = sample_chunk(denoise, schedule(config.denoising_steps, config.shift), own, noise)
-    return (lay_over(kept[0], own) if kept else sample), sample
+    return (apply_continuity(kept[0], own) if kept else sample), sample
 
 
 def check_reference(teacher_path: Path, metadata: Mapping[str, str], config: AKDTraining) -> None:

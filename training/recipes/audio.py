@@ -1,6 +1,6 @@
 """Train the audio projection alone, on speech without pictures: ``python -m asymtalker.training audio``.
 
-Speech costs a thousandth of what drawn clips cost, so that thousands of voices and sentences are heard in minutes; the
+Speech costs a thousandth of what drawn clips cost, so that thousands of voices and sentences take minutes; the
 teacher then starts with cross-attention that has something to read.
 """
 
@@ -22,7 +22,7 @@ from ...models.audio import MEL_BANDS, SAMPLES_PER_FRAME, audio_windows, log_mel
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.dit import TalkingHeadDiT
 from ...models.layers import AudioProjection
-from ..core.articulation import ARTICULATION, VALUES, articulation_of, hearing_loss, per_latent
+from ..core.articulation import ARTICULATION, VALUES, articulation_loss, articulation_of, per_latent
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.loop import TrainingRun
 from ..core.nano import NanoNetwork
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 PREFIX = "audio_proj."
 # Up to the hidden units; the rest of the projection belongs to the transformer that reads its tokens.
-HEARING = tuple(PREFIX + part for part in ("context.", "proj1.", "proj1_vf.", "proj2."))
+AUDIO_HIDDEN = tuple(PREFIX + part for part in ("context.", "proj1.", "proj1_vf.", "proj2."))
 HELD_OUT = 40
 TRACT_STRETCH = (0.88, 1.14)
 LEVEL_SPREAD = 0.1
@@ -88,9 +88,9 @@ class SpokenUtterances(Dataset[tuple[Tensor, Tensor]]):
         speech = make_speech(config.seed, number, frames / FPS, held_out=self.held_out)
         audio = np.zeros(frames * SAMPLES_PER_FRAME, np.float32)
         audio[: len(speech.audio)] = speech.audio[: len(audio)]
-        heard = audio if self.held_out else augment(audio, np.random.default_rng([config.seed, number]))
+        recorded = audio if self.held_out else augment(audio, np.random.default_rng([config.seed, number]))
         utterance = {
-            "features": log_mel_features(torch.from_numpy(heard), frames).half(),
+            "features": log_mel_features(torch.from_numpy(recorded), frames).half(),
             "mouth": torch.from_numpy(articulation_of(mouth_track(speech.phonemes, audio, frames))),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,17 +130,17 @@ def train(config: AudioTraining, out: Path, workers: int) -> None:
     order = range(state.step * config.batch, len(spoken))
     for windows, mouth in DataLoader(spoken, config.batch, sampler=order, num_workers=workers):
         run.set_learning_rate()
-        loss = hearing_loss(projection.hidden(windows), mouth, config.vae_stride[0], config.opening_weight)
+        loss = articulation_loss(projection.hidden(windows), mouth, config.vae_stride[0], config.opening_weight)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        run.finish_step({"hearing": loss.item()})
+        run.finish_step({"articulation": loss.item()})
     run.close()
 
 
 @torch.no_grad()
 def score(config: AudioTraining, ema: Ema, spoken: SpokenUtterances) -> dict[str, float]:
-    """Mean correlation of what the averaged projection hears with the truth, for each value of the articulation."""
+    """Mean correlation of what the averaged projection predicts with the truth, for each value of the articulation."""
     projection = AudioProjection(config.network(), nn)
     projection.load_state_dict(ema.shadow)
     stride_t = config.vae_stride[0]
@@ -148,24 +148,24 @@ def score(config: AudioTraining, ema: Ema, spoken: SpokenUtterances) -> dict[str
     for number in range(len(spoken)):
         windows, mouth = spoken[number]
         truth = per_latent(mouth[None], stride_t)
-        heard = projection.hidden(windows[None])[..., : truth.shape[-1]]
-        frames = [units[0, 1:].unflatten(-1, (stride_t, VALUES)).flatten(0, 1) for units in (heard, truth)]
+        predicted = projection.hidden(windows[None])[..., : truth.shape[-1]]
+        frames = [units[0, 1:].unflatten(-1, (stride_t, VALUES)).flatten(0, 1) for units in (predicted, truth)]
         # Pearson's correlation is the cosine between tracks about their means.
         scores.append(nn.functional.cosine_similarity(*(track - track.mean(0) for track in frames), dim=0).numpy())
     return dict(zip(ARTICULATION, np.mean(scores, axis=0).tolist(), strict=True))
 
 
 @torch.no_grad()
-def give_hearing(network: TalkingHeadDiT, path: Path) -> None:
-    """Let ``network`` hear as the checkpoint at ``path`` does; how its tokens tell what was heard stays its own.
+def copy_audio_projection(network: TalkingHeadDiT, path: Path) -> None:
+    """Copy the audio projection of the checkpoint at ``path``, up to its hidden units, to ``network``.
 
     Its tokens know nothing yet of hidden units beside those of the articulation: these say nothing at first.
 
     Raises:
         TrainingError: the file has no audio projection, or one of another shape.
     """
-    given = part(read_checkpoint(path)[0], HEARING)
-    if shapes(given) != shapes(part(network.state_dict(), HEARING)):
+    given = part(read_checkpoint(path)[0], AUDIO_HIDDEN)
+    if shapes(given) != shapes(part(network.state_dict(), AUDIO_HIDDEN)):
         raise TrainingError(f"{path} holds no audio projection of this network's shape")
     network.load_state_dict(given, strict=False)
     network.audio_proj.proj3.weight[:, VALUES * network.config.vae_stride[0] :] = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ...models.checkpoint import read_checkpoint, write_checkpoint
-from ..core.paths import NETWORK, READER, TEACHER, VAE
+from ..core.paths import NETWORK, PROBE, TEACHER, VAE
 
 
 def bundle(source: Path, target: Path) -> None:
@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--network", type=Path, help="student checkpoint; copied to models/nano")
     parser.add_argument("--vae", type=Path, help="nano VAE checkpoint; copied to models/nano")
-    parser.add_argument("--reader", type=Path, help="reader checkpoint; copied to training/weights")
+    parser.add_argument("--probe", type=Path, help="probe checkpoint; copied to training/weights")
     parser.add_argument("--teacher", type=Path, help="teacher checkpoint; copied to training/weights")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    for source, target in ((args.network, NETWORK), (args.vae, VAE), (args.reader, READER), (args.teacher, TEACHER)):
+    for source, target in ((args.network, NETWORK), (args.vae, VAE), (args.probe, PROBE), (args.teacher, TEACHER)):
         if source is not None:
             bundle(source, target)

@@ -1,7 +1,7 @@
 """Teach nano's decoder to draw what the network makes: ``python -m asymtalker.training refine``.
 
 A decoder that has only seen encoded pictures answers a network's small errors with scratches all over the face. Where
-speech tells all of the motion, what the network makes for a clip's speech has that clip's own frames as its truth, so
+all motion follows from speech, what the network makes for a clip's speech has that clip's own frames as its truth, so
 that the decoder can learn to draw clean faces from its latents. The encoder, and with it every latent, stays as it is.
 """
 

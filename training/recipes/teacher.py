@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
-from ..core.articulation import hearing_loss, hidden_units
+from ..core.articulation import articulation_loss, hidden_units
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.loop import TrainingRun
@@ -24,26 +24,27 @@ from ..core.objectives import Denoise, draw_levels, flow_matching_loss
 from ..core.paths import add_run_arguments
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
-from .audio import HEARING, PREFIX, give_hearing, part, shapes
+from .audio import AUDIO_HIDDEN, PREFIX, copy_audio_projection, part, shapes
 
-HEARS = ("audio", "articulation")
+CONDITIONS = ("audio", "articulation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherTraining(NanoNetwork, RunConfig):
     """Configuration of a teacher run.
 
-    ``hears`` "articulation" gives the network the true articulation in place of what its audio projection hears (see
-    ``training.articulation``), "audio" the speech itself; ``audio_weight`` then keeps the projection hearing it, which
-    learns at ``hearing_lr_ratio`` of the rate: few voices are in the clips, and it has heard many.
+    ``condition_on`` "articulation" gives the network the true articulation in place of its audio projection's hidden
+    units (see ``core.articulation``), "audio" the speech itself. ``audio_weight`` is the weight of the articulation
+    loss, which keeps the projection accurate; its parameters have ``audio_lr_ratio`` of the learning rate, since the
+    clips hold fewer voices than it was trained on.
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps the network sees
     windows of ``crop`` x ``crop`` latent sites about the mouth: attention over fewer tokens makes a step several times
     as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
     """
 
-    hears: str
+    condition_on: str
     audio_weight: float
-    hearing_lr_ratio: float
+    audio_lr_ratio: float
     audio_dropout: float
     mouth_weight: float
     crop: int
@@ -53,8 +54,8 @@ class TeacherTraining(NanoNetwork, RunConfig):
     sampling: dict[str, float | int | str]
 
     def __post_init__(self) -> None:
-        if self.hears not in HEARS:
-            raise TrainingError(f"hears must be one of {HEARS}, got {self.hears!r}")
+        if self.condition_on not in CONDITIONS:
+            raise TrainingError(f"condition_on must be one of {CONDITIONS}, got {self.condition_on!r}")
 
 
 class LossConfig(Protocol):
@@ -130,7 +131,7 @@ def train(
 
     Args:
         start: checkpoint whose weights a new run starts from; its audio projection may have another shape.
-        audio: checkpoint (of ``training.audio``) whose hearing a new run starts with.
+        audio: checkpoint (of ``training.audio``) whose audio projection a new run starts with.
         vae: checkpoint to decode sample strips with; None makes none.
     """
     torch.manual_seed(config.seed)
@@ -139,15 +140,15 @@ def train(
     if start is not None:
         start_from(network, read_checkpoint(start)[0])
     if audio is not None:
-        give_hearing(network, audio)
-    hearing = [value for name, value in network.named_parameters() if name.startswith(HEARING)]
-    rest = [value for name, value in network.named_parameters() if not name.startswith(HEARING)]
-    groups = [{"params": rest}, {"params": hearing, "lr_ratio": config.hearing_lr_ratio}]
+        copy_audio_projection(network, audio)
+    audio_parameters = [value for name, value in network.named_parameters() if name.startswith(AUDIO_HIDDEN)]
+    rest = [value for name, value in network.named_parameters() if not name.startswith(AUDIO_HIDDEN)]
+    groups = [{"params": rest}, {"params": audio_parameters, "lr_ratio": config.audio_lr_ratio}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)
     state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
     clips = PreparedClips(data, config.seed, config.batch * config.steps, reference=config.reference)
-    strip = SampleStrip(clips, vae, out, config.hears)
+    strip = SampleStrip(clips, vae, out, config.condition_on)
 
     def publish() -> None:
         metadata = export(config, ema, out / "teacher.safetensors")
@@ -187,16 +188,16 @@ def step_losses(
     if step < config.crop_until * config.steps:
         batch = cropped(batch, config.crop, generator)
     projection, mouth = network.audio_proj, batch.mouth[:, 0]
-    if config.hears == "articulation":
+    if config.condition_on == "articulation":
         if not mouth.isfinite().all():
-            raise TrainingError('nobody knows what these mouths did (real videos?): set hears = "audio"')
+            raise TrainingError('nobody knows what these mouths did (real videos?): set condition_on = "audio"')
         hidden = hidden_units(mouth, network.config)
         loss = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
         return {"flow": loss.item()}, loss
     hidden = projection.hidden(drop_audio(batch.windows[:, 0], config.audio_dropout, generator))
     flow = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
-    heard = hearing_loss(hidden, mouth, network.config.vae_stride[0])
-    return {"flow": flow.item(), "hearing": heard.item()}, flow + config.audio_weight * heard
+    articulation = articulation_loss(hidden, mouth, network.config.vae_stride[0])
+    return {"flow": flow.item(), "articulation": articulation.item()}, flow + config.audio_weight * articulation
 
 
 def export(config: TeacherTraining, ema: Ema, path: Path) -> dict[str, str]:

@@ -129,7 +129,7 @@ def _loss(
     """L1 on values, on spatial gradients and on steps between frames, the mouth counted more; latents kept small.
 
     A latent frame stands for four pixel frames: without the loss on steps their mean is what comes back, and with it a
-    mouth that moves six times a second, however well the network hears.
+    mouth that moves six times a second, however good the audio features are.
     """
     with torch.set_grad_enabled(not config.decoder_only):
         z = vae.encode(pixels)

@@ -19,13 +19,13 @@ from ..core.paths import VAE as NANO_VAE
 class ClipEncoder:
     """A network's encoders.
 
-    ``encode`` takes pixels [1, 3, F, H, W] in [-1, 1] to latents [1, C, T, h, w], F = 1 + k * ``stride_t``; ``listen``
-    takes speech [N] at 16 kHz to features [frames, blocks, channels], and is None where trainers make the features
-    from the speech themselves, augmented afresh each time. Pictures are multiples of ``multiple`` pixels.
+    ``encode`` takes pixels [1, 3, F, H, W] in [-1, 1] to latents [1, C, T, h, w], F = 1 + k * ``stride_t``;
+    ``encode_audio`` takes speech [N] at 16 kHz to features [frames, blocks, channels], and is None where trainers make
+    the features from the speech themselves, augmented afresh each time. Pictures are multiples of ``multiple`` pixels.
     """
 
     encode: Callable[[Tensor], Tensor]
-    listen: Callable[[Tensor], Tensor] | None
+    encode_audio: Callable[[Tensor], Tensor] | None
     stride_t: int
     multiple: int
 
@@ -38,7 +38,7 @@ def load_encoder(model: str, vae: Path | None, audio_encoder: Path | None) -> Cl
     """
     if model == "nano":
         if audio_encoder is not None:
-            raise TrainingError("--audio-encoder: nano listens without one")
+            raise TrainingError("--audio-encoder: nano needs none")
         codec = NanoVAE.from_checkpoint(*read_checkpoint(vae or NANO_VAE))
         return ClipEncoder(codec.encode, None, STRIDE_T, SPATIAL_STRIDE)
     from ..core.host import SpeechEncoder, stock_codec

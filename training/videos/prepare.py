@@ -130,7 +130,7 @@ def _prepare_video(
     try:
         video = look(path, (lambda picture: None) if settings.centre else find_faces, LOOK_EVERY_S)
         clips = _choose_clips(video, settings, encoder.stride_t, bad)
-        features = encoder.listen(video.audio) if encoder.listen and clips else None
+        features = encoder.encode_audio(video.audio) if encoder.encode_audio and clips else None
         for clip, frames in _cut_clips(video, clips, settings.size):
             shard = _shard_name(name, clip)
             if not _is_whole(out / shard, source):

@@ -12,7 +12,7 @@ pytest.importorskip(
 
 from asymtalker.training.core.config import TrainingError
 from asymtalker.training.evaluation.measure import Reading, correlation, frame_steps, psnr, window_figures
-from asymtalker.training.evaluation.reader import TRACKS, FaceReader
+from asymtalker.training.evaluation.probe import TRACKS, FaceProbe
 from asymtalker.training.evaluation.subjects import opening_proxy, read_speech, synthetic_subject
 
 
@@ -59,23 +59,23 @@ def test_window_figures_of_a_half_sized_copy() -> None:
 
 def test_reading_takes_chunks_as_they_come() -> None:
     torch.manual_seed(0)
-    reader = FaceReader(8, 5).eval().requires_grad_(False)
+    probe = FaceProbe(8, 5).eval().requires_grad_(False)
     frames = torch.randint(0, 255, (7, 256, 256, 3), dtype=torch.uint8)
     whole, parts = Reading(), Reading()
     portrait = torch.zeros(5)
-    whole.add(reader, portrait, frames, 1.0)
+    whole.add(probe, portrait, frames, 1.0)
     for part in frames.split([3, 4]):
-        parts.add(reader, portrait, part, 1.0)
+        parts.add(probe, portrait, part, 1.0)
     assert (parts.num_frames, parts.seams) == (7, [3])
     np.testing.assert_allclose(np.concatenate(parts.tracks), np.concatenate(whole.tracks), atol=1e-5)
     np.testing.assert_allclose(np.concatenate(parts.steps), np.concatenate(whole.steps), atol=1e-7)
 
 
 def test_identity_distance_of_strangers_is_one() -> None:
-    reader = FaceReader(8, 4)
-    reader.spread = torch.tensor(2.0)
+    probe = FaceProbe(8, 4)
+    probe.spread = torch.tensor(2.0)
     embeddings = torch.tensor([[0.0, 0, 0, 0], [2.0, 0, 0, 0]])
-    assert reader.identity_distance(embeddings, torch.zeros(4)).tolist() == [0.0, 1.0]
+    assert probe.identity_distance(embeddings, torch.zeros(4)).tolist() == [0.0, 1.0]
 
 
 def test_subject_is_the_same_again_and_its_truth_is_drawn() -> None:

@@ -77,17 +77,17 @@ def test_frechet_distance_of_few_samples_is_finite() -> None:
 
 
 class Loudness(nn.Module):
-    """In SyncNet's place: sees how bright, hears how loud each of the five frames is."""
+    """In SyncNet's place: embeds how bright and how loud each of the five frames is."""
 
     def __init__(self) -> None:
         super().__init__()
         self.level = nn.Parameter(torch.tensor(0.0))
 
-    def see(self, windows: Tensor) -> Tensor:
+    def embed_video(self, windows: Tensor) -> Tensor:
         assert windows.shape[1:3] == (3, 5)
         return windows.mean((1, 3, 4)) / 50
 
-    def hear(self, windows: Tensor) -> Tensor:
+    def embed_audio(self, windows: Tensor) -> Tensor:
         assert windows.shape[1:] == (1, 13, 20)
         return windows[:, 0, 0].unflatten(1, (5, 4)).mean(2) - self.level
 
@@ -149,7 +149,11 @@ def test_syncnet_has_the_published_layers_and_reads_the_published_format(tmp_pat
     tensors = save_random(SyncNet(), tmp_path / "syncnet_v2.model", old_format=True)
     network = load_syncnet(tmp_path / "syncnet_v2.model", CPU)
     assert torch.equal(network.state_dict()["netfcaud.0.weight"], tensors["netfcaud.0.weight"])
-    assert network.see(torch.rand(1, 3, 5, 224, 224)).shape == network.hear(torch.rand(1, 1, 13, 20)).shape == (1, 1024)
+    assert (
+        network.embed_video(torch.rand(1, 3, 5, 224, 224)).shape
+        == network.embed_audio(torch.rand(1, 1, 13, 20)).shape
+        == (1, 1024)
+    )
 
 
 def test_inception_equals_pytorch_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.paths import CONFIGS
 from asymtalker.training.evaluation import prove as module
 from asymtalker.training.evaluation.evaluate import evaluate
+from asymtalker.training.evaluation.probe import FaceProbe
 from asymtalker.training.evaluation.prove import Proof, prove, summarise
-from asymtalker.training.evaluation.reader import FaceReader
 from asymtalker.training.recipes.teacher import TeacherTraining, train
 
 CLIP_FRAMES = 89
@@ -32,7 +32,7 @@ METHODS = ("asymmetric", "teacher-20")
 class Files:
     teacher: Path
     vae: Path
-    reader: Path
+    probe: Path
     data: Path
 
 
@@ -61,7 +61,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> File
     config = NanoVAEConfig(width=16, encoder_blocks=1, decoder_blocks=1)
     write_checkpoint(folder / "vae.safetensors", NanoVAE(config).state_dict(), config.to_metadata())
     num_traits = 62
-    write_checkpoint(folder / "reader.safetensors", FaceReader(8, num_traits).state_dict(), {"width": "8"})
+    write_checkpoint(folder / "face_probe.safetensors", FaceProbe(8, num_traits).state_dict(), {"width": "8"})
     data = folder / "clips"
     data.mkdir()
     tensors = {
@@ -75,7 +75,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, small_configs: Path) -> File
     settings = read_config(TeacherTraining, small_configs / "nano_teacher.toml", ["steps = 1"])
     train(settings, data, folder / "teacher", 0, False)
     return Files(
-        folder / "teacher/teacher.safetensors", folder / "vae.safetensors", folder / "reader.safetensors", data
+        folder / "teacher/teacher.safetensors", folder / "vae.safetensors", folder / "face_probe.safetensors", data
     )
 
 
@@ -88,7 +88,7 @@ def test_proof_is_complete_and_not_done_twice(
     config = Proof(1, 1, 1, 5e-5, seconds, [1, 2], [0], 0, ["tre", "static"])
 
     def run(minutes: float) -> list[Path]:
-        prove(config, files.teacher, files.vae, files.reader, files.data, tmp_path / "runs", tmp_path / "out", minutes)
+        prove(config, files.teacher, files.vae, files.probe, files.data, tmp_path / "runs", tmp_path / "out", minutes)
         return sorted((tmp_path / "runs/videos").glob("*_seed*.json"))
 
     assert run(minutes=-1) == []
@@ -137,7 +137,7 @@ def test_spread_is_over_the_seeds_and_differences_are_seed_by_seed(tmp_path: Pat
 
 
 def test_evaluation_writes_figures_and_pictures(files: Files, tmp_path: Path) -> None:
-    evaluate(files.teacher, files.vae, files.reader, tmp_path, count=1, seconds=2.0, steps=1)
+    evaluate(files.teacher, files.vae, files.probe, tmp_path, count=1, seconds=2.0, steps=1)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert {"sync", "lag", "identity", "psnr", "head_motion", "seam"} <= metrics["mean"]["synthetic"].keys()
     assert metrics["mean"]["recorded"] == {}

@@ -1,4 +1,4 @@
-"""Hearing articulation: the trainer without pictures, and where it meets the transformer."""
+"""Articulation from speech: the trainer without pictures, and where it meets the transformer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from asymtalker.models.audio import MEL_CHANNELS
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.dit import TalkingHeadDiT
-from asymtalker.training.core.articulation import ARTICULATION, hearing_loss, hidden_units, per_latent
+from asymtalker.training.core.articulation import ARTICULATION, articulation_loss, hidden_units, per_latent
 from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.paths import CONFIGS
 from asymtalker.training.recipes import audio
-from asymtalker.training.recipes.audio import AudioTraining, give_hearing, other_tract
+from asymtalker.training.recipes.audio import AudioTraining, copy_audio_projection, other_tract
 from asymtalker.training.recipes.teacher import TeacherTraining, start_from
 
 
@@ -50,20 +50,20 @@ def test_a_stopped_run_ends_like_one_that_was_not(trained: Path, tmp_path: Path)
     assert len(list((trained / "speech").glob("utterance_*"))) == 2
 
 
-def test_a_network_hears_by_it_and_keeps_its_own_tokens(trained: Path) -> None:
+def test_a_network_takes_the_projection_and_keeps_its_tokens(trained: Path) -> None:
     deaf = network(tiny())
     tokens = deaf.audio_proj.proj3.weight.clone()
-    give_hearing(deaf, trained / "audio.safetensors")
+    copy_audio_projection(deaf, trained / "audio.safetensors")
     given = read_checkpoint(trained / "audio.safetensors")[0]
     assert torch.equal(deaf.audio_proj.proj2.weight, given["audio_proj.proj2.weight"])
     # Tokens tell of articulation as they did; of the 16 other units nothing yet.
     assert torch.equal(deaf.audio_proj.proj3.weight[:, :32], tokens[:, :32])
     assert deaf.audio_proj.proj3.weight[:, 32:].abs().max() == 0
     with pytest.raises(TrainingError, match=r"audio\.safetensors holds no audio projection of this network's shape"):
-        give_hearing(network(dataclasses.replace(tiny(), audio_hidden=64)), trained / "audio.safetensors")
+        copy_audio_projection(network(dataclasses.replace(tiny(), audio_hidden=64)), trained / "audio.safetensors")
 
 
-def test_a_start_with_another_hearing_gives_the_transformer_alone() -> None:
+def test_a_start_with_another_projection_gives_the_transformer_alone() -> None:
     narrow, wide = network(tiny()), network(dataclasses.replace(tiny(), audio_hidden=64))
     torch.nn.init.normal_(narrow.head.head.weight)
     own = wide.audio_proj.proj1.weight.clone()
@@ -72,13 +72,13 @@ def test_a_start_with_another_hearing_gives_the_transformer_alone() -> None:
     assert torch.equal(wide.audio_proj.proj1.weight, own)
 
 
-def test_hidden_units_are_what_hearing_is_taught() -> None:
+def test_hidden_units_are_articulation() -> None:
     articulation = torch.rand(2, 33, len(ARTICULATION)) * torch.tensor([1.0, 1, 2, 1, 1, 1, 1, 1]) - torch.tensor(
         [0.0, 0, 1, 0, 0, 0, 0, 0]
     )
     units = hidden_units(articulation, tiny().network())
     assert units.shape == (2, 9, 48) and units.min() >= 0 and units[..., 32:].abs().max() == 0
-    assert hearing_loss(units, articulation, 4) == 0
+    assert articulation_loss(units, articulation, 4) == 0
     # Frame 1 + 4 k + j of latent frame 1 + k is unit 8 j.
     assert torch.equal(per_latent(articulation, 4)[:, 3, 8], articulation[:, 10, 0])
     assert torch.equal(units[:, 0, 0], units[:, 0, 24])
@@ -103,7 +103,7 @@ def test_another_tract_keeps_the_timing() -> None:
     assert moved.shape == features.shape and not torch.equal(moved, features)
 
 
-def test_hears_is_checked() -> None:
+def test_condition_is_checked() -> None:
     config = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
-    with pytest.raises(TrainingError, match="hears must be one of"):
-        dataclasses.replace(config, hears="thoughts")
+    with pytest.raises(TrainingError, match="condition_on must be one of"):
+        dataclasses.replace(config, condition_on="thoughts")

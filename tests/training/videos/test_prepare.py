@@ -21,7 +21,7 @@ from asymtalker.models.reference import temporal_reference
 from asymtalker.scripts._environment import ROOT
 from asymtalker.tests.training.videos.videos import person, plain, speech, write_video
 from asymtalker.training.__main__ import main
-from asymtalker.training.core.articulation import hearing_loss
+from asymtalker.training.core.articulation import articulation_loss
 from asymtalker.training.core.chunks import clip_span
 from asymtalker.training.core.config import TrainingError
 from asymtalker.training.core.data import Batch, PreparedClips
@@ -110,11 +110,11 @@ def test_shards_hold_what_the_network_sees_at_inference(prepared: Path) -> None:
 
 def test_sound_stays_where_it_belongs(prepared: Path, videos: Path) -> None:
     clip, _ = read_checkpoint(prepared / "clip_good_000061.safetensors")
-    heard = clip["audio"].float() / 32767
+    recorded = clip["audio"].float() / 32767
     true = torch.from_numpy(speech(SECONDS, 16_000))
     lags = range(-400, 401)
     start, length = 61 * 640, 30_000
-    scores = [float(torch.dot(heard[:length], true[start + lag : start + lag + length])) for lag in lags]
+    scores = [float(torch.dot(recorded[:length], true[start + lag : start + lag + length])) for lag in lags]
     assert abs(lags[int(np.argmax(scores))]) <= 16
 
 
@@ -145,12 +145,12 @@ def test_sound_that_starts_at_another_time_is_aligned(tmp_path: Path, delay_s: f
     times = [max(0.0, -delay_s) + index / 25 for index in range(50)]
     sound = speech(2.5)
     path = write_video(tmp_path / "late.mp4", plain(50), times=times, audio=sound, audio_start=max(0.0, delay_s))
-    heard = look(path, lambda picture: None, 10.0).audio
+    recorded = look(path, lambda picture: None, 10.0).audio
     true = torch.from_numpy(speech(2.5, 16_000))
     shift = round(delay_s * 16_000)
     window = slice(8_000, 28_000)
     lags = range(-500, 501)
-    scores = [float(torch.dot(heard[window], true[8_000 - shift + lag : 28_000 - shift + lag])) for lag in lags]
+    scores = [float(torch.dot(recorded[window], true[8_000 - shift + lag : 28_000 - shift + lag])) for lag in lags]
     assert abs(lags[int(np.argmax(scores))]) <= 32
 
 
@@ -260,7 +260,7 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_trainers_read_them(prepared: Path) -> None:
-    """Of real mouths nothing is known: the loss of hearing leaves them out."""
+    """Of real mouths nothing is known: the articulation loss leaves them out."""
     clips = PreparedClips(prepared, seed=1, length=4, chunks=2)
     batch = Batch(*(torch.stack(parts) for parts in zip(clips[0], clips[1], strict=True)))
     assert batch.latents.shape == (2, 2, 48, 9, 4, 4) and batch.windows.shape == (2, 2, 33, 5, 1, 320)
@@ -268,9 +268,9 @@ def test_the_trainers_read_them(prepared: Path) -> None:
     assert batch.mouth.isnan().all()
     hidden = torch.randn(2, 9, 64)
     unknown, known = batch.mouth[:, 0], torch.rand(2, 33, 8)
-    assert hearing_loss(hidden, unknown, 4) == 0
+    assert articulation_loss(hidden, unknown, 4) == 0
     mixed = torch.stack((unknown[0], known[1]))
-    assert torch.allclose(hearing_loss(hidden, mixed, 4), hearing_loss(hidden[1:], known[1:], 4))
+    assert torch.allclose(articulation_loss(hidden, mixed, 4), articulation_loss(hidden[1:], known[1:], 4))
 
 
 def test_spans_follow_the_vaes_stride() -> None:
@@ -288,7 +288,7 @@ def test_kept_videos_are_what_was_cut(videos: Path, tmp_path: Path) -> None:
     frames, sound = read_clip(tmp_path / "clips" / "mp4" / "clip_good_000061.mp4")
     clip, _ = read_checkpoint(tmp_path / "clips" / "clip_good_000061.safetensors")
     assert frames.shape == (61, 128, 128, 3)
-    heard = clip["audio"].float() / 32767
-    assert (sound - heard).abs().mean() < 0.1 * heard.abs().mean()
+    recorded = clip["audio"].float() / 32767
+    assert (sound - recorded).abs().mean() < 0.1 * recorded.abs().mean()
     with Image.open(tmp_path / "clips" / "mp4" / "clip_good_000061.png") as portrait:
         assert np.abs(np.array(portrait).astype(int) - frames[0].numpy()).mean() < 4

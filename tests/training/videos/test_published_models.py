@@ -51,11 +51,11 @@ def files(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("files")
     wan = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=8, dropout=0.0, **WAN)
     ltx = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(config=SMALL_LTX)
-    listener = importlib.import_module("comfy.audio_encoders.wav2vec2").Wav2Vec2Model(**WAV2VEC2, operations=torch.nn)
+    encoder = importlib.import_module("comfy.audio_encoders.wav2vec2").Wav2Vec2Model(**WAV2VEC2, operations=torch.nn)
     return {
         "pro": random_weights(wan, folder / "wan_2.1_vae.safetensors"),
         "lite": random_weights(ltx, folder / "ltx_vae.safetensors", {"config": json.dumps({"vae": SMALL_LTX})}),
-        "audio": random_weights(listener, folder / "wav2vec2.safetensors"),
+        "audio": random_weights(encoder, folder / "wav2vec2.safetensors"),
     }
 
 

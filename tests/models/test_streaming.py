@@ -16,29 +16,29 @@ from asymtalker.models.audio import (
     log_mel_features,
     num_video_frames,
 )
-from asymtalker.models.listening import LOG_MEL, Listener, SpeechFeatures, listen
+from asymtalker.models.streaming import LOG_MEL, FeatureEncoder, SpeechFeatures, stream_features
 from asymtalker.tests.models.tiny import noise
 
 FRAMES = 33
 
 
-def hear_loudness(speech: Speech, start: int, stop: int) -> Tensor:
-    """Attends to all that it hears, as wav2vec2 does: each frame's mean beside a sum over the window."""
+def encode_loudness(speech: Speech, start: int, stop: int) -> Tensor:
+    """Attends to the whole window, as wav2vec2 does: each frame's mean beside a sum over the window."""
     samples = speech.part(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME).reshape(stop - start, -1)
     everything = (samples.mean(dim=1) @ torch.arange(1.0, stop - start + 1)).expand(stop - start)
     return torch.stack((samples.mean(dim=1), everything), dim=1)[:, None]
 
 
-GLOBAL = Listener("global", "global", (1, 2), hear_loudness, window_frames=60, context_frames=10)
+GLOBAL = FeatureEncoder("global", "global", (1, 2), encode_loudness, window_frames=60, context_frames=10)
 
 
-def heard(listener: Listener, waveform: Tensor, **options: object) -> SpeechFeatures:
-    return listen(listener, waveform, Fraction(len(waveform), 16000), **options)  # pyright: ignore[reportArgumentType]
+def features_of(feature_encoder: FeatureEncoder, waveform: Tensor, **options: object) -> SpeechFeatures:
+    return stream_features(feature_encoder, waveform, Fraction(len(waveform), 16000), **options)  # pyright: ignore[reportArgumentType]
 
 
 def identities(features: SpeechFeatures | AudioFeatures, count: int) -> list[bytes]:
-    reader = features.reader()
-    return [reader.identity(28 * index, FRAMES) for index in range(count)]
+    stream = features.stream()
+    return [stream.identity(28 * index, FRAMES) for index in range(count)]
 
 
 @pytest.mark.parametrize("samples", [1, 640 * 61 + 5, 640 * 1501])
@@ -46,11 +46,11 @@ def test_windows_are_those_of_one_pass(samples: int) -> None:
     waveform = noise(samples, seed=1)
     frames = num_video_frames(samples, 16000)
     whole = log_mel_features(waveform, frames)
-    features = heard(LOG_MEL, waveform)
+    features = features_of(LOG_MEL, waveform)
     assert (features.num_frames, features.shape, features.duration_s) == (frames, (1, 320), samples / 16000)
-    reader = features.reader()
+    stream = features.stream()
     for start in sorted({0, max(0, frames - FRAMES), max(0, frames - 5), min(1480, frames - 1)}):
-        assert torch.equal(reader.windows(start, FRAMES), audio_windows(whole, start, FRAMES))
+        assert torch.equal(stream.windows(start, FRAMES), audio_windows(whole, start, FRAMES))
     assert torch.equal(features.features, whole)
 
 
@@ -59,14 +59,14 @@ def test_a_reader_holds_two_windows_whatever_the_length() -> None:
 
     def counted(speech: Speech, start: int, stop: int) -> Tensor:
         windows.append((start, stop))
-        return hear_loudness(speech, start, stop)
+        return encode_loudness(speech, start, stop)
 
-    listener = Listener("counted", "counted", (1, 2), counted, window_frames=60, context_frames=10)
-    reader = heard(listener, noise(640 * 500)).reader()
+    feature_encoder = FeatureEncoder("counted", "counted", (1, 2), counted, window_frames=60, context_frames=10)
+    stream = features_of(feature_encoder, noise(640 * 500)).stream()
     for start in range(0, 500 - FRAMES, 28):
-        reader.windows(start, FRAMES)
-    assert windows == [(start, start + 60) for start in range(0, 441, 40)], "each is heard once"
-    held = reader._held  # pyright: ignore[reportAttributeAccessIssue]
+        stream.windows(start, FRAMES)
+    assert windows == [(start, start + 60) for start in range(0, 441, 40)], "each is encoded once"
+    held = stream._held  # pyright: ignore[reportAttributeAccessIssue]
     assert len(held) == 2
 
 
@@ -75,18 +75,18 @@ def test_identity_is_that_of_the_windows() -> None:
     same, changed = waveform.clone(), waveform.clone()
     # Mean and variance of the whole stay: two samples change places.
     changed[[640 * 150, 640 * 151]] = waveform[[640 * 151, 640 * 150]]
-    first = identities(heard(GLOBAL, waveform), 6)
-    assert identities(heard(GLOBAL, same), 6) == first and len(set(first)) == 6
-    others = identities(heard(GLOBAL, changed), 6)
+    first = identities(features_of(GLOBAL, waveform), 6)
+    assert identities(features_of(GLOBAL, same), 6) == first and len(set(first)) == 6
+    others = identities(features_of(GLOBAL, changed), 6)
     differing = [index for index in range(6) if others[index] != first[index]]
-    pairs = zip(*(heard_windows(heard(GLOBAL, sound), 6) for sound in (waveform, changed)), strict=True)
+    pairs = zip(*(encoded_windows(features_of(GLOBAL, sound), 6) for sound in (waveform, changed)), strict=True)
     assert differing == [index for index, (old, new) in enumerate(pairs) if not torch.equal(old, new)] == [4, 5]
-    assert identities(heard(GLOBAL, 2 * waveform), 6) != first
+    assert identities(features_of(GLOBAL, 2 * waveform), 6) != first
 
 
-def heard_windows(features: SpeechFeatures, count: int) -> list[Tensor]:
-    reader = features.reader()
-    return [reader.windows(28 * index, FRAMES) for index in range(count)]
+def encoded_windows(features: SpeechFeatures, count: int) -> list[Tensor]:
+    stream = features.stream()
+    return [stream.windows(28 * index, FRAMES) for index in range(count)]
 
 
 def test_tensors_are_identified_by_their_content() -> None:
@@ -98,48 +98,50 @@ def test_tensors_are_identified_by_their_content() -> None:
     assert [a == b for a, b in zip(first, second, strict=True)] == [True, True, False]
 
 
-@pytest.mark.parametrize("listener", [LOG_MEL, GLOBAL])
+@pytest.mark.parametrize("feature_encoder", [LOG_MEL, GLOBAL])
 @pytest.mark.parametrize(("earlier_samples", "more_samples"), [(640 * 100 + 300, 640 * 90), (640 * 40, 640 * 3 + 1)])
-def test_going_on_keeps_what_was_heard(listener: Listener, earlier_samples: int, more_samples: int) -> None:
-    first = heard(listener, noise(earlier_samples, seed=3))
-    both = heard(listener, 3 * noise(more_samples, seed=4), earlier=first)
+def test_going_on_keeps_earlier_features(
+    feature_encoder: FeatureEncoder, earlier_samples: int, more_samples: int
+) -> None:
+    first = features_of(feature_encoder, noise(earlier_samples, seed=3))
+    both = features_of(feature_encoder, 3 * noise(more_samples, seed=4), earlier=first)
     assert both.duration == Fraction(earlier_samples + more_samples, 16000)
     whole_frames = earlier_samples // 640
     assert torch.equal(both.features[:whole_frames], first.features[:whole_frames])
-    assert both.features.shape == (both.num_frames, *listener.shape)
+    assert both.features.shape == (both.num_frames, *feature_encoder.shape)
     # Identities agree exactly where windows do.
     count = -(-first.num_frames // 28)
-    same = [torch.equal(a, b) for a, b in zip(heard_windows(first, count), heard_windows(both, count), strict=True)]
+    same = [torch.equal(a, b) for a, b in zip(encoded_windows(first, count), encoded_windows(both, count), strict=True)]
     pairs = zip(identities(first, count), identities(both, count), strict=True)
     assert [a == b for a, b in pairs] == same
     assert same[0] == (whole_frames >= FRAMES + 2) and not same[-1]
 
 
 def test_going_on_twice() -> None:
-    first = heard(GLOBAL, noise(640 * 70, seed=5))
-    second = heard(GLOBAL, noise(640 * 55, seed=6), earlier=first)
-    third = heard(GLOBAL, noise(640 * 2, seed=7), earlier=second)
+    first = features_of(GLOBAL, noise(640 * 70, seed=5))
+    second = features_of(GLOBAL, noise(640 * 55, seed=6), earlier=first)
+    third = features_of(GLOBAL, noise(640 * 2, seed=7), earlier=second)
     assert third.num_frames == 127
     assert torch.equal(third.features[:125], second.features)
-    spans = third.heard_windows()
+    spans = third.encoded_windows()
     assert [span.window.keep_start for span in spans[1:]] == [span.window.keep_stop for span in spans[:-1]]
 
 
 def test_going_on_from_another_encoder_is_refused() -> None:
     with pytest.raises(ValueError, match=r"continues: its features are global.*log-mel"):
-        heard(LOG_MEL, noise(640), earlier=heard(GLOBAL, noise(640)))
+        features_of(LOG_MEL, noise(640), earlier=features_of(GLOBAL, noise(640)))
 
 
-def test_rolling_hears_the_past_alone() -> None:
+def test_rolling_encodes_the_past_alone() -> None:
     waveform = noise(640 * 300, seed=8)
     longer = torch.cat((waveform, noise(640 * 50, seed=9)))
-    first, second = (heard(LOG_MEL, sound, listening="rolling") for sound in (waveform, longer))
+    first, second = (features_of(LOG_MEL, sound, listening="rolling") for sound in (waveform, longer))
     inside = (300 - FRAMES) // 28 + 1
     assert identities(first, inside) == identities(second, inside)
-    for old, new in zip(heard_windows(first, inside), heard_windows(second, inside), strict=True):
+    for old, new in zip(encoded_windows(first, inside), encoded_windows(second, inside), strict=True):
         assert torch.equal(old, new)
     assert identities(first, inside + 1)[-1] != identities(second, inside + 1)[-1]
     # The last of 8 s that are normalised by themselves; sound more than 8 s back changes nothing.
     context = waveform[640 * (28 * 8 + FRAMES - 200) : 640 * (28 * 8 + FRAMES)]
     expected = audio_windows(log_mel_features(context, 200), 200 - FRAMES, FRAMES)
-    torch.testing.assert_close(first.reader().windows(28 * 8, FRAMES), expected)
+    torch.testing.assert_close(first.stream().windows(28 * 8, FRAMES), expected)

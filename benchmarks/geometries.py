@@ -41,7 +41,7 @@ CPU_FRAMES = 9
 
 
 @dataclass(frozen=True)
-class Subject:
+class Geometry:
     """One geometry ready to run: ``codec`` None where no VAE can be had, ``notes`` on what the figures are not."""
 
     name: str
@@ -55,7 +55,7 @@ class Subject:
     notes: tuple[str, ...]
 
 
-def load_subject(name: str, device: torch.device) -> Subject:
+def load_geometry(name: str, device: torch.device) -> Geometry:
     """Build a geometry on ``device``: bfloat16 networks on CUDA as in ComfyUI, float32 on the CPU."""
     return _nano(device) if name == "nano" else _published(name, device)
 
@@ -66,7 +66,7 @@ def random_weights(module: nn.Module) -> None:
         nn.init.normal_(parameter, std=0.02)
 
 
-def _nano(device: torch.device) -> Subject:
+def _nano(device: torch.device) -> Geometry:
     dtype = _dtype(device)
     notes: tuple[str, ...] = ()
     if NANO_DIT.is_file() and NANO_VAE.is_file():
@@ -83,10 +83,10 @@ def _nano(device: torch.device) -> Subject:
         )
     network = network.to(device, dtype).eval().requires_grad_(False)
     vae = vae.to(device).eval().requires_grad_(False)
-    return Subject("nano", network, sampling, SIZES["nano"], vae, None, device, dtype, notes)
+    return Geometry("nano", network, sampling, SIZES["nano"], vae, None, device, dtype, notes)
 
 
-def _published(name: str, device: torch.device) -> Subject:
+def _published(name: str, device: torch.device) -> Geometry:
     dtype = _dtype(device)
     network = TalkingHeadDiT(PRO if name == "pro" else LITE, dtype=dtype, device=device)
     random_weights(network)
@@ -101,7 +101,7 @@ def _published(name: str, device: torch.device) -> Subject:
     else:
         notes.append("no VAE and audio encoder stages: they are ComfyUI's, and COMFYUI_PATH names none")
     network = network.eval().requires_grad_(False)
-    return Subject(name, network, sampling, SIZES[name], codec, speech_encoder, device, dtype, tuple(notes))
+    return Geometry(name, network, sampling, SIZES[name], codec, speech_encoder, device, dtype, tuple(notes))
 
 
 def _dtype(device: torch.device) -> torch.dtype:

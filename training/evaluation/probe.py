@@ -1,4 +1,4 @@
-"""A small network that reads drawn faces: what moves, and who it is. ``python -m asymtalker.training reader``.
+"""A small network that reads drawn faces: what moves, and who it is. ``python -m asymtalker.training probe``.
 
 It stands for the landmark and identity networks that real faces are measured with (SyncNet, ArcFace), and unlike those
 it is trained against the truth: the drawing programs know every opening, angle and trait.
@@ -43,8 +43,8 @@ _STYLES = (("hair_style", HAIR_STYLES), ("beard", BEARD_STYLES), ("glasses", GLA
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReaderTraining(RunConfig):
-    """Configuration of a reader run; ``decoded`` is the share of faces that went through the VAE."""
+class ProbeTraining(RunConfig):
+    """Configuration of a probe run; ``decoded`` is the share of faces that went through the VAE."""
 
     width: int
     decoded: float
@@ -64,7 +64,7 @@ def tracks(identity: Identity, pose: Pose) -> np.ndarray:
     return np.array([*seen, *(getattr(pose, name) for name in TRACKS[3:])], np.float32)
 
 
-class FaceReader(nn.Module):
+class FaceProbe(nn.Module):
     """Frames [N, 3, H, W] in [-1, 1], square -> tracks [N, 9] and identity embeddings [N, D].
 
     Embeddings are the face's traits in standard deviations; ``spread`` is the mean distance between those of different
@@ -108,12 +108,12 @@ class FaceReader(nn.Module):
         return torch.linalg.vector_norm(embeddings - portrait, dim=-1) / self.spread
 
     @classmethod
-    def load(cls, path: Path) -> FaceReader:
-        """A trained reader, for measuring."""
+    def load(cls, path: Path) -> FaceProbe:
+        """A trained probe, for measuring."""
         tensors, metadata = read_checkpoint(path)
-        reader = cls(int(metadata["width"]), tensors["mean"].shape[0])
-        reader.load_state_dict(tensors)
-        return reader.eval().requires_grad_(False)
+        probe = cls(int(metadata["width"]), tensors["mean"].shape[0])
+        probe.load_state_dict(tensors)
+        return probe.eval().requires_grad_(False)
 
 
 class _Residual(nn.Module):
@@ -157,35 +157,35 @@ def soften(pixels: Tensor, vae: NanoVAE, share: float, generator: torch.Generato
     return out + 0.02 * torch.randn(out.shape, generator=generator)
 
 
-def train(config: ReaderTraining, vae_path: Path, out: Path, workers: int) -> None:
-    """Train (or take up) a reader in ``out``; writes ``state.safetensors`` and ``reader.safetensors`` (averaged)."""
+def train(config: ProbeTraining, vae_path: Path, out: Path, workers: int) -> None:
+    """Train (or take up) a probe in ``out``; writes ``state.safetensors`` and ``face_probe.safetensors`` (averaged)."""
     torch.manual_seed(config.seed)
     vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
     rng = np.random.default_rng(config.seed)
     known = torch.from_numpy(np.stack([traits(sample_identity(rng)) for _ in range(2000)]))
-    reader = FaceReader(config.width, known.shape[1])
-    reader.mean, reader.deviation = known.mean(0), known.std(0).clamp_min(1e-3)
-    optimizer = torch.optim.AdamW(reader.parameters(), weight_decay=0.01)
-    ema = Ema(reader, config.ema_decay)
-    state = TrainingState({"reader": reader}, {"adamw": optimizer}, {"reader": ema}, dataclasses.asdict(config))
+    probe = FaceProbe(config.width, known.shape[1])
+    probe.mean, probe.deviation = known.mean(0), known.std(0).clamp_min(1e-3)
+    optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.01)
+    ema = Ema(probe, config.ema_decay)
+    state = TrainingState({"probe": probe}, {"adamw": optimizer}, {"probe": ema}, dataclasses.asdict(config))
     faces = DrawnFaces(config.seed, config.steps * config.batch)
 
     def publish() -> None:
-        export(reader, ema, config, out / "reader.safetensors")
+        export(probe, ema, config, out / "face_probe.safetensors")
 
-    run = TrainingRun("reader", out, config, state, publish)
+    run = TrainingRun("probe", out, config, state, publish)
     order = range(state.step * config.batch, len(faces))
     for frames, moved, known_traits in DataLoader(faces, config.batch, sampler=order, num_workers=workers):
         run.set_learning_rate()
         with torch.no_grad():
             pixels = soften(frames.float() / 127.5 - 1, vae, config.decoded, run.generator())
-        seen, who = reader(pixels)
+        seen, who = probe(pixels)
         terms = {
             "tracks": ((seen - moved) / TRACK_UNITS).square().mean(),
-            "traits": (who - (known_traits - reader.mean) / reader.deviation).square().mean(),
+            "traits": (who - (known_traits - probe.mean) / probe.deviation).square().mean(),
         }
         (terms["tracks"] + terms["traits"]).backward()
-        nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         run.finish_step({name: value.item() for name, value in terms.items()})
@@ -193,10 +193,10 @@ def train(config: ReaderTraining, vae_path: Path, out: Path, workers: int) -> No
 
 
 @torch.no_grad()
-def export(reader: FaceReader, ema: Ema, config: ReaderTraining, path: Path) -> None:
-    """Write the averaged reader with the spread of unseen people; report how well it reads them."""
-    averaged = FaceReader(config.width, reader.mean.shape[0]).eval()
-    averaged.load_state_dict(dict(reader.state_dict()) | ema.shadow)
+def export(probe: FaceProbe, ema: Ema, config: ProbeTraining, path: Path) -> None:
+    """Write the averaged probe with the spread of unseen people; report how well it reads them."""
+    averaged = FaceProbe(config.width, probe.mean.shape[0]).eval()
+    averaged.load_state_dict(dict(probe.state_dict()) | ema.shadow)
     faces = DrawnFaces(config.seed, 0)
     samples = [faces[1_000_000_000 + index] for index in range(96)]
     frames, moved = torch.stack([s[0] for s in samples]), torch.stack([s[1] for s in samples])
@@ -209,10 +209,10 @@ def export(reader: FaceReader, ema: Ema, config: ReaderTraining, path: Path) -> 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_run_arguments(parser, "reader.toml")
+    add_run_arguments(parser, "probe.toml")
     add_vae_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    train(read_config(ReaderTraining, args.config, args.set), args.vae, args.out, args.workers)
+    train(read_config(ProbeTraining, args.config, args.set), args.vae, args.out, args.workers)
