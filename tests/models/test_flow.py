@@ -99,7 +99,7 @@ def test_continuity_is_laid_over_every_step_and_the_end(sampler: Sampler) -> Non
     assert len(seen) == 3 and all(torch.equal(part, continuity) for part in (*seen, found[:, :, :2]))
 
 
-def test_lay_over_leaves_its_input() -> None:
+def test_apply_continuity_leaves_its_input() -> None:
     x, continuity = noise(*SHAPE), torch.zeros(1, 2, 1, 4, 4)
     before = x.clone()
     laid = apply_continuity(x, continuity)
