@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.audio import FPS
 from ..models.drift import color_distance
+from ..models.rates import FPS
 from .host import Host, Made
 from .long_run import Cost, drift
 from .report import aligned

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.audio import SAMPLE_RATE
+from ..models.rates import SAMPLE_RATE
 
 SPEECH = Path(__file__).resolve().parents[1] / "workflows" / "assets" / "asymtalker_speech.wav"
 PORTRAIT = SPEECH.with_name("asymtalker_portrait.png")

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..host.messages import encodable
-from ..models.audio import FPS
+from ..models.rates import FPS
 
 THEMES = ("dark", "light")
 

@@ -14,8 +14,8 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 
 from ..media import SpoolHeader
-from ..media.manifest import write_atomically
 from ..models.config import SamplingConfig
+from ..models.files import write_text
 from ..models.rollout import ContinuityOptions
 
 MIN_CHUNKS = 3
@@ -52,7 +52,7 @@ class Pace:
         known = {**_read(), self.kind: round(statistics.median(seconds), 4)}
         try:
             _file().parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(_file(), json.dumps(known, indent=1, sort_keys=True).encode())
+            write_text(_file(), json.dumps(known, indent=1, sort_keys=True))
         except OSError as error:
             logging.info("AsymTalker: the speed of this job could not be stored: %s", error)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..host.progress import duration, notify
 from ..live.jobs import LiveJob
-from ..models.audio import FPS
+from ..models.rates import FPS
 from ..models.reference import Reference
 from ..models.rollout import Chunk
 

@@ -27,6 +27,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
+from ..models.rates import FPS
 from .errors import MediaError, storage_error
 from .segments import CODECS, Codec
 
@@ -34,7 +35,6 @@ HEADER_NAME = "job.json"
 MANIFEST_NAME = "manifest.jsonl"
 SAVED_NAME = "saved"
 SEGMENT_SUFFIX = ".segment"
-TEMPORARY_SUFFIX = ".part"
 FORMAT_VERSION = 1
 
 MAX_SIDE = 1 << 16
@@ -62,7 +62,7 @@ class SpoolHeader:
     job_id: str
     width: int
     height: int
-    fps: Fraction = Fraction(25)
+    fps: Fraction = Fraction(FPS)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -223,34 +223,6 @@ def is_intact(folder: Path, segment: Segment) -> bool:
 def manifest_bytes(segments: Sequence[Segment]) -> bytes:
     """The manifest that lists exactly `segments`."""
     return b"".join(segment.to_line() for segment in segments)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in `folder` survive power loss (Windows does so on its own)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write, sync and rename, so that `path` has the old content or the new, never a part. Raises OSError."""
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
-        # A new file: what lies there may be a link, whose target is not ours.
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def remove_entry(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import av
 import numpy as np
 
+from ..models.rates import FPS
 from .carrier import SILENCE, AudioTrack, write_carrier
 from .errors import MediaError, storage_error
 from .ffmpeg import Watch, encoding_failure, write_frames
@@ -55,7 +56,7 @@ def encode_video(
     *,
     width: int,
     height: int,
-    fps: Fraction | float = 25,
+    fps: Fraction | float = FPS,
     audio: tuple[Any, int] | None = None,
     crf: int = 18,
     preset: str = "medium",

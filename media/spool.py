@@ -19,6 +19,7 @@ from types import TracebackType
 
 import numpy as np
 
+from ..models.files import sync_folder, write_bytes
 from .errors import MediaError, storage_error
 from .locks import HELD_NAME, LOCK_NAME, FolderGoneError, FolderLock
 from .manifest import (
@@ -34,8 +35,6 @@ from .manifest import (
     read_segment,
     remove_entry,
     remove_unless_plain,
-    sync_folder,
-    write_atomically,
 )
 from .segments import Codec, Frames, decode_segment, encode_segment
 
@@ -225,7 +224,7 @@ class SpoolWriter:
             identity=identity,
         )
         path = self.folder / segment.file_name
-        write_atomically(path, content)
+        write_bytes(path, content)
         self._record([segment])
 
     def _record(self, segments: Sequence[Segment]) -> None:
@@ -312,7 +311,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         # Another disk, a file system without links, or too many of them: a full disk fails here again.
-        write_atomically(target, source.read_bytes())
+        write_bytes(target, source.read_bytes())
 
 
 def _lock_new(folder: Path) -> FolderLock:
@@ -339,7 +338,7 @@ def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
     if existing is None:
         # Nothing here, or a header lost with the power: whose frames these are cannot be known.
         _remove_except(folder, {LOCK_NAME, HELD_NAME})
-        write_atomically(folder / HEADER_NAME, header.to_json().encode())
+        write_bytes(folder / HEADER_NAME, header.to_json().encode())
         return []
     if (existing.job_id, existing.width, existing.height, existing.fps) != (
         header.job_id,
@@ -353,13 +352,13 @@ def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
             "Give each job a folder of its own, or delete that folder."
         )
     if existing != header:
-        write_atomically(folder / HEADER_NAME, header.to_json().encode())
+        write_bytes(folder / HEADER_NAME, header.to_json().encode())
     segments = intact_segments(folder)
     intact = manifest_bytes(segments)
     path = folder / MANIFEST_NAME
     remove_unless_plain(path)
     if not path.exists() or path.read_bytes() != intact:
-        write_atomically(path, intact)
+        write_bytes(path, intact)
     listed = {segment.file_name for segment in segments}
     _remove_except(folder, {LOCK_NAME, HELD_NAME, HEADER_NAME, MANIFEST_NAME, *listed})
     return segments

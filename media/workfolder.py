@@ -15,19 +15,17 @@ import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from ..models.files import PARTIAL_SUFFIX, sync_file
 from .errors import MediaError, storage_error
 from .locks import LOCK_NAME, FolderLock
 
 WORK_PREFIX = ".saving."
-WORK_SUFFIX = ".part"
 CLAIM_SUFFIX = ".claim"
 
 _EXPIRES_S = 60
 """A working folder lacks its lock, and a claim exists, for an instant only: after this time their process is dead."""
 _REMOVAL_ATTEMPTS = 20
 _REMOVAL_PAUSE_S = 0.1
-# A file system may have no such operation; that is no reason to lose a file that is complete.
-_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS})
 
 
 @contextlib.contextmanager
@@ -39,7 +37,7 @@ def working_folder(path: Path) -> Generator[Path, None, None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not named after the file, whose own name may be as long as the disk allows.
-        work = path.parent / f"{WORK_PREFIX}{uuid.uuid4().hex[:12]}{WORK_SUFFIX}"
+        work = path.parent / f"{WORK_PREFIX}{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
         work.mkdir()
     except OSError as error:
         raise storage_error(path.parent, f"saving {path.name}", error) from error
@@ -59,7 +57,7 @@ def publish(result: Path, path: Path, if_taken: Callable[[], Path] | None) -> Pa
     if_taken: see `encode_video`; without it, a file at `path` is replaced.
     Raises OSError; `path` then is as it was.
     """
-    _sync(result)
+    sync_file(result)
     if if_taken is None:
         result.replace(path)
         return path
@@ -69,16 +67,6 @@ def publish(result: Path, path: Path, if_taken: Callable[[], Path] | None) -> Pa
             return path
         except FileExistsError:
             path = if_taken()
-
-
-def _sync(result: Path) -> None:
-    """Put the file's content on the disk first: its name must not outlive a power failure without it."""
-    with result.open("rb+") as file:
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in _NO_SYNC:
-                raise
 
 
 def _move_to_free_name(result: Path, path: Path) -> None:
@@ -112,7 +100,7 @@ def _rename_under_claim(result: Path, path: Path) -> None:
 
 def _sweep(own: Path) -> None:
     """Remove what dead processes left beside the working folder `own`."""
-    for work in own.parent.glob(f".*.????????????{WORK_SUFFIX}"):
+    for work in own.parent.glob(f".*.????????????{PARTIAL_SUFFIX}"):
         # Another user's leftovers cannot be removed, and must not stop anyone from saving.
         with contextlib.suppress(OSError, MediaError):
             if (work / LOCK_NAME).is_file():

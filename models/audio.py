@@ -14,11 +14,8 @@ from torch import Tensor
 
 from .config import AUDIO_WINDOW
 from .mixing import to_mono
+from .rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from .resampling import resample
-
-FPS = 25
-SAMPLE_RATE = 16_000
-SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 
 # nano's features: four 10 ms hops of 80 mel bands for each video frame.
 MEL_BANDS = 80

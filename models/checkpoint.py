@@ -6,7 +6,6 @@ What a file is shows in its first bytes, not in its name: a safetensors file sav
 from __future__ import annotations
 
 import codecs
-import os
 import pickle
 import re
 import zipfile
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import CONFIG_FILE, parse_object
+from .files import replacing
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".model")
 INDEX_SUFFIX = ".index.json"
@@ -260,15 +260,8 @@ def examples(names: Iterable[str]) -> str:
 
 
 def write_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file: to a temporary name beside it, flushed to disk, then renamed."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    """Write a safetensors file in one step (see ``files.replacing``)."""
+    with replacing(Path(path)) as partial:
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, dict(metadata)
         )
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from ..models.rates import FPS
+
 Size = tuple[int, int]
 Color = tuple[int, int, int]
 Levels = npt.NDArray[np.float64]
 
-FPS = 25
 THUMBNAIL = (640, 360)
 BANNER = (1344, 576)
 NIGHT: Color = (18, 24, 40)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._client import Graph
 
 FPS = 25
+"""As in models/rates.py: this runs where the pack is not installed as a package."""
 LINE_INTERVAL_S = 5.0
 BAR_FORMAT = (
     "{desc} {percentage:3.0f}%|{bar}| {n:.0f}/{total} frames [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"

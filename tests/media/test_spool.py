@@ -200,7 +200,7 @@ def test_second_writer_is_refused_and_lock_dies_with_its_holder(tmp_path: Path) 
 
 
 def test_second_process_is_refused(tmp_path: Path) -> None:
-    code = "import sys; from media import *; SpoolWriter(sys.argv[1], SpoolHeader('job', 64, 48))"
+    code = "import sys; from asymtalker.media import *; SpoolWriter(sys.argv[1], SpoolHeader('job', 64, 48))"
     with SpoolWriter(tmp_path, header()):
         result = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=False

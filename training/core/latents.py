@@ -19,9 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...models.audio import SAMPLES_PER_FRAME
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.nano_vae import STRIDE_T, NanoVAE
+from ...models.rates import SAMPLES_PER_FRAME
 from ...models.reference import fit_portrait, temporal_reference
 from .articulation import VALUES, articulation_of
 from .chunks import FRAMES_PER_CHUNK, encode_chunks, new_frames, stride_of

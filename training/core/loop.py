@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from ...models.files import replacing
 from .config import RunConfig, learning_rate, set_learning_rate
 from .images import figure
 from .state import TrainingState
@@ -87,12 +88,10 @@ def _read_losses(path: Path, last_step: int) -> Rows:
 
 def _write_losses(path: Path, rows: Rows) -> None:
     names = sorted({name for _, terms in rows for name in terms})
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         table = csv.DictWriter(file, ["step", *names])
         table.writeheader()
         table.writerows({"step": step, **terms} for step, terms in rows)
-    partial.replace(path)
 
 
 def plot_losses(rows: Rows, path: Path) -> None:

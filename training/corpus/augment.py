@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .speech import SAMPLE_RATE
+from ...models.rates import SAMPLE_RATE
 
 
 def augment(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:

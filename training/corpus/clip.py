@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...models.rates import FPS, SAMPLE_RATE
 from .identity import Identity, sample_identity
-from .motion import FPS, POSE_FIELDS, Pose, sample_motion
+from .motion import POSE_FIELDS, Pose, sample_motion
 from .mouth import MAX_OPENING, mouth_shape
 from .neural import available, speak_neural
 from .render import mouth_box, render
-from .speech import HELD_OUT_VARIANTS, SAMPLE_RATE, VARIANTS, Espeak, Phoneme, Utterance, sample_voice
+from .speech import HELD_OUT_VARIANTS, VARIANTS, Espeak, Phoneme, Utterance, sample_voice
 from .spoken import spoken_motion
 from .text import sample_sentence
 from .viseme import emphasis_track, mouth_track
 
-SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 SETTLE_FRAMES = 15
 HEAD_FIELDS = ("gaze_x", "gaze_y", "yaw", "pitch", "roll", "shift_x", "shift_y", "breath")
 FACE_FIELDS = ("smile", "brow", "blink")

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
-FPS = 25
+from ...models.rates import FPS
 
 
 @dataclass(frozen=True)

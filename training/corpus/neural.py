@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .speech import SAMPLE_RATE, Phoneme, Utterance, resample
+from ...models.rates import SAMPLE_RATE
+from .speech import Phoneme, Utterance, resample
 
 _UNIT_S = 0.025
 # The predicted durations are this much behind the sound: forced alignment of its speech finds the phonemes 56 ms before

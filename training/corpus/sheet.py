@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...models.rates import FPS
 from .clip import identity_of, make_clip
-from .motion import FPS, Pose, sample_pose
+from .motion import Pose, sample_pose
 from .render import render
 
 SHEET_COLUMNS, SHEET_ROWS = 6, 4

@@ -12,7 +12,8 @@ from typing import Any
 import espeakng_loader
 import numpy as np
 
-SAMPLE_RATE = 16000
+from ...models.rates import SAMPLE_RATE
+
 VARIANTS = (
     "f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andrea", "Andy", "Annie",
     "Gene", "Lee", "Mario", "Michael", "adam", "anika", "belinda", "benjamin", "caleb", "david", "ed", "edward",

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .motion import FPS, POSE_FIELDS, Pose
+from ...models.rates import FPS
+from .motion import POSE_FIELDS, Pose
 from .speech import Phoneme
 
 # Small, for what moves in the whole picture costs a network that has to redraw it far more than the mouth does.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .motion import FPS
-from .speech import SAMPLE_RATE, Phoneme
+from ...models.rates import FPS, SAMPLE_RATE
+from .speech import Phoneme
 
 CHANNELS = ("jaw", "width", "rounding", "press", "tuck", "teeth", "tongue")
 _JAW, _WIDTH, _ROUNDING, _PRESS, _TUCK, _TEETH, _TONGUE = range(7)

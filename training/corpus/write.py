@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from ...models.files import replacing
 from .clip import HEADS, make_clip
 
 ARRAYS = ("frames", "audio", "poses", "opening", "width", "rounding", "mouth_boxes", "portrait")
@@ -92,6 +93,5 @@ def write_clip(folder: Path, seed: int, index: int, num_frames: int, motion: Map
 
 def save_arrays(clip: Any, path: Path, metadata: dict[str, str]) -> None:
     """Writes the ``ARRAYS`` of a clip to a file that appears when it is whole."""
-    partial_path = path.with_suffix(f".{os.getpid()}.partial")
-    save_file({name: np.ascontiguousarray(getattr(clip, name)) for name in ARRAYS}, partial_path, metadata)
-    partial_path.replace(path)
+    with replacing(path, writer=f".{os.getpid()}") as unfinished:
+        save_file({name: np.ascontiguousarray(getattr(clip, name)) for name in ARRAYS}, unfinished, metadata)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ...models.rates import SAMPLE_RATE
 from ..core.config import TrainingError
-from ..corpus.speech import SAMPLE_RATE, Phoneme
+from ..corpus.speech import Phoneme
 
 _FRAME_S = 0.01
 # PocketSphinx's ARPAbet in the corpus' IPA; its silences and noises ("SIL", "+SPN+") have no entry.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.audio import FPS
+from ...models.rates import FPS
 from .probe import TRACKS, FaceProbe
 
 HEAD = tuple(TRACKS.index(name) for name in ("yaw", "pitch", "roll"))

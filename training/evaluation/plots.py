@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...models.audio import FPS, SAMPLE_RATE
+from ...models.rates import FPS, SAMPLE_RATE
 from ..core.images import figure, save_strip
 from .probe import TRACKS
 from .subjects import Subject

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ...models.audio import FPS
+from ...models.files import write_text
+from ...models.rates import FPS
 from ..core.config import TrainingError, read_config
 from ..core.paths import CONFIGS, PROBE, TEACHER, add_config_arguments, add_vae_argument
 from ..recipes import akd, teacher
@@ -106,9 +107,7 @@ def prove(
             break
         checkpoint = _checkpoint(video, config, first_teacher, vae, data, runs)
         values = _measure(video, config, checkpoint, vae, measured)
-        partial = result.with_suffix(".partial")
-        partial.write_text(json.dumps(values, indent=1))
-        partial.replace(result)
+        write_text(result, json.dumps(values, indent=1))
     summarise(config, measurements, out)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models.audio import FPS
+from ...models.rates import FPS
 from ..core.images import figure
 from .syncnet import MAX_OFFSET
 

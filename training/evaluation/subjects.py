@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.audio import FPS, SAMPLE_RATE
+from ...models.rates import FPS, SAMPLE_RATE
 from ..core.config import TrainingError
 from ..corpus.clip import identity_of, make_poses, make_speech, portrait_of
 from ..corpus.identity import Identity

@@ -14,7 +14,7 @@ import torch
 from python_speech_features import mfcc
 from torch import Tensor, nn
 
-from ...models.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from ...models.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 WINDOW_FRAMES = 5
 WINDOW_STEPS = 20

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ...models.rates import FPS
 from ..corpus.clip import make_clip, make_poses, make_speech, portrait_pose
-from ..corpus.motion import FPS, Pose
+from ..corpus.motion import Pose
 from .assets import Assets
 from .background import make_background
 from .light import sample_light

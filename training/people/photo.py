@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 
-from ..corpus.motion import FPS
+from ...models.rates import FPS
 
 STYLES = ("none", "smooth", "grey", "sepia", "painterly", "posterised")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

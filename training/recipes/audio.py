@@ -22,6 +22,7 @@ from ...models.audio import MEL_BANDS, SAMPLES_PER_FRAME, audio_windows, log_mel
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.dit import TalkingHeadDiT
 from ...models.layers import AudioProjection
+from ...models.rates import FPS
 from ..core.articulation import ARTICULATION, VALUES, articulation_loss, articulation_of, per_latent
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.loop import TrainingRun
@@ -30,7 +31,6 @@ from ..core.paths import add_run_arguments
 from ..core.state import Ema, TrainingState
 from ..corpus.augment import augment
 from ..corpus.clip import make_speech
-from ..corpus.motion import FPS
 from ..corpus.viseme import mouth_track
 
 log = logging.getLogger(__name__)

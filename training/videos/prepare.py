@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from ...faces.detector import Face, find_faces
 from ...media.mux import encode_video
-from ...models.audio import FPS, SAMPLE_RATE
 from ...models.checkpoint import write_checkpoint
+from ...models.files import write_text
+from ...models.rates import FPS, SAMPLE_RATE
 from ...models.reference import temporal_reference
 from ..core.chunks import FRAMES_PER_CHUNK, clip_span, encode_chunks
 from ..core.config import TrainingError
@@ -276,7 +277,7 @@ def _read_record(out: Path, name: str, path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    _write_text(path, json.dumps(value, indent=1))
+    write_text(path, json.dumps(value, indent=1))
 
 
 def _write_bad_list(out: Path) -> None:
@@ -285,13 +286,7 @@ def _write_bad_list(out: Path) -> None:
     for file in sorted((out / RECORDS).glob("*.json")):
         record = json.loads(file.read_text("utf-8"))
         lines += [f"{record['video']}\t{item['part']}\t{item['reason']}\n" for item in record["bad"]]
-    _write_text(out / BAD_LIST, "".join(lines))
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial_path = path.with_name(path.name + ".partial")
-    partial_path.write_text(text, "utf-8")
-    partial_path.replace(path)
+    write_text(out / BAD_LIST, "".join(lines))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

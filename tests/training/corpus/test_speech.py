@@ -11,11 +11,12 @@ pytest.importorskip(
     "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
 )
 
+from asymtalker.models.rates import SAMPLE_RATE
 from asymtalker.training.corpus.augment import augment
 from asymtalker.training.corpus.clip import identity_of, make_clip, make_poses, make_speech
 from asymtalker.training.corpus.motion import POSE_FIELDS, Pose
 from asymtalker.training.corpus.render import opening
-from asymtalker.training.corpus.speech import SAMPLE_RATE, Espeak, Phoneme, Voice, resample
+from asymtalker.training.corpus.speech import Espeak, Phoneme, Voice, resample
 from asymtalker.training.corpus.viseme import CHANNELS, mouth_track
 from asymtalker.training.corpus.write import run
 

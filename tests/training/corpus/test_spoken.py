@@ -7,8 +7,9 @@ pytest.importorskip(
     "skia", reason="no Skia, or none of the libraries it draws with (libegl1, libgl1)", exc_type=ImportError
 )
 
+from asymtalker.models.rates import FPS
 from asymtalker.training.corpus.clip import make_poses, make_speech, portrait_pose
-from asymtalker.training.corpus.motion import FPS, POSE_FIELDS, Pose
+from asymtalker.training.corpus.motion import POSE_FIELDS, Pose
 from asymtalker.training.corpus.speech import Phoneme
 from asymtalker.training.corpus.spoken import spoken_motion
 

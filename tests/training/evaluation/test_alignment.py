@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("espeakng_loader", reason="no espeak-ng to speak with")
 pytest.importorskip("pocketsphinx", reason="no PocketSphinx to align with")
 
-from asymtalker.models.audio import FPS
+from asymtalker.models.rates import FPS, SAMPLE_RATE
 from asymtalker.training.core.config import TrainingError
-from asymtalker.training.corpus.speech import SAMPLE_RATE, Espeak, Voice
+from asymtalker.training.corpus.speech import Espeak, Voice
 from asymtalker.training.corpus.viseme import mouth_track
 from asymtalker.training.evaluation.alignment import align, read_transcripts
 from asymtalker.training.evaluation.measure import correlation

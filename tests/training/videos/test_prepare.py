@@ -171,7 +171,7 @@ def test_a_stopped_run_goes_on_and_torn_shards_are_made_again(videos: Path, tmp_
         again, _ = read_checkpoint(second)
         assert again.keys() == whole.keys() and all(torch.equal(again[name], whole[name]) for name in whole)
     assert first.stat().st_mtime_ns == kept
-    assert not list(out.glob("*.partial"))
+    assert not list(out.glob("*.part"))
 
 
 def test_a_killed_run_goes_on(videos: Path, tmp_path: Path) -> None:
