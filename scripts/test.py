@@ -21,11 +21,16 @@ DRAWING_PACKAGES = ["libegl1", "libgl1"]
 BROWSER_PACKAGES = ["chromium"]
 
 
-def pytest_arguments(arguments: list[str]) -> list[str]:
-    """Return pytest's arguments for those of this command."""
-    if "--quick" not in arguments:
-        return arguments
-    return ["-m", "not server and not browser and not slow", *(text for text in arguments if text != "--quick")]
+# More processes gain little: the tests of one server or browser stay in one.
+MAX_PROCESSES = 4
+
+
+def pytest_arguments(arguments: list[str], processes: int) -> list[str]:
+    """Return pytest's arguments for those of this command; whole runs are spread over ``processes``."""
+    others = [text for text in arguments if text != "--quick"]
+    spread = [] if others else ["--numprocesses", str(processes), "--dist", "loadgroup"]
+    quick = ["-m", "not server and not browser and not slow"] if "--quick" in arguments else []
+    return [*spread, *quick, *others]
 
 
 def main() -> int:
@@ -36,17 +41,26 @@ def main() -> int:
         say(f"Error: {error}")
         return 1
     apt_install(DRAWING_PACKAGES + ([] if "--quick" in sys.argv else BROWSER_PACKAGES))
+    cores = os.cpu_count() or 1
+    processes = min(cores, MAX_PROCESSES)
     # Pyright finds ComfyUI's modules over PYTHONPATH, the others through the interpreter.
     types = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
     checks = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
         "types": types,
-        "pytest": ["pytest", "-q", "-rs", "--durations=15", *pytest_arguments(sys.argv[1:])],
+        "pytest": ["pytest", "-q", "-rs", "--durations=15", *pytest_arguments(sys.argv[1:], processes)],
     }
     # The pack is installed in `.venv` alone, and Pyright does not follow editable installations.
     paths = [str(package_path())]
-    environment = {**os.environ, "COMFYUI_PATH": str(comfyui), "PYTHONPATH": os.pathsep.join(paths)}
+    # Thread pools of several processes that spin on the same cores slow each other down.
+    threads = str(max(1, cores // processes))
+    environment = {
+        "OMP_NUM_THREADS": threads,
+        **os.environ,
+        "COMFYUI_PATH": str(comfyui),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
     failed = []
     for name, command in checks.items():
         # pytest goes last, so that its closing line is the last one where all is well.

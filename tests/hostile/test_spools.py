@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from asymtalker.tests.helpers import Import
-from asymtalker.tests.media.conftest import moving_frames
+from asymtalker.tests.helpers import Import, moving_frames
 
 SEED = 19
 CHUNK = 4

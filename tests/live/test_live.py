@@ -19,8 +19,7 @@ import pytest
 import torch
 from aiohttp import web
 
-from asymtalker.tests.helpers import ROOT, Import
-from asymtalker.tests.media.conftest import moving_frames
+from asymtalker.tests.helpers import ROOT, Import, moving_frames
 
 ROUTE = "/asymtalker/live"
 CHUNKS, FRAMES = 3, 8

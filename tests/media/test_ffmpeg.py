@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from asymtalker.media import MediaError, encode_video
-
-from .conftest import Frames, children, moving_frames, names
+from asymtalker.tests.helpers import Frames, children, moving_frames, names
 
 
 @pytest.mark.parametrize("failure", [ValueError("from the frames"), KeyboardInterrupt()])

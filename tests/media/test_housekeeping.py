@@ -19,8 +19,7 @@ from asymtalker.media import (
     remove_spool,
     spool_bytes,
 )
-
-from .conftest import moving_frames
+from asymtalker.tests.helpers import moving_frames
 
 
 def make_spool(root: Path, name: str, age_s: int = 0, chunks: int = 1) -> Path:

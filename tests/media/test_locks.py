@@ -15,8 +15,7 @@ import pytest
 
 from asymtalker.media import FolderBusyError, FolderLock, MediaError, SpoolHeader, SpoolWriter
 from asymtalker.media.locks import LOCK_NAME
-
-from .conftest import moving_frames
+from asymtalker.tests.helpers import moving_frames
 
 REPOSITORY = Path(__file__).parents[2]
 

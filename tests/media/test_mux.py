@@ -15,8 +15,7 @@ import pytest
 
 from asymtalker.media import MediaError, encode_video
 from asymtalker.media.mux import AAC_FRAME
-
-from .conftest import Frames, children, moving_frames, names
+from asymtalker.tests.helpers import Frames, children, moving_frames, names
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -17,8 +17,7 @@ import pytest
 from asymtalker.media import MediaError, SpoolHeader, SpoolReader, SpoolWriter
 from asymtalker.media.manifest import MANIFEST_NAME
 from asymtalker.media.segments import encode_segment
-
-from .conftest import Frames, moving_frames
+from asymtalker.tests.helpers import Frames, moving_frames
 
 REPOSITORY = Path(__file__).parents[2]
 

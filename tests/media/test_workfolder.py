@@ -18,8 +18,7 @@ import pytest
 from asymtalker.media import MediaError, encode_video
 from asymtalker.media.locks import LOCK_NAME
 from asymtalker.media.workfolder import working_folder
-
-from .conftest import Frames, moving_frames, names
+from asymtalker.tests.helpers import Frames, moving_frames, names
 
 REPOSITORY = Path(__file__).parents[2]
 

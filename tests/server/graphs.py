@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from asymtalker.scripts._client import Graph
+from asymtalker.scripts._client import ComfyClient, Graph
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.server.media import speech_like, write_wav
+
+NANO_GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
+
+MakeGraph = Callable[..., Graph]
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Their choices are the files of an input folder.
@@ -164,3 +174,22 @@ def dangling_links(workflow: dict[str, Any]) -> list[str]:
         elif by_id[source]["outputs"][output]["type"] != kind:
             faults.append(f"link {link}: is {kind}, its source {by_id[source]['outputs'][output]['type']}")
     return faults
+
+
+def nano_graph(
+    client: ComfyClient,
+    portrait: str,
+    folder: Path,
+    seconds: float = 0.5,
+    rate: int = 16000,
+    channels: int = 1,
+    prefix: str = "test",
+) -> Graph:
+    """Return the shipped nano graph with an uploaded portrait, and speech that is made in `folder` and uploaded."""
+    name = f"speech_{seconds}_{rate}_{channels}.wav"
+    speech = client.upload(write_wav(folder / name, speech_like(seconds, rate, channels), rate))
+    graph: Graph = copy.deepcopy(json.loads(NANO_GRAPH.read_text(encoding="utf-8")))
+    node(graph, "LoadImage")["image"] = portrait
+    node(graph, "LoadAudio")["audio"] = speech
+    node(graph, "AsymTalkerMux")["filename_prefix"] = prefix
+    return graph

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from asymtalker.scripts._client import ComfyClient, videos
-from asymtalker.tests.server.conftest import MakeGraph
-from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.graphs import MakeGraph, node, node_id
 from asymtalker.tests.server.media import probe, speech_like, write_wav
 
 pytestmark = pytest.mark.server

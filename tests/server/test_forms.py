@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from asymtalker.scripts._client import ComfyClient, Graph, videos
-from asymtalker.tests.server.conftest import MakeGraph
-from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.graphs import MakeGraph, node, node_id
 from asymtalker.tests.server.media import Probe, probe
 
 pytestmark = pytest.mark.server

@@ -15,8 +15,7 @@ import pytest
 import requests
 
 from asymtalker.scripts._client import ComfyClient, Graph, PromptInterrupted
-from asymtalker.tests.server.conftest import MakeGraph
-from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.graphs import MakeGraph, node, node_id
 
 pytestmark = pytest.mark.server
 

@@ -11,8 +11,7 @@ import torch
 
 from asymtalker.scripts._client import ComfyClient, Graph, videos
 from asymtalker.scripts._server import ComfyServer
-from asymtalker.tests.server.conftest import MakeGraph, nano_graph
-from asymtalker.tests.server.graphs import node
+from asymtalker.tests.server.graphs import MakeGraph, nano_graph, node
 from asymtalker.tests.server.media import Probe, probe, write_portrait
 
 pytestmark = pytest.mark.server

@@ -13,8 +13,7 @@ from PIL import Image
 
 from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, PromptInterrupted, PromptRefused, videos
 from asymtalker.scripts._server import ComfyServer
-from asymtalker.tests.server.conftest import MakeGraph
-from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.graphs import MakeGraph, node, node_id
 from asymtalker.tests.server.media import Probe, probe, speech_like, write_portrait, write_wav
 
 pytestmark = pytest.mark.server

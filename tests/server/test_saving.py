@@ -17,8 +17,7 @@ import pytest
 from asymtalker.media import encode_video
 from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, PromptInterrupted, PromptRefused, videos
 from asymtalker.scripts._server import ComfyServer
-from asymtalker.tests.server.conftest import MakeGraph
-from asymtalker.tests.server.graphs import node_id
+from asymtalker.tests.server.graphs import MakeGraph, node_id
 from asymtalker.tests.server.media import probe
 
 pytestmark = pytest.mark.server

@@ -15,8 +15,7 @@ import torch
 from asymtalker.media import list_spools
 from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, PromptInterrupted, videos
 from asymtalker.scripts._server import ComfyServer, link_folder
-from asymtalker.tests.server.conftest import MakeGraph
-from asymtalker.tests.server.graphs import node
+from asymtalker.tests.server.graphs import MakeGraph, node
 from asymtalker.tests.server.media import probe
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")]

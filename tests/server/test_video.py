@@ -10,8 +10,7 @@ import pytest
 
 from asymtalker.scripts._client import ComfyClient, Graph, PromptFailed, videos
 from asymtalker.scripts._server import ComfyServer
-from asymtalker.tests.server.conftest import MakeGraph
-from asymtalker.tests.server.graphs import node, node_id
+from asymtalker.tests.server.graphs import MakeGraph, node, node_id
 from asymtalker.tests.server.media import probe
 
 pytestmark = pytest.mark.server
