@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from .geometries import GEOMETRIES, load_geometry
+from ..models.family import MODELS
+from .geometries import load_geometry
 from .report import as_json, as_table, machine
 from .stages import measure
 
@@ -32,7 +33,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="seconds of audio for the audio stage (default: %(default)s)"
     )
-    parser.add_argument("--geometry", choices=(*GEOMETRIES, "all"), default="all")
+    parser.add_argument("--geometry", choices=(*MODELS, "all"), default="all")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if available")
     parser.add_argument(
         "--repeats", type=int, default=3, help="runs of each stage; the median is reported (default: %(default)s)"
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         return importlib.import_module(f".{arguments[0]}", __package__).main(arguments[1:])
     options = parse_arguments(arguments)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    names = list(GEOMETRIES if options.geometry == "all" else (options.geometry,))
+    names = list(MODELS if options.geometry == "all" else (options.geometry,))
     if device.type == "cpu" and not options.large_on_cpu:
         skipped = [name for name in names if name != "nano"]
         names = [name for name in names if name == "nano"]

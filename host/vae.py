@@ -16,18 +16,19 @@ from comfy.sd import VAE
 from comfy.taesd.taehv import TAEHV
 from torch import Tensor
 
+from ..models.family import LITE, NANO, PRO
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from .checkpoints import ltx_keys
 from .messages import with_article
 from .model import TalkingHeadModel
 
-WAN_CHANNELS, LTX_CHANNELS = 16, 128
+WAN_CHANNELS, LTX_CHANNELS = PRO.config.latent_channels, LITE.config.latent_channels
 LTX_GENERATION = "0.9.0"
 PICTURE_CHANNELS = 3
 VAE_ADVICE = {
-    16: "load the Wan 2.1 VAE (wan_2.1_vae.safetensors or Wan2.1_VAE.pth, folder models/vae)",
-    48: "set `vae` of Load AsymTalker to `default`, which loads nano's own VAE",
-    128: "load the LTX-Video 0.9.0 VAE (folder VAE_LTX of the published files, or models/vae)",
+    WAN_CHANNELS: f"load the {PRO.vae.title} ({PRO.vae.single_file} or {PRO.vae.main_file}, folder models/vae)",
+    NANO.config.latent_channels: "set `vae` of Load AsymTalker to `default`, which loads nano's own VAE",
+    LTX_CHANNELS: f"load the {LITE.vae.title} (folder {LITE.vae.folder} of the published files, or models/vae)",
 }
 
 

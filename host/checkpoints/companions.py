@@ -14,15 +14,13 @@ from pathlib import Path
 import folder_paths
 from safetensors import SafetensorError, safe_open
 
+from ...models.family import LITE, NANO_VAE, PRO, WAV2VEC2, Weights
 from ..messages import expected
 from .folders import (
     AUDIO_KINDS,
     DEFAULT,
-    NANO_VAE,
-    ORGANISATION,
     PUBLISHED,
     PUBLISHED_CHOICES,
-    USUAL_NETWORK,
     VAE_KINDS,
     Located,
     chosen_file,
@@ -36,8 +34,6 @@ from .weight_files import content, weight_files
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-WAV2VEC2_ORGANISATION = "facebook"
-WAV2VEC2 = "wav2vec2-base-960h"
 WAV2VEC2_STEMS = ("model", "pytorch_model")
 WAV2VEC2_PARENTS = ("", "wav2vec2", "wav2vec", "transformers", "audio")
 """Folders of models/ in which other packs keep their wav2vec2."""
@@ -49,20 +45,29 @@ _CTC_LETTERS = 32
 
 @dataclass(frozen=True)
 class VaeKind:
-    """A published VAE.
+    """How a published VAE is recognised.
 
-    ``directory`` and ``stems`` are its place in the published folder, ``name`` matches its usual file names (lower
-    case, letters and digits only), ``foreign`` are words in names of other models' files with the same tensors.
+    ``name`` matches its usual file names (lower case, letters and digits only), ``foreign`` are words in names of other
+    models' files with the same tensors.
     """
 
-    title: str
-    directory: str
-    stems: tuple[str, ...]
+    weights: Weights
     name: re.Pattern[str]
     foreign: tuple[str, ...]
     is_this: Callable[[Shapes], bool]
     is_other: Callable[[Shapes], bool]
-    download: str
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Its usual file names in the published folder, in lower case and without suffix."""
+        names = (self.weights.main_file, self.weights.single_file)
+        return tuple(Path(name).stem.casefold() for name in names if name)
+
+    @property
+    def download(self) -> str:
+        """What to put into models/vae."""
+        file, published = self.weights.single_file, self.weights.main_file
+        return f"{file} (or {published})" if file else f"the {self.weights.title}"
 
 
 @dataclass(frozen=True)
@@ -94,25 +99,19 @@ def _ltx_width(shapes: Shapes) -> int:
 
 
 VAES = {
-    16: VaeKind(
-        title="Wan 2.1 VAE",
-        directory="VAE_Wan",
-        stems=("wan2.1_vae", "wan_2.1_vae"),
+    PRO.config.latent_channels: VaeKind(
+        PRO.vae,
         name=re.compile(rf"(?:comfy)?(?:wan21vae|vaewan21){_PRECISION}"),
         foreign=("qwen", "upscale", "2x", "tae", "audio", "krea"),
         is_this=_is_wan_21,
         is_other=_is_wan_other,
-        download="wan_2.1_vae.safetensors (or Wan2.1_VAE.pth)",
     ),
-    128: VaeKind(
-        title="LTX-Video 0.9.0 VAE",
-        directory="VAE_LTX",
-        stems=("diffusion_pytorch_model",),
+    LITE.config.latent_channels: VaeKind(
+        LITE.vae,
         name=re.compile(rf"ltx(?:v|video)?(?:09|090)?vae{_PRECISION}"),
         foreign=("audio", "tae"),
         is_this=lambda shapes: _ltx_width(shapes) == 512,
         is_other=lambda shapes: _ltx_width(shapes) not in (0, 512),
-        download="the LTX-Video 0.9.0 VAE",
     ),
 }
 """By latent channels of the checkpoint, Pro's and Lite's. Any other number is nano's, whose VAE comes with the pack."""
@@ -158,10 +157,10 @@ def locate_vae(choice: str, located: Located, latent_channels: int) -> Found:
     found = _published_vae(kind, located) or _installed_vae(kind)
     if found is None:
         home = located.home or roots()[0] / PUBLISHED
+        published = f"the folder {kind.weights.folder} of {kind.weights.repository} (Hugging Face)"
         raise FileNotFoundError(
-            f"vae: no {kind.title} for {located.file.name} ({latent_channels} latent channels) was found. Put "
-            f"{kind.download} into {folders_text('vae')}, or the folder {kind.directory} of {ORGANISATION}/{PUBLISHED} "
-            f"(Hugging Face) into {home}"
+            f"vae: no {kind.weights.title} for {located.file.name} ({latent_channels} latent channels) was found. Put "
+            f"{kind.download} into {folders_text('vae')}, or {published} into {home}"
         )
     return found
 
@@ -174,13 +173,13 @@ def locate_audio_encoder(choice: str, located: Located) -> Found:
     """
     if choice != DEFAULT:
         file = chosen_file(choice, "audio_encoder", AUDIO_KINDS)
-        note = f"audio_encoder: the checkpoints were trained with {WAV2VEC2}, {file.name} was chosen"
+        note = f"audio_encoder: the checkpoints were trained with {WAV2VEC2.title}, {file.name} was chosen"
         return Found(file, "" if _is_named_wav2vec2(file) else note)
     found = _published_wav2vec2(located) or _installed_wav2vec2()
     if found is None:
         raise FileNotFoundError(
-            f"audio_encoder: {located.file.name} needs {WAV2VEC2}, which was not found. Put model.safetensors of "
-            f"{WAV2VEC2_ORGANISATION}/{WAV2VEC2} (Hugging Face) as {WAV2VEC2}.safetensors into "
+            f"audio_encoder: {located.file.name} needs {WAV2VEC2.title}, which was not found. Put "
+            f"{WAV2VEC2.main_file} of {WAV2VEC2.repository} (Hugging Face) as {WAV2VEC2.single_file} into "
             f"{folders_text('audio_encoders')}"
         )
     return found
@@ -207,10 +206,10 @@ def missing_model(choice: object) -> str | None:
 
 def _missing_companions(choice: str) -> list[str]:
     home = roots()[0] / PUBLISHED
-    located = Located(home / choice.rsplit("/", 1)[-1] / f"{USUAL_NETWORK}.safetensors", home)
-    latent_channels = tuple(VAES)[PUBLISHED_CHOICES.index(choice)]
+    spec = PUBLISHED_CHOICES[choice]
+    located = Located(home / spec.network.folder / spec.network.main_file, home)
     try:
-        locate_companions(DEFAULT, DEFAULT, located, latent_channels, True)
+        locate_companions(DEFAULT, DEFAULT, located, spec.config.latent_channels, spec.audio_encoder is not None)
     except FileNotFoundError as error:
         return ["Unless other files are chosen, these are missing too:", str(error)]
     return []
@@ -218,16 +217,15 @@ def _missing_companions(choice: str) -> list[str]:
 
 def _published_vae(kind: VaeKind, located: Located) -> Found | None:
     for home in _all_homes(located):
-        found = _in_folder(home / kind.directory, kind.stems, kind.foreign)
+        found = _in_folder(home / kind.weights.folder, kind.stems, kind.foreign)
         if found is not None:
             return found
     return None
 
 
 def _published_wav2vec2(located: Located) -> Found | None:
-    cached = f"models--{WAV2VEC2_ORGANISATION}--{WAV2VEC2}"
     for parent in (*_all_homes(located), *_wav2vec2_parents()):
-        for name in (WAV2VEC2, f"{WAV2VEC2_ORGANISATION}/{WAV2VEC2}", cached):
+        for name in (WAV2VEC2.title, WAV2VEC2.repository, WAV2VEC2.cache_folder):
             found = _in_folder(content(parent / name), WAV2VEC2_STEMS)
             if found is not None:
                 return found
@@ -265,7 +263,7 @@ def _installed_vae(kind: VaeKind) -> Found | None:
     for file in candidates:
         if kind.name.fullmatch(_plain(file.stem)) and not kind.is_other(_shapes(file)):
             return Found(file)
-    return _by_content(candidates, kind.is_this, "vae", f"the {kind.title}")
+    return _by_content(candidates, kind.is_this, "vae", f"the {kind.weights.title}")
 
 
 def _installed_wav2vec2() -> Found | None:
@@ -273,7 +271,7 @@ def _installed_wav2vec2() -> Found | None:
     for file in (*files, *(file for parent in _wav2vec2_parents() for file in weight_files(parent))):
         if _WAV2VEC2_NAME.fullmatch(_plain(file.stem)):
             return Found(file)
-    return _by_content(files, _is_english_ctc, "audio_encoder", WAV2VEC2)
+    return _by_content(files, _is_english_ctc, "audio_encoder", WAV2VEC2.title)
 
 
 def _by_content(
@@ -302,8 +300,8 @@ def _plain(name: str) -> str:
 
 
 def _is_named_wav2vec2(file: Path) -> bool:
-    folders = (_plain(part) for part in file.parent.parts)
-    return bool(_WAV2VEC2_NAME.fullmatch(_plain(file.stem))) or any(name.endswith(_plain(WAV2VEC2)) for name in folders)
+    usual, folders = _plain(WAV2VEC2.title), (_plain(part) for part in file.parent.parts)
+    return bool(_WAV2VEC2_NAME.fullmatch(_plain(file.stem))) or any(name.endswith(usual) for name in folders)
 
 
 def _is_english_ctc(shapes: Shapes) -> bool:

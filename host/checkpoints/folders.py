@@ -12,6 +12,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ...models.family import FLASHHEAD, MODELS, NANO_NETWORK, PRO
 from ..messages import encodable, one_of, quoted
 from .weight_files import (
     check_whole,
@@ -28,16 +29,15 @@ from .weight_files import (
 FOLDER = "asymtalker"
 NANO = "nano"
 DEFAULT = "default"
-ORGANISATION = "Soul-AILab"
-PUBLISHED = "SoulX-FlashHead-1_3B"
-PUBLISHED_CHOICES = (f"{FOLDER}/{PUBLISHED}/Model_Pro", f"{FOLDER}/{PUBLISHED}/Model_Lite")
+ORGANISATION, PUBLISHED = PRO.network.organisation, PRO.network.repository_name
+PUBLISHED_CHOICES = {
+    f"{FOLDER}/{PUBLISHED}/{spec.network.folder}": spec
+    for spec in MODELS.values()
+    if spec.network.repository == FLASHHEAD
+}
 """Always listed, so that the shipped graphs load; choosing one that is not there says what to download to where."""
 
-NANO_DIRECTORY = Path(__file__).resolve().parents[2] / "models" / "nano"
-NANO_DIT = NANO_DIRECTORY / "asymtalker_nano.safetensors"
-NANO_VAE = NANO_DIRECTORY / "asymtalker_nano_vae.safetensors"
-
-USUAL_NETWORK = "diffusion_pytorch_model"
+USUAL_NETWORK = Path(PRO.network.main_file).stem
 """The network that a folder's name stands for where the folder holds several."""
 
 NOT_A_DIT = ("vae", "wav2vec", "taew", "optimizer", "scheduler", "training_args", "random_states")
@@ -120,7 +120,7 @@ def locate_model(choice: str) -> Located:
         FileNotFoundError: names the folder and the file that are missing, or the networks to choose from.
     """
     if choice == NANO:
-        return Located(_bundled(NANO_DIT), None)
+        return Located(_bundled(NANO_NETWORK), None)
     offers = _offers()
     located = offers.located.get(choice) or _in_diffusion_models(choice)
     if located is not None:
@@ -131,10 +131,11 @@ def locate_model(choice: str) -> Located:
             f"model: {choice} holds several networks, choose one of them: {', '.join(offers.ambiguous[choice])}"
         )
     if choice in PUBLISHED_CHOICES:
-        part = choice.rsplit("/", 1)[-1]
+        network = PUBLISHED_CHOICES[choice].network
+        files = " and ".join(f"{network.folder}/{file}" for file in reversed(network.files))
         raise FileNotFoundError(
-            f"model: {choice} is not installed. Put {part}/diffusion_pytorch_model.safetensors and {part}/config.json "
-            f"of {ORGANISATION}/{PUBLISHED} (Hugging Face) into {roots()[0] / PUBLISHED / part}"
+            f"model: {choice} is not installed. Put {files} of {network.repository} (Hugging Face) into "
+            f"{roots()[0] / PUBLISHED / network.folder}"
         )
     raise FileNotFoundError(
         f"model: {quoted(choice)} is neither a file in {folders_text('diffusion_models')} nor a folder in "
@@ -190,7 +191,7 @@ def homes() -> Iterator[tuple[str, Path]]:
     bases = [*roots(), models, *map(Path, folder_paths.get_folder_paths("diffusion_models"))]
     for base in bases:
         for parent in (base, base / ORGANISATION):
-            for folder in (parent / PUBLISHED, parent / f"models--{ORGANISATION}--{PUBLISHED}"):
+            for folder in (parent / PUBLISHED, parent / PRO.network.cache_folder):
                 if is_folder(folder):
                     yield PUBLISHED, content(folder)
 

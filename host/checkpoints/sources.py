@@ -6,7 +6,7 @@ from pathlib import Path
 
 import folder_paths
 
-from .folders import NANO_DIRECTORY
+from ...models.family import NANO_DIRECTORY
 
 ATTRIBUTE = "asymtalker_file"
 

@@ -12,6 +12,7 @@ from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from torch import Tensor
 
 from ...models.checkpoint import CheckpointError, differences, examples
+from ...models.family import WAV2VEC2
 
 ANCHOR = "encoder.layer_norm.bias"
 LAYERS = {768: 12, 1024: 24}
@@ -21,7 +22,7 @@ CONV_DIM = 512
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
 POSITION_KERNEL, POSITION_GROUPS = 128, 16
 MASK = "masked_spec_embed"
-REMEDY = "use model.safetensors of facebook/wav2vec2-base-960h (Hugging Face)"
+REMEDY = f"use {WAV2VEC2.main_file} of {WAV2VEC2.repository} (Hugging Face)"
 UNUSED = re.compile(
     r"lm_head\.|quantizer\.|project_q\.|project_hid\.|final_proj\.|projector\.|classifier\.|proj\.|mask_emb$"
 )

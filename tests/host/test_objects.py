@@ -160,7 +160,7 @@ def test_vae_of_another_model_is_refused(pack: Import, golden: Path, nano_vae: A
 
 def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path) -> None:
     host = pack("host.checkpoints.folders")
-    published = host.PUBLISHED_CHOICES[0]
+    published = next(iter(host.PUBLISHED_CHOICES))
     assert list(host.model_states())[:3] == [host.NANO, *host.PUBLISHED_CHOICES]
     companions = pack("host.checkpoints.companions")
     message = companions.missing_model(published)
@@ -179,9 +179,9 @@ def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, fol
         file.parent.mkdir(parents=True)
         save_file({"x": torch.zeros(1)}, file)
     choices = list(host.model_states())
-    assert choices.count(host.PUBLISHED_CHOICES[0]) == 1
+    assert choices.count(next(iter(host.PUBLISHED_CHOICES))) == 1
     assert not any("VAE_Wan" in choice or "wav2vec2" in choice for choice in choices)
-    located = host.locate_model(host.PUBLISHED_CHOICES[0])
+    located = host.locate_model(next(iter(host.PUBLISHED_CHOICES)))
     assert located.file == home / "Model_Pro" / "diffusion_pytorch_model.safetensors"
     companions = pack("host.checkpoints.companions")
     assert companions.locate_vae("default", located, 16).file == home / "VAE_Wan" / "Wan2.1_VAE.safetensors"

@@ -69,7 +69,7 @@ def test_its_nodes_load(comfy: Import, archive: zipfile.ZipFile, tmp_path: Path)
     described = {node.define_schema().node_id for node in nodes}
     assert described == set(json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8")))
     faces = importlib.import_module(f"{NAME}.faces.detector")
-    assert faces.WEIGHTS.is_file() and importlib.import_module(f"{NAME}.host.checkpoints.folders").NANO_DIT.is_file()
+    assert faces.WEIGHTS.is_file() and importlib.import_module(f"{NAME}.models.family").NANO_NETWORK.is_file()
 
 
 def test_requirements_leave_torch_alone() -> None:

@@ -6,21 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ...models.config import FAMILY_VAE_STRIDES, DiTConfig
+from ...models.config import DiTConfig
+from ...models.family import MODELS
 from .config import TrainingError
 
-PRO = DiTConfig(
-    dim=1536,
-    ffn_dim=8960,
-    num_heads=12,
-    num_layers=30,
-    in_dim=32,
-    out_dim=16,
-    vae_stride=FAMILY_VAE_STRIDES[16],
-    has_audio_emb=True,
-)
-LITE = dataclasses.replace(PRO, in_dim=256, out_dim=128, vae_stride=FAMILY_VAE_STRIDES[128], patch_size=(1, 1, 1))
-GEOMETRIES = {"pro": PRO, "lite": LITE}
+GEOMETRIES = {name: MODELS[name].config for name in ("pro", "lite")}
 
 
 def geometry(model: str, changes: Mapping[str, Any]) -> DiTConfig:

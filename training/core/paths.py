@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...models.family import NANO_NETWORK, NANO_VAE
+
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "training" / "configs"
 # What the pack ships.
-NETWORK = ROOT / "models" / "nano" / "asymtalker_nano.safetensors"
-VAE = ROOT / "models" / "nano" / "asymtalker_nano_vae.safetensors"
+NETWORK, VAE = NANO_NETWORK, NANO_VAE
 # What measures, and what the baselines of the student start from; not part of the pack.
 PROBE = ROOT / "training" / "weights" / "face_probe.safetensors"
 TEACHER = ROOT / "training" / "weights" / "nano_teacher.safetensors"
