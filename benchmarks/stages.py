@@ -13,6 +13,7 @@ from torch import Tensor
 from ..media import SpoolHeader, SpoolWriter, encode_video
 from ..models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wav2vec2_features
 from ..models.color import match_color
+from ..models.flow import velocity_to_x0
 from ..models.reference import temporal_reference
 from ..models.rollout import continuity_frames, to_uint8
 from .geometries import Geometry
@@ -122,7 +123,7 @@ class Bench:
         with torch.inference_mode():
             audio_kv = self._audio_keys_values()
         x, u = self.latents.to(dtype), torch.tensor([0.8], device=self.geometry.device)
-        return lambda: x - u.to(dtype) * network.velocity(x, 1000 * u, audio_kv, x)
+        return lambda: velocity_to_x0(x, u.to(dtype), network.velocity(x, 1000 * u, audio_kv, x))
 
     def _colour(self) -> Tensor:
         """Correction of the new frames, and their conversion to what is stored."""

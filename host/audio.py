@@ -28,7 +28,7 @@ from ..models.audio import (
 )
 from ..models.mixing import to_mono
 from ..models.resampling import resample
-from ..models.streaming import LOG_MEL, FeatureEncoder, SpeechFeatures, stream_features
+from ..models.streaming import LOG_MEL, AudioContext, FeatureEncoder, SpeechFeatures, stream_features
 from .checkpoints.sources import file_of
 from .messages import expected, quoted
 from .model import weights_fingerprint
@@ -70,7 +70,7 @@ class LogMelAudioEncoder:
 def audio_features(
     encoder: Any,
     audio: Mapping[str, Any],
-    listening: str = "whole",
+    listening: str = AudioContext.WHOLE,
     continues: SpeechFeatures | None = None,
     node_id: str | None = None,
 ) -> SpeechFeatures:

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..models.flow import Denoise
 from ..models.layers import AudioKeyValue
 from ..models.rollout import SamplingLoop
-from .model import talking_head
+from .model import TalkingHeadModel, talking_head
 
 SPEECH, SILENCE = 0, 1
 """Core's cond_or_uncond."""
@@ -49,8 +49,7 @@ class ChunkNetwork:
     """
 
     def __init__(self, model: ModelPatcher) -> None:
-        talking_head(model)
-        self._model = model
+        self._model, self._network = model, talking_head(model)
         self._silence: list[AudioKeyValue] | None = None
 
     @torch.no_grad()
@@ -69,7 +68,7 @@ class ChunkNetwork:
             if self._silence is None:
                 self._silence = self._keys_values(torch.zeros_like(windows))
             conditions.append(Condition(SILENCE, uuid.uuid4(), reference, self._silence))
-        return ChunkGuider(self._model, conditions, guidance)
+        return ChunkGuider(self._model, self._network, conditions, guidance)
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
         """Run a chunk's ``loop`` as one sampling of core's."""
@@ -77,9 +76,8 @@ class ChunkNetwork:
         return denoise.sample(loop, levels, noise)
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
-        model = talking_head(self._model)
-        dtype = model.manual_cast_dtype or model.get_dtype()
-        network = model.diffusion_model
+        dtype = self._network.manual_cast_dtype or self._network.get_dtype()
+        network = self._network.diffusion_model
         return network.audio_keys_values(network.encode_audio(windows.to(self._model.load_device, dtype)))
 
 
@@ -90,10 +88,12 @@ class ChunkGuider:
     ``model_options`` for the sampling that they surround.
     """
 
-    def __init__(self, model: ModelPatcher, conditions: list[Condition], guidance: float) -> None:
+    def __init__(
+        self, model: ModelPatcher, network: TalkingHeadModel, conditions: list[Condition], guidance: float
+    ) -> None:
         self.model_patcher = model
         self.model_options = model.model_options
-        self.inner_model = talking_head(model)
+        self.inner_model = network
         self.conds: dict[str, Any] = {}
         self.cfg = guidance
         self._conditions = conditions

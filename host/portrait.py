@@ -8,14 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..models.config import DiTConfig
-from ..models.reference import Reference, fit_portrait, static_reference, temporal_reference
+from ..models.reference import Reference, ReferenceKind, fit_portrait, static_reference, temporal_reference
 from .guards import ChunkSize, check_memory
+from .messages import quoted
 from .model import Checkpoint, talking_head
 from .progress import notify
 from .tensors import finite_range, picture_values, plain_tensor
 from .vae import StockVideoCodec
 
-MODES = {"temporal": "tre", "static": "static"}
+MODES = {"temporal": ReferenceKind.TRE, "static": ReferenceKind.STATIC}
 """The node's words for the kinds of reference, and what checkpoints call them."""
 SMALLEST_PORTRAIT = 16
 SHAPE_TOLERANCE = 0.02
@@ -47,6 +48,8 @@ def encode_reference(
         ValueError: the image, mask, MODEL or VAE cannot be used; the message names the input.
         MemoryError: main memory has no room for a chunk of that size; nothing was encoded.
     """
+    if mode not in MODES:
+        raise ValueError(f"mode: {quoted(mode)} is not a choice; use one of {', '.join(MODES)}")
     network = talking_head(model)
     config, frames_per_chunk = network.checkpoint.config, network.checkpoint.sampling.frames_per_chunk
     codec = StockVideoCodec(vae, network)
@@ -58,7 +61,7 @@ def encode_reference(
     notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode))
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
-    if mode == "static":
+    if MODES[mode] is ReferenceKind.STATIC:
         num_latents = config.latent_frames(frames_per_chunk)
         latents = static_reference(codec.encode, portrait, num_latents)
     else:

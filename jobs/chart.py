@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..host.messages import encodable
 from ..models.rates import FPS
+from ..models.record import REGENERATED, ChunkRecord
 
 THEMES = ("dark", "light")
 
@@ -65,15 +66,6 @@ CURVES = (
 )
 
 
-@dataclass(frozen=True)
-class ChartedChunk:
-    """What the chart shows of one chunk: ``figures`` by the names of ``CURVES``, as far as they are known."""
-
-    first_frame: int
-    figures: dict[str, float]
-    is_regenerated: bool
-
-
 def drift_chart(report: str, theme: str) -> Tensor:
     """IMAGE [1, H, W, 3] in 0..1 of a Sampler's report.
 
@@ -92,11 +84,11 @@ def drift_chart(report: str, theme: str) -> Tensor:
     return torch.from_numpy(np.asarray(image).astype(np.float32) / 255.0)[None]
 
 
-def _parsed(report: str) -> tuple[str, list[ChartedChunk]]:
+def _parsed(report: str) -> tuple[str, list[ChunkRecord]]:
     """The heading and the chunks of a report."""
     try:
         fields = json.loads(report)
-        chunks = [_chunk(chunk) for chunk in fields["chunks"]]
+        chunks = [_chunk(index, chunk) for index, chunk in enumerate(fields["chunks"])]
         numbers = [int(_number(fields[name])) for name in ("width", "height", "frames", "seed")]
         model = fields["model"]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -107,12 +99,16 @@ def _parsed(report: str) -> tuple[str, list[ChartedChunk]]:
     return f"{encodable(model)[:LONGEST_NAME]}, {width}x{height}, {frames} frames, seed {seed}", chunks
 
 
-def _chunk(fields: dict[str, Any]) -> ChartedChunk:
+def _chunk(index: int, fields: dict[str, Any]) -> ChunkRecord:
+    """The chunk with those of its figures that the chart shows."""
     stats = dict(fields["stats"])
     given = {curve.figure: stats[curve.figure] for curve in CURVES if curve.figure in stats}
     # JSON as Python writes it has NaN and infinity: such a figure has no place in a curve.
-    figures = {name: float(_number(value)) for name, value in given.items() if math.isfinite(value)}
-    return ChartedChunk(int(_number(fields["first_frame"])), figures, "regenerated" in stats)
+    shown = {name: float(_number(value)) for name, value in given.items() if math.isfinite(value)}
+    if REGENERATED in stats:
+        shown[REGENERATED] = 1.0
+    first_frame, frames = int(_number(fields["first_frame"])), int(_number(fields.get("frames", 0)))
+    return ChunkRecord(index=index, first_frame=first_frame, frames=frames, stats=shown)
 
 
 def _number(value: Any) -> float:
@@ -122,19 +118,19 @@ def _number(value: Any) -> float:
     return value
 
 
-def _panel(draw: ImageDraw.ImageDraw, curve: Curve, chunks: list[ChartedChunk], top: int, palette: Palette) -> None:
+def _panel(draw: ImageDraw.ImageDraw, curve: Curve, chunks: list[ChunkRecord], top: int, palette: Palette) -> None:
     """One curve from 0 up; dashed, where the first chunk was; a ring around a chunk that was generated anew."""
     left, right, bottom = MARGIN, WIDTH - MARGIN - VALUES_WIDTH, top + PANEL_HEIGHT
     _write(draw, (left, top - 22), curve.title, curve.color, 15)
     draw.rectangle(_scaled((left, top), (right, bottom)), fill=palette.panel)
-    known = [chunk for chunk in chunks if curve.figure in chunk.figures]
+    known = [chunk for chunk in chunks if curve.figure in chunk.stats]
     if not known:
         return
-    values = [chunk.figures[curve.figure] for chunk in known]
+    values = [chunk.stats[curve.figure] for chunk in known]
     highest = HEADROOM * max(*values, 1e-6)
     end = max(*(chunk.first_frame for chunk in chunks), 1)
 
-    def place(chunk: ChartedChunk, value: float) -> Point:
+    def place(chunk: ChunkRecord, value: float) -> Point:
         return left + (right - left) * chunk.first_frame / end, bottom - PANEL_HEIGHT * value / highest
 
     _dashes(draw, place(known[0], values[0])[1], left, right, palette.faint)

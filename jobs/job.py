@@ -14,21 +14,18 @@ from typing import Any
 
 import folder_paths
 import torch
-from comfy.model_patcher import ModelPatcher
-from comfy.sd import VAE
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..host.messages import quoted
-from ..host.model import talking_head, weights_fingerprint
+from ..host.model import weights_fingerprint
 from ..media import MediaError, Segment, SpoolHeader, SpoolInfo, SpoolReader, SpoolWriter, list_spools, remove_spool
 from ..media.manifest import is_whole
-from ..models.audio import RecordingFeatures
-from ..models.config import SamplingConfig
 from ..models.reference import Reference
-from ..models.rollout import ChunkSpan, ContinuityOptions, ContinuityState, continuity_frames, plan
+from ..models.rollout import ChunkSpan, ContinuityState, continuity_frames, plan
+from ..video.spooled import Keep
 from .identity import hash_value, patches_id
+from .inputs import Inputs
 
 JOB_VERSION = 3
 """Raised when a change of the pack changes frames, so that no video is continued by another version."""
@@ -38,16 +35,6 @@ MAX_SPOOL_BYTES = 20_000_000_000
 
 MAX_FRAMES = 1 << 31
 MAX_SEED = (1 << 64) - 1
-
-KEEP = ("until saved", "for extending", "never")
-"""How long a job's frames stay on disk: until the finished video was saved, longer, or not beyond the run at all."""
-
-
-def checked_keep(keep: str) -> str:
-    """``keep`` as it is. Raises ValueError for an unknown one: it must not decide what becomes of frames."""
-    if keep not in KEEP:
-        raise ValueError(f"keep: {quoted(keep)} is not a choice; use one of {', '.join(KEEP)}")
-    return keep
 
 
 def spool_root() -> Path:
@@ -72,12 +59,17 @@ class Job:
         """The last chunk's id: it depends on everything."""
         return self.chunk_ids[-1]
 
+    @property
+    def num_frames(self) -> int:
+        """Frames of the whole video."""
+        return self.spans[-1].end_frame
+
     def shared_chunks(self, segments: Sequence[Segment]) -> int:
         """How many of the first chunks ``segments`` holds already, each with the frames that it is to have."""
 
         def is_same(planned: tuple[str, ChunkSpan], segment: Segment) -> bool:
             chunk_id, span = planned
-            place = (span.start + span.overlap, span.new_frames)
+            place = (span.first_frame, span.new_frames)
             return segment.identity == chunk_id and (segment.first_frame, segment.frames) == place
 
         planned = zip(self.chunk_ids, self.spans, strict=True)
@@ -110,20 +102,12 @@ class JobRecord:
         return dataclasses.asdict(self)
 
 
-def make_job(
-    model: ModelPatcher,
-    vae: VAE,
-    reference: Reference,
-    audio: RecordingFeatures,
-    sampling: SamplingConfig,
-    continuity: ContinuityOptions,
-    seed: int,
-) -> Job:
+def make_job(inputs: Inputs) -> Job:
     """Plan a video of the audio's length and name its chunks."""
-    stride_t = talking_head(model).checkpoint.config.vae_stride[0]
-    overlap = continuity_frames(continuity.latents, stride_t)
+    reference, audio = inputs.reference, inputs.audio
+    overlap = continuity_frames(inputs.settings.continuity.latents, reference.stride_t)
     spans = plan(audio.num_frames, reference.frames_per_chunk, overlap)
-    settings = settings_id(model, vae, reference, sampling, continuity, seed)
+    settings = settings_id(inputs)
     stream, before = audio.stream(), settings.encode()
     chunk_ids: list[str] = []
     for span in spans:
@@ -135,19 +119,12 @@ def make_job(
     return Job(settings, tuple(spans), tuple(chunk_ids))
 
 
-def settings_id(
-    model: ModelPatcher,
-    vae: VAE,
-    reference: Reference,
-    sampling: SamplingConfig,
-    continuity: ContinuityOptions,
-    seed: int,
-) -> str:
+def settings_id(inputs: Inputs) -> str:
     """Content hash of everything that changes frames but the audio: weights, LoRAs, VAE, portrait, seed, settings.
 
     Overrides, wrappers and patches of the MODEL are in it by their code and values (see ``identity``).
     """
-    network = talking_head(model)
+    model, network, vae, reference = inputs.model, inputs.network, inputs.vae, inputs.reference
     digest = hashlib.blake2b(digest_size=16)
     settings = {
         "version": JOB_VERSION,
@@ -155,9 +132,9 @@ def settings_id(
         "dtype": [str(network.get_dtype()), str(network.manual_cast_dtype), str(vae.vae_dtype)],
         "device": model.load_device.type,
         "vae": weights_fingerprint(vae.get_sd()),
-        "sampling": dataclasses.asdict(sampling),
-        "continuity": dataclasses.asdict(continuity),
-        "seed": seed,
+        "sampling": dataclasses.asdict(inputs.sampling),
+        "continuity": dataclasses.asdict(inputs.settings.continuity),
+        "seed": inputs.settings.seed,
         "frames_per_chunk": reference.frames_per_chunk,
         "wrappers": sorted(str(key) for kind in model.wrappers.values() for key in kind),
     }
@@ -175,21 +152,20 @@ def settings_id(
 def spool_header(job: Job, reference: Reference, model_name: str, seed: int, keep: str) -> SpoolHeader:
     """What a job's folder says about it."""
     width, height = reference.size
-    num_frames = job.spans[-1].start + job.spans[-1].overlap + job.spans[-1].new_frames
-    record = JobRecord(model_name, num_frames, seed, job.settings_id, keep)
+    record = JobRecord(model_name, job.num_frames, seed, job.settings_id, keep)
     return SpoolHeader(job.job_id, width, height, metadata=record.metadata())
 
 
 def drop_unwanted(job: Job, keep: str) -> None:
     """Remove frames that a killed process had no time to: of saved videos, and of jobs that were to keep nothing.
 
-    With ``keep`` "never" this job's own go too, so that it starts afresh. What is in use, unknown or cannot be removed
+    With ``Keep.NEVER`` this job's own go too, so that it starts afresh. What is in use, unknown or cannot be removed
     stays.
     """
     for spool in list_spools(spool_root()):
         record = JobRecord.of(spool)
-        done = record is not None and (record.keep == "never" or (record.keep == "until saved" and spool.saved))
-        afresh = keep == "never" and spool.folder.name == job.job_id
+        done = record is not None and (record.keep == Keep.NEVER or (record.keep == Keep.UNTIL_SAVED and spool.saved))
+        afresh = keep == Keep.NEVER and spool.folder.name == job.job_id
         if (done or afresh) and not spool.in_use:
             try:
                 remove_spool(spool.folder)

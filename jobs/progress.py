@@ -50,8 +50,8 @@ class RolloutProgress:
     def on_chunk(self, chunk: Chunk) -> None:
         """After each chunk: its last frame, and how long the rest will take."""
         model_management.throw_exception_if_processing_interrupted()
-        self._frames_done += chunk.frames.shape[0]
-        done = chunk.index + 1
+        self._frames_done += chunk.record.frames
+        done = chunk.record.index + 1
         preview = None
         if not self._live.is_watched:
             preview = ("JPEG", Image.fromarray(chunk.frames[-1].cpu().numpy()), args.preview_size)
@@ -60,7 +60,7 @@ class RolloutProgress:
         left = elapsed / (done - self._first_chunk) * (self._num_chunks - done)
         fps = self._frames_done / elapsed
         self._live.add(chunk, fps, left)
-        again = ", generated anew after it collapsed" if "regenerated" in chunk.stats else ""
+        again = ", generated anew after it collapsed" if chunk.record.is_regenerated else ""
         speed = f"{fps:.1f} fps ({fps / FPS:.2f}x real time), {duration(left)} left"
         notify(self._node_id, f"chunk {done} of {self._num_chunks}{again}, {speed}")
 

@@ -25,6 +25,7 @@ from ..host.server import prompt_server
 from ..media import MediaError, SpoolHeader, SpoolWriter
 from ..media.carrier import AudioTrack
 from ..media.segments import Frames
+from ..models.record import ChunkRecord
 from ..models.rollout import Chunk
 from .fragments import Fragment, encode_fragment
 
@@ -80,7 +81,7 @@ class LiveJob:
         self.state = RUNNING
         self.origin, self._header, self._sound = origin, header, sound
         self.num_chunks, self._num_frames = num_chunks, num_frames
-        self._chunks: list[dict[str, Any]] = []
+        self._chunks: list[ChunkRecord] = []
         self._made_fps: float | None = None
         self._seconds_left: float | None = None
         self._spool: SpoolWriter | None = None
@@ -93,17 +94,15 @@ class LiveJob:
     def begin(self, spool: SpoolWriter) -> None:
         """Notify viewers that the generation starts, with what ``spool`` has of it already."""
         self._spool = spool
-        for segment in spool.segments:
-            self._list(segment.first_frame, segment.frames, segment.stats)
+        self._chunks.extend(spool.segments)
         self._notify()
 
     def add(self, chunk: Chunk, made_fps: float, seconds_left: float) -> None:
         """The next chunk, which has been handed over to the spool; frames a second and the time left as measured."""
-        frames = chunk.frames.numpy()
-        self._recent.append((chunk.index, frames))
+        self._recent.append((chunk.record.index, chunk.frames.numpy()))
         self._made_fps, self._seconds_left = round(made_fps, 2), round(seconds_left, 1)
-        self._list(chunk.first_frame, len(frames), chunk.stats)
-        self._notify(self._chunks[-1])
+        self._chunks.append(chunk.record)
+        self._notify(_described(chunk.record))
 
     def end(self, state: str) -> None:
         """No more chunks come; all that were handed over are on disk, and the sound goes there too."""
@@ -139,7 +138,7 @@ class LiveJob:
 
     def chunk_list(self) -> list[dict[str, Any]]:
         """Every finished chunk: index, first_frame, frames, stats."""
-        return list(self._chunks)
+        return [_described(chunk) for chunk in tuple(self._chunks)]
 
     def fragment(self, index: int) -> Fragment:
         """A finished chunk for the player; blocks while it is encoded. Raises IndexError, or MediaError if it is gone.
@@ -152,7 +151,7 @@ class LiveJob:
             fragment = self._fragments.get(index)
             if fragment is None:
                 fragment = encode_fragment(
-                    self._frames(index), chunk["first_frame"], chunk["frames"], self._header.fps, self._sound
+                    self._frames(index), chunk.first_frame, chunk.frames, self._header.fps, self._sound
                 )
                 self._fragments[index] = fragment
                 if len(self._fragments) > MAX_CACHED_FRAGMENTS:
@@ -167,15 +166,17 @@ class LiveJob:
             raise MediaError(f"Chunk {index} is not on disk.")
         return self._spool.stored_frames(index)
 
-    def _list(self, first_frame: int, frames: int, stats: Mapping[str, float]) -> None:
-        finite = {name: value for name, value in stats.items() if math.isfinite(value)}
-        self._chunks.append({"index": len(self._chunks), "first_frame": first_frame, "frames": frames, "stats": finite})
-
     def _notify(self, chunk: dict[str, Any] | None = None) -> None:
         """To every client: several may show this workflow."""
         server = prompt_server()
         if server is not None:
             server.send_sync(EVENT, {"job": self.summary(), "chunk": chunk})
+
+
+def _described(chunk: ChunkRecord) -> dict[str, Any]:
+    """A chunk for viewers, JSON-able: JSON has no NaN."""
+    finite = {name: value for name, value in chunk.stats.items() if math.isfinite(value)}
+    return {"index": chunk.index, "first_frame": chunk.first_frame, "frames": chunk.frames, "stats": finite}
 
 
 def _moved_to_disk(sound: AudioTrack) -> AudioTrack:

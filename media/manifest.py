@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..models.rates import FPS
+from ..models.record import ChunkRecord
 from .errors import MediaError, storage_error
 from .segments import CODECS, Codec
 
@@ -96,23 +97,21 @@ class SpoolHeader:
         return cls(fields["job_id"], fields["width"], fields["height"], Fraction(fields["fps"]), fields["metadata"])
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One complete chunk: `video_bytes` of compressed frames followed by `state_bytes` of state in one file.
+@dataclass(frozen=True, kw_only=True)
+class Segment(ChunkRecord):
+    """One stored chunk: `video_bytes` of compressed frames followed by `state_bytes` of state in one file.
 
     `identity` is a hash, by the caller, of everything that this chunk and those before it depend on: chunks of two
     spools with the same identity hold the same frames. Empty where the caller gave none.
     """
 
-    index: int
-    first_frame: int
-    frames: int
     video_bytes: int
     state_bytes: int
     checksum: str
     codec: Codec
-    stats: dict[str, float]
     identity: str = ""
+    # How long it took is not stored.
+    seconds: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         counts = (self.index, 0), (self.first_frame, 0), (self.frames, 1), (self.video_bytes, 1), (self.state_bytes, 0)
@@ -129,18 +128,15 @@ class Segment:
         return f"{self.index:06d}{SEGMENT_SUFFIX}"
 
     @property
-    def end_frame(self) -> int:
-        """One past the last frame."""
-        return self.first_frame + self.frames
-
-    @property
     def num_bytes(self) -> int:
         """Size of its file."""
         return self.video_bytes + self.state_bytes
 
     def to_line(self) -> bytes:
         """Its line in the manifest, newline included."""
-        return (json.dumps(asdict(self)) + "\n").encode()
+        values = asdict(self)
+        del values["seconds"]
+        return (json.dumps(values) + "\n").encode()
 
 
 def is_whole(value: Any, least: int, most: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +17,26 @@ from torch import Tensor
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x [B, C, T, h, w], u []) -> x0."""
 
-Sampler = Callable[[Denoise, Tensor, Tensor, Iterable[Tensor]], Tensor]
+OnSample = Callable[[int, Tensor, Tensor, Tensor], None]
+"""(step, u, x, x0) after every denoising step, with what the step was given and what it predicts; may raise to stop."""
+
+
+class Sampler(Protocol):
+    """``sample_chunk`` and its like."""
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        schedule: Tensor,
+        continuity: Tensor,
+        noise: Iterable[Tensor],
+        callback: OnSample | None = None,
+    ) -> Tensor: ...
+
+
+def velocity_to_x0(x: Tensor, u: Tensor, velocity: Tensor) -> Tensor:
+    """x0 = x_u - u * v of ``x`` [B, C, T, h, w] at level ``u`` [] or [B]."""
+    return x - u.reshape(-1, 1, 1, 1, 1) * velocity
 
 
 def shift_time(s: Tensor, shift: float) -> Tensor:
@@ -40,7 +60,13 @@ def apply_continuity(x: Tensor, continuity: Tensor) -> Tensor:
     return torch.cat((continuity, x[:, :, continuity.shape[2] :]), dim=2)
 
 
-def sample_chunk(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: Iterable[Tensor]) -> Tensor:
+def sample_chunk(
+    denoise: Denoise,
+    schedule: Tensor,
+    continuity: Tensor,
+    noise: Iterable[Tensor],
+    callback: OnSample | None = None,
+) -> Tensor:
     """Few-step sampling of one chunk: predict x0, re-noise it to the next level with a fresh draw, repeat.
 
     Args:
@@ -48,22 +74,35 @@ def sample_chunk(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: 
         schedule: noise levels [steps + 1], 1 to 0.
         continuity: clean latents [B, C, n, h, w] laid over the first latent frames before every step and at the end.
         noise: draws [B, C, T, h, w]: the first is the start, the next ones re-noise.
+        callback: called after every step.
     """
     draws = iter(noise)
     x = next(draws)
-    for u, u_next in itertools.pairwise(schedule):
-        x0 = denoise(apply_continuity(x, continuity), u)
+    for step, (u, u_next) in enumerate(itertools.pairwise(schedule)):
+        x = apply_continuity(x, continuity)
+        x0 = denoise(x, u)
+        if callback is not None:
+            callback(step, u, x, x0)
         x = x0 if u_next == 0 else torch.lerp(x0, next(draws), u_next.item())
     return apply_continuity(x, continuity)
 
 
-def sample_chunk_euler(denoise: Denoise, schedule: Tensor, continuity: Tensor, noise: Iterable[Tensor]) -> Tensor:
+def sample_chunk_euler(
+    denoise: Denoise,
+    schedule: Tensor,
+    continuity: Tensor,
+    noise: Iterable[Tensor],
+    callback: OnSample | None = None,
+) -> Tensor:
     """Euler integration of the flow, for undistilled checkpoints; arguments as in ``sample_chunk`` (one draw)."""
     x = next(iter(noise))
-    for u, u_next in itertools.pairwise(schedule):
+    for step, (u, u_next) in enumerate(itertools.pairwise(schedule)):
         x = apply_continuity(x, continuity)
+        x0 = denoise(x, u)
+        if callback is not None:
+            callback(step, u, x, x0)
         # x + (u' - u) * v with v = (x - x0) / u, written as the interpolation that it is.
-        x = torch.lerp(denoise(x, u), x, (u_next / u).item())
+        x = torch.lerp(x0, x, (u_next / u).item())
     return apply_continuity(x, continuity)
 
 

@@ -9,8 +9,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .choices import Choice
+
 Encode = Callable[[Tensor], Tensor]
 """Pixels [1, 3, F, H, W] in [-1, 1] -> latents [1, C, T, h, w]."""
+
+
+class ReferenceKind(Choice):
+    """How a portrait becomes reference latents; the entry ``reference`` in a checkpoint's metadata."""
+
+    TRE = "tre"
+    """Temporal Reference Encoding: the repeated portrait, encoded as a video."""
+    STATIC = "static"
+    """The baseline: the portrait's one latent, repeated."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,11 @@ class Reference:
     latents: Tensor
     portrait: Tensor
     frames_per_chunk: int
+
+    @property
+    def stride_t(self) -> int:
+        """Pixel frames of each latent frame after the first."""
+        return (self.frames_per_chunk - 1) // (self.latents.shape[2] - 1)
 
     @property
     def size(self) -> tuple[int, int]:

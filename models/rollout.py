@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from .audio import RecordingFeatures
+from .choices import Choice
 from .color import match_color
 from .config import ConfigError, SamplingConfig
 from .drift import NOT_FINITE, chunk_statistics, collapse, color_distance, seam
 from .flow import SAMPLERS, Denoise, chunk_noise
+from .record import COLLAPSED, REGENERATED, ChunkRecord
 from .reference import Reference
 
 logger = logging.getLogger(__name__)
-
-CARRIES = ("pixels", "latents")
 
 Network = Callable[[Tensor, Tensor, float], Denoise]
 """(audio windows [1, F, 5, blocks, channels], reference latents, guidance) -> denoise; prepared once per chunk."""
@@ -53,22 +53,29 @@ class VideoCodec(Protocol):
     def decode(self, latents: Tensor) -> Tensor: ...
 
 
+class Carry(Choice):
+    """How a chunk's tail becomes the next one's continuity."""
+
+    PIXELS = "pixels"
+    """The last frames are encoded again after colour correction, as the checkpoints were trained."""
+    LATENTS = "latents"
+    """The last latents are used as they are: faster, drifts sooner."""
+
+
 @dataclass(frozen=True)
 class ContinuityOptions:
     """What a chunk takes from the one before.
 
-    ``carry`` "pixels" encodes the last frames again after colour correction (as the checkpoints were trained),
-    "latents" hands the last latents on as they are (faster, drifts sooner). ``latents`` is their number, 1..4;
-    ``color_strength`` 0..1 pulls each frame's Lab statistics to the portrait's.
+    ``latents`` is the number of latent frames, 1..4; ``color_strength`` 0..1 moves each frame's Lab statistics to the
+    portrait's. ``carry`` may be given as its text.
     """
 
-    carry: str = "pixels"
+    carry: Carry = Carry.PIXELS
     color_strength: float = 1.0
     latents: int = 2
 
     def __post_init__(self) -> None:
-        if self.carry not in CARRIES:
-            raise ConfigError(f"carry must be one of {CARRIES}, got {self.carry!r}")
+        object.__setattr__(self, "carry", Carry.parse(self.carry, "carry"))
         if not 0 <= self.color_strength <= 1:
             raise ConfigError(f"color_strength must be 0..1, got {self.color_strength}")
         if not 1 <= self.latents <= 4:
@@ -85,18 +92,10 @@ class ContinuityState:
 
 @dataclass(frozen=True)
 class Chunk:
-    """New frames of one chunk: ``frames`` uint8 [n, H, W, 3] on the CPU, the first of them frame ``first_frame``.
+    """A finished chunk: its new frames, uint8 [n, H, W, 3] on the CPU, and what is known of them."""
 
-    ``seconds`` holds wall time per stage. ``stats`` holds figures (see ``drift``): ``reference_distance``,
-    ``color_distance`` (what the correction had to move), ``sharpness``, ``motion``, ``seam`` where this run made the
-    chunk before too, and ``regenerated`` = 1 if the first attempt collapsed (``collapsed`` = 1 if the second did too).
-    """
-
-    index: int
-    first_frame: int
+    record: ChunkRecord
     frames: Tensor
-    seconds: dict[str, float]
-    stats: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,16 @@ class ChunkSpan:
     start: int
     overlap: int
     new_frames: int
+
+    @property
+    def first_frame(self) -> int:
+        """The first new frame."""
+        return self.start + self.overlap
+
+    @property
+    def end_frame(self) -> int:
+        """One past the last new frame."""
+        return self.first_frame + self.new_frames
 
 
 def continuity_frames(latents: int, stride_t: int) -> int:
@@ -125,7 +134,7 @@ def plan(num_frames: int, frames_per_chunk: int, overlap: int) -> list[ChunkSpan
     if overlap >= frames_per_chunk:
         raise ConfigError(f"{overlap} continuity frames leave nothing new in a chunk of {frames_per_chunk}")
     spans = [ChunkSpan(0, 0, 0, min(num_frames, frames_per_chunk))]
-    while (done := spans[-1].start + spans[-1].overlap + spans[-1].new_frames) < num_frames:
+    while (done := spans[-1].end_frame) < num_frames:
         new = min(frames_per_chunk - overlap, num_frames - done)
         spans.append(ChunkSpan(len(spans), done - overlap, overlap, new))
     return spans
@@ -145,6 +154,7 @@ def rollout(
     continuity: ContinuityOptions,
     seed: int,
     *,
+    spans: Sequence[ChunkSpan] | None = None,
     state: ContinuityState | None = None,
     on_step: OnStep | None = None,
     run_sampling: RunSampling | None = None,
@@ -152,6 +162,7 @@ def rollout(
     """Generate the video for ``audio`` chunk by chunk.
 
     Args:
+        spans: the video's chunks, from ``plan``; None plans them here.
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
         run_sampling: what runs each chunk's denoising loop; None just calls it.
 
@@ -161,12 +172,12 @@ def rollout(
     Raises:
         RolloutError: a chunk is not finite, whatever the seed.
     """
-    stride_t = (reference.frames_per_chunk - 1) // (reference.latents.shape[2] - 1)
-    overlap = continuity_frames(continuity.latents, stride_t)
+    overlap = continuity_frames(continuity.latents, reference.stride_t)
+    spans = spans or plan(audio.num_frames, reference.frames_per_chunk, overlap)
     state = state or initial_state(reference)
     last_frame: Tensor | None = None
     features = audio.stream()
-    for span in plan(audio.num_frames, reference.frames_per_chunk, overlap)[state.chunk_index :]:
+    for span in spans[state.chunk_index :]:
         clock = StageClock()
         windows = features.windows(span.start, reference.frames_per_chunk)
         clock.stage("audio")
@@ -189,7 +200,10 @@ def rollout(
             stats["seam"] = seam(last_frame, frames[0], stats["motion"])
         last_frame = frames[-1].clone()
         clock.stage("statistics")
-        yield Chunk(span.index, span.start + span.overlap, frames, clock.seconds, stats), state
+        record = ChunkRecord(
+            index=span.index, first_frame=span.first_frame, frames=len(frames), stats=stats, seconds=clock.seconds
+        )
+        yield Chunk(record, frames), state
 
 
 def _generate(
@@ -220,14 +234,14 @@ def _generate(
     logger.warning("chunk %d is generated anew: %s", chunk_index, problem)
     latents, pixels, problem = attempt(1)
     if problem is None:
-        return latents, pixels, {"regenerated": 1.0}
+        return latents, pixels, {REGENERATED: 1.0}
     if problem == NOT_FINITE:
         raise RolloutError(
             f"chunk {chunk_index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
             "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
         )
     logger.warning("chunk %d stays as it is, the second attempt is no better: %s", chunk_index, problem)
-    return latents, pixels, {"regenerated": 1.0, "collapsed": 1.0}
+    return latents, pixels, {REGENERATED: 1.0, COLLAPSED: 1.0}
 
 
 def sample(
@@ -243,25 +257,22 @@ def sample(
     """Latents [1, C, T, h, w] of the chunk that ``state`` opens; another ``attempt`` draws other noise."""
     sampler, schedule = SAMPLERS[sampling.sampler]
     like = reference.latents
+    callback = None if on_step is None else partial(_notify, on_step, state.chunk_index)
     draws = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt))
 
     def loop(denoise: Denoise, levels: Tensor, start: Tensor) -> Tensor:
-        steps = itertools.count()
-
-        def observed(x: Tensor, u: Tensor) -> Tensor:
-            x0 = denoise(x, u)
-            if on_step is not None:
-                on_step(state.chunk_index, next(steps), x0)
-            return x0
-
-        return sampler(observed, levels, state.latents.to(like), itertools.chain([start], draws))
+        return sampler(denoise, levels, state.latents.to(like), itertools.chain([start], draws), callback)
 
     levels, start = schedule(sampling.steps, sampling.shift), next(draws)
     return loop(denoise, levels, start) if run_sampling is None else run_sampling(loop, denoise, levels, start)
 
 
+def _notify(on_step: OnStep, chunk_index: int, step: int, u: Tensor, x: Tensor, x0: Tensor) -> None:
+    on_step(chunk_index, step, x0)
+
+
 def _carry(codec: VideoCodec, pixels: Tensor, latents: Tensor, options: ContinuityOptions, num_frames: int) -> Tensor:
-    if options.carry == "latents":
+    if options.carry is Carry.LATENTS:
         return latents[:, :, -options.latents :].clone()
     return codec.encode(pixels[:, :, -num_frames:])
 

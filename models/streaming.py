@@ -34,8 +34,17 @@ from .audio import (
     feature_windows,
     window_index,
 )
+from .choices import Choice
 
-AUDIO_CONTEXTS = ("whole", "rolling")
+
+class AudioContext(Choice):
+    """What a chunk's features are computed from."""
+
+    WHOLE = "whole"
+    """The whole recording, its loudness normalised as a whole."""
+    ROLLING = "rolling"
+    """The 8 s up to the chunk's end."""
+
 
 ROLLING_FRAMES = 8 * FPS
 """What "rolling" encodes at once: 8 s, the published models' ``cached_audio_duration``."""
@@ -93,7 +102,7 @@ class SpeechFeatures:
     speech: Speech
     duration: Fraction
     whole_frames: int
-    listening: str = "whole"
+    listening: AudioContext = AudioContext.WHOLE
     earlier: SpeechFeatures | None = None
 
     @property
@@ -118,7 +127,7 @@ class SpeechFeatures:
         return _WindowStream(self).rows(0, self.num_frames)
 
     def stream(self) -> FeatureStream:
-        return _RollingStream(self) if self.listening == "rolling" else _WindowStream(self)
+        return _RollingStream(self) if self.listening is AudioContext.ROLLING else _WindowStream(self)
 
     def encoded_windows(self) -> list[EncodedWindow]:
         """The windows in order; every row of the video is kept by one of them."""
@@ -147,7 +156,7 @@ def stream_features(
     waveform: Tensor,
     duration: Fraction,
     *,
-    listening: str = "whole",
+    listening: str = AudioContext.WHOLE,
     earlier: SpeechFeatures | None = None,
 ) -> SpeechFeatures:
     """Features of ``waveform`` [M] at 16 kHz, which lasts ``duration`` seconds and follows on ``earlier`` if given.
@@ -155,23 +164,20 @@ def stream_features(
     Raises:
         ValueError: ``earlier`` was made by another encoder or with another audio context.
     """
-    if listening not in AUDIO_CONTEXTS:
-        raise ValueError(f"listening must be one of {AUDIO_CONTEXTS}, got {listening!r}")
+    context = AudioContext.parse(listening, "listening")
     statistics = None
     if earlier is not None:
-        if (earlier.feature_encoder.identity, earlier.listening) != (feature_encoder.identity, listening):
+        if (earlier.feature_encoder.identity, earlier.listening) != (feature_encoder.identity, context):
             raise ValueError(
                 f"continues: its features are {earlier.encoder}, listening {earlier.listening}; these are "
-                f"{feature_encoder.name}, listening {listening}. Use the same audio_encoder and listening for both"
+                f"{feature_encoder.name}, listening {context}. Use the same audio_encoder and listening for both"
             )
         waveform = torch.cat((earlier.speech.waveform, waveform))
         duration += earlier.duration
         statistics = earlier.speech.statistics
     num_frames = math.ceil(duration * FPS)
     whole = min(waveform.shape[0] // SAMPLES_PER_FRAME, num_frames)
-    return SpeechFeatures(
-        feature_encoder, Speech(waveform, num_frames, statistics), duration, whole, listening, earlier
-    )
+    return SpeechFeatures(feature_encoder, Speech(waveform, num_frames, statistics), duration, whole, context, earlier)
 
 
 class _WindowStream:

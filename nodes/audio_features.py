@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from ..host.audio import audio_features
-from ..models.streaming import AUDIO_CONTEXTS, SpeechFeatures
+from ..models.streaming import AudioContext, SpeechFeatures
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, search_words
 
@@ -40,8 +40,8 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "listening",
-                    options=list(AUDIO_CONTEXTS),
-                    default="whole",
+                    options=AudioContext.texts(),
+                    default=AudioContext.WHOLE.value,
                     optional=True,
                     tooltip="`whole`: features are computed over the whole recording (wav2vec2: in windows of 60 s) "
                     "with one loudness normalisation. `rolling`: the features of each chunk are computed from the 8 s "
@@ -66,7 +66,7 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
         cls,
         audio_encoder: Any,
         audio: dict[str, Any],
-        listening: str = "whole",
+        listening: str = AudioContext.WHOLE,
         continues: SpeechFeatures | None = None,
     ) -> io.NodeOutput:
         return io.NodeOutput(audio_features(audio_encoder, audio, listening, continues, cls.hidden.unique_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from typing_extensions import override
 
-from ..models.rollout import CARRIES, ContinuityOptions
+from ..models.rollout import Carry, ContinuityOptions
 from .inputs import checked
 from .sockets import CATEGORY, ContinuitySocket, search_words
 
@@ -26,8 +26,8 @@ class AsymTalkerContinuity(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "carry",
-                    options=list(CARRIES),
-                    default="pixels",
+                    options=Carry.texts(),
+                    default=Carry.PIXELS.value,
                     tooltip="`pixels`: the last frames are colour-corrected and encoded again, which keeps colours "
                     "stable over long videos. `latents`: the last latents are used as they are, which saves the "
                     "encoding.",
@@ -57,4 +57,4 @@ class AsymTalkerContinuity(io.ComfyNode):
     @override
     @checked
     def execute(cls, carry: str, color_strength: float, latents: int) -> io.NodeOutput:
-        return io.NodeOutput(ContinuityOptions(carry=carry, color_strength=color_strength, latents=latents))
+        return io.NodeOutput(ContinuityOptions(Carry.parse(carry, "carry"), color_strength, latents))

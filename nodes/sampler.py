@@ -8,14 +8,15 @@ from typing import Any
 from comfy_api.latest import io
 from typing_extensions import override
 
-from ..jobs.job import KEEP
-from ..jobs.sampling import SAMPLER_CHOICES, Settings, generate
+from ..jobs.inputs import SAMPLER_CHOICES, Settings
+from ..jobs.sampling import generate
 from ..live.jobs import workflow_id
-from ..models.audio import FPS, RecordingFeatures
+from ..models.audio import RecordingFeatures
+from ..models.rates import FPS
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
 from ..video.savers import check_savers
-from ..video.spooled import SpooledVideo
+from ..video.spooled import Keep, SpooledVideo
 from ..video.writing import Look
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
@@ -35,68 +36,7 @@ class AsymTalkerSampler(io.ComfyNode):
             description="Generates the talking head chunk by chunk, straight to disk, so that memory use does not "
             "grow with length. An interrupted job resumes after its last complete chunk when the same graph is queued "
             "again. Connect the video to AsymTalker Mux & Save, Save Video or Get Video Components.",
-            inputs=[
-                io.Model.Input("model", tooltip="MODEL of Load AsymTalker, optionally through LoRA or compile nodes."),
-                io.Vae.Input("vae", tooltip="VAE of Load AsymTalker."),
-                ReferenceSocket.Input("reference", tooltip="Who speaks: from AsymTalker Temporal Reference Encode."),
-                AudioSocket.Input("audio_features", tooltip="What is said: from AsymTalker Audio Features."),
-                ContinuitySocket.Input(
-                    "continuity",
-                    optional=True,
-                    tooltip="How chunks are joined: from AsymTalker Continuity. If it is not connected, that node's "
-                    "defaults are used.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="The same seed and settings give the same frames.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=50,
-                    tooltip="Denoising steps per chunk, 1 to 50; 0 uses the checkpoint's own value (4 for distilled "
-                    "checkpoints, 20 for undistilled ones).",
-                ),
-                io.Combo.Input(
-                    "sampler",
-                    options=list(SAMPLER_CHOICES),
-                    default="auto",
-                    tooltip="`auto` uses the checkpoint's own sampler: `few_step` for distilled checkpoints, `euler` "
-                    "for undistilled ones.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=0.0,
-                    min=0.0,
-                    max=20.0,
-                    step=0.1,
-                    tooltip="Higher values spend more steps at high noise (motion and pose), lower values on detail; "
-                    "0 uses the checkpoint's own value (5 for the published ones).",
-                ),
-                io.Float.Input(
-                    "audio_guidance",
-                    default=0.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.1,
-                    tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 double the time. 0 "
-                    "uses the checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones).",
-                ),
-                io.Combo.Input(
-                    "keep",
-                    options=list(KEEP),
-                    default="until saved",
-                    optional=True,
-                    tooltip="How long frames stay on disk: `until saved` keeps them until the finished video is "
-                    "saved, so that a stopped job can resume; `for extending` keeps them longer, so that the video "
-                    "can be continued with more audio; `never` resumes nothing and leaves nothing behind.",
-                ),
-            ],
+            inputs=[*_sockets(), *_sampling_widgets(), *_storage_widgets()],
             outputs=[
                 io.Video.Output(
                     display_name="video", tooltip="The silent video at 25 frames per second, stored on disk."
@@ -128,10 +68,86 @@ class AsymTalkerSampler(io.ComfyNode):
         shift: float,
         audio_guidance: float,
         continuity: ContinuityOptions | None = None,
-        keep: str = "until saved",
+        keep: str = Keep.UNTIL_SAVED,
     ) -> io.NodeOutput:
         check_savers(cls.hidden.prompt, cls.hidden.unique_id, Look(*reference.size, Fraction(FPS)))
-        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity or ContinuityOptions(), keep)
+        continuity = continuity or ContinuityOptions()
+        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity, Keep.parse(keep, "keep"))
         return io.NodeOutput(
             *generate(model, vae, reference, audio_features, settings, cls.hidden.unique_id, workflow_id(cls.hidden))
         )
+
+
+def _sockets() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="MODEL of Load AsymTalker, optionally through LoRA or compile nodes."),
+        io.Vae.Input("vae", tooltip="VAE of Load AsymTalker."),
+        ReferenceSocket.Input("reference", tooltip="Who speaks: from AsymTalker Temporal Reference Encode."),
+        AudioSocket.Input("audio_features", tooltip="What is said: from AsymTalker Audio Features."),
+        ContinuitySocket.Input(
+            "continuity",
+            optional=True,
+            tooltip="How chunks are joined: from AsymTalker Continuity. If it is not connected, that node's "
+            "defaults are used.",
+        ),
+    ]
+
+
+def _sampling_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=True,
+            tooltip="The same seed and settings give the same frames.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=0,
+            min=0,
+            max=50,
+            tooltip="Denoising steps per chunk, 1 to 50; 0 uses the checkpoint's own value (4 for distilled "
+            "checkpoints, 20 for undistilled ones).",
+        ),
+        io.Combo.Input(
+            "sampler",
+            options=list(SAMPLER_CHOICES),
+            default="auto",
+            tooltip="`auto` uses the checkpoint's own sampler: `few_step` for distilled checkpoints, `euler` "
+            "for undistilled ones.",
+        ),
+        io.Float.Input(
+            "shift",
+            default=0.0,
+            min=0.0,
+            max=20.0,
+            step=0.1,
+            tooltip="Higher values spend more steps at high noise (motion and pose), lower values on detail; "
+            "0 uses the checkpoint's own value (5 for the published ones).",
+        ),
+        io.Float.Input(
+            "audio_guidance",
+            default=0.0,
+            min=0.0,
+            max=10.0,
+            step=0.1,
+            tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 double the time. 0 "
+            "uses the checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones).",
+        ),
+    ]
+
+
+def _storage_widgets() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "keep",
+            options=Keep.texts(),
+            default=Keep.UNTIL_SAVED.value,
+            optional=True,
+            tooltip="How long frames stay on disk: `until saved` keeps them until the finished video is "
+            "saved, so that a stopped job can resume; `for extending` keeps them longer, so that the video "
+            "can be continued with more audio; `never` resumes nothing and leaves nothing behind.",
+        ),
+    ]

@@ -15,15 +15,26 @@ from comfy_execution.utils import get_executing_context
 from typing_extensions import override
 
 from ..media import HELD_NAME, FolderBusyError, FolderLock, MediaError, SpoolReader, mark_saved, remove_spool
+from ..models.choices import Choice
 from .streamed import StreamedVideo
 from .writing import Frame
 
 
+class Keep(Choice):
+    """How long a job's frames stay on disk."""
+
+    UNTIL_SAVED = "until saved"
+    FOR_EXTENDING = "for extending"
+    """Beyond saving, so that a longer recording continues them."""
+    NEVER = "never"
+    """Not beyond the run."""
+
+
 @dataclass
 class _Fate:
-    """What becomes of a finished spool: ``keep`` is one of ``jobs.KEEP``."""
+    """What becomes of a finished spool."""
 
-    keep: str
+    keep: Keep
     saved: bool = False
 
 
@@ -36,13 +47,13 @@ class SpoolHandle:
 
     _owned: ClassVar[weakref.WeakValueDictionary[Path, SpoolHandle]] = weakref.WeakValueDictionary()
 
-    def __init__(self, folder: Path, keep: str) -> None:
+    def __init__(self, folder: Path, keep: Keep) -> None:
         self.folder = folder
         self._fate = _Fate(keep)
         weakref.finalize(self, _release, FolderLock(folder, shared=True, name=HELD_NAME), self._fate)
 
     @classmethod
-    def of(cls, folder: Path, keep: str) -> SpoolHandle:
+    def of(cls, folder: Path, keep: Keep) -> SpoolHandle:
         """The handle of ``folder``: two videos over the same finished job keep it as long as either lives."""
         handle = cls._owned.get(folder)
         if handle is None:
@@ -62,7 +73,7 @@ class SpoolHandle:
 
 def _release(hold: FolderLock, fate: _Fate) -> None:
     hold.release()
-    if fate.keep == "for extending" or (fate.keep == "until saved" and not fate.saved):
+    if fate.keep is Keep.FOR_EXTENDING or (fate.keep is Keep.UNTIL_SAVED and not fate.saved):
         return
     try:
         remove_spool(hold.folder)

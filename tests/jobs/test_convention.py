@@ -130,10 +130,8 @@ def test_guidance_functions_of_nodes_are_used(pack: Import, scene: SimpleNamespa
 
 
 def job_of(pack: Import, scene: SimpleNamespace, model: Any) -> str:
-    continuity = pack("models.rollout").ContinuityOptions()
-    sampling = pack("models.config").SamplingConfig()
-    make_job = pack("jobs.job").make_job
-    return make_job(model, scene.vae, scene.reference, scene.features, sampling, continuity, 1).job_id
+    inputs = pack("jobs.inputs").Inputs(model, scene.vae, scene.reference, scene.features, scene.settings)
+    return pack("jobs.job").make_job(inputs).job_id
 
 
 def scaled(factor: float) -> Callable[..., Any]:

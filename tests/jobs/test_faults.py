@@ -41,7 +41,7 @@ def after_chunk(pack: Import, patch: pytest.MonkeyPatch, index: int, act: Callab
 
     def observed(self: Any, chunk: Any) -> None:
         on_chunk(self, chunk)
-        if chunk.index == index:
+        if chunk.record.index == index:
             act()
 
     patch.setattr(progress, "on_chunk", observed)

@@ -58,7 +58,7 @@ def test_interrupted_job_continues_bit_identically(
     on_chunk = progress.on_chunk
 
     def cancel_after_second(self: Any, chunk: Any) -> None:
-        if chunk.index == 1:
+        if chunk.record.index == 1:
             management.interrupt_current_processing()
         on_chunk(self, chunk)
 
@@ -85,17 +85,14 @@ def test_a_spool_lives_as_long_as_any_of_its_videos(pack: Import, scene: SimpleN
 
 
 def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
-    sampling = pack("models.config").SamplingConfig()
     options = pack("models.rollout").ContinuityOptions
-    make_job = pack("jobs.job").make_job
+    make_job, inputs = pack("jobs.job").make_job, pack("jobs.inputs").Inputs
     base = {
         "model": scene.model,
         "vae": scene.vae,
         "reference": scene.reference,
         "audio": scene.features,
-        "sampling": sampling,
-        "continuity": options(),
-        "seed": 1,
+        "settings": scene.settings,
     }
     patched = scene.model.clone()
     weight = patched.model.diffusion_model.blocks[0].self_attn.q.weight
@@ -110,17 +107,17 @@ def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, sce
     other = dataclasses.replace(scene.reference, latents=scene.reference.latents + 1)
     changes = [
         {},
-        {"seed": 2},
+        {"settings": dataclasses.replace(scene.settings, seed=4)},
         {"model": patched},
         {"audio": features_of(other_end)},
         {"audio": features_of(scene.audio, "rolling")},
         {"reference": other},
-        {"continuity": options(carry="latents")},
-        {"sampling": dataclasses.replace(sampling, steps=2)},
+        {"settings": dataclasses.replace(scene.settings, continuity=options(carry="latents"))},
+        {"settings": dataclasses.replace(scene.settings, steps=3)},
     ]
-    jobs = [make_job(**{**base, **change}) for change in changes]
+    jobs = [make_job(inputs(**{**base, **change})) for change in changes]
     assert len({job.job_id for job in jobs}) == len(changes)
-    assert make_job(**{**base, "audio": features_of(scene.audio)}) == jobs[0]
+    assert make_job(inputs(**{**base, "audio": features_of(scene.audio)})) == jobs[0]
 
 
 def test_features_of_another_encoder_are_refused_before_any_work(pack: Import, scene: SimpleNamespace) -> None:

@@ -69,13 +69,14 @@ def job(pack: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     sound = pack("media.carrier").AudioTrack(np.zeros((1, 16_000), np.float32), 16_000)
     made = live.LiveJob(live.Origin("1", None, None), header, CHUNKS + 1, 4 * FRAMES, sound)
     monkeypatch.setattr(live.JOBS, "_jobs", {made.id: made})
-    chunk = pack("models.rollout").Chunk
+    chunk, record = pack("models.rollout").Chunk, pack("models.record").ChunkRecord
     with media.SpoolWriter(tmp_path / "spool", header) as spool:
         made.begin(spool)
         for index in range(CHUNKS):
             frames = moving_frames(FRAMES, seed=index)
             spool.append(frames)
-            made.add(chunk(index, index * FRAMES, torch.from_numpy(frames), {}, {}), 25.0, 1.0)
+            about = record(index=index, first_frame=index * FRAMES, frames=FRAMES, stats={})
+            made.add(chunk(about, torch.from_numpy(frames)), 25.0, 1.0)
         yield made
 
 

@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...models.audio import audio_windows, log_mel_features
+from ...models.reference import ReferenceKind
 from ..corpus.augment import augment
 from .chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from .config import TrainingError
 from .latents import clip_frames, num_chunks, read_chunks
-
-REFERENCES = ("tre", "static")
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,11 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         TrainingError: no clips there, or clips shorter than ``chunks``.
     """
 
-    def __init__(self, folder: Path, seed: int, length: int, *, chunks: int = 1, reference: str = "tre") -> None:
-        if reference not in REFERENCES:
-            raise TrainingError(f"reference must be one of {REFERENCES}, got {reference!r}")
+    def __init__(
+        self, folder: Path, seed: int, length: int, *, chunks: int = 1, reference: str = ReferenceKind.TRE
+    ) -> None:
+        if reference not in ReferenceKind.texts():
+            raise TrainingError(f"reference must be one of {ReferenceKind.texts()}, got {reference!r}")
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
             raise TrainingError(f"{folder} holds no encoded clips (clip_*.safetensors): run `latents` or `prepare`")
@@ -59,7 +60,7 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         if chunks > self.available:
             raise TrainingError(f"{folder}: its clips have {self.available} chunks, {chunks} are asked for")
         self.seed, self.length = seed, length
-        self.chunks, self.static = chunks, reference == "static"
+        self.chunks, self.static = chunks, reference == ReferenceKind.STATIC
 
     def __len__(self) -> int:
         return self.length

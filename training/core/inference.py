@@ -10,7 +10,8 @@ from torch import Tensor
 from ...models.checkpoint import read_checkpoint
 from ...models.config import DiTConfig, SamplingConfig
 from ...models.dit import TalkingHeadDiT
-from ...models.flow import Denoise
+from ...models.flow import Denoise, velocity_to_x0
+from ...models.reference import ReferenceKind
 
 
 def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
@@ -24,7 +25,7 @@ def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
 def load_for_sampling(path: Path) -> tuple[TalkingHeadDiT, SamplingConfig, str]:
     """A trained network, how it wants to be sampled, and the kind of reference it knows ("tre" or "static")."""
     network, metadata = load_network(path)
-    return network, SamplingConfig.from_metadata(metadata), metadata.get("reference", "tre")
+    return network, SamplingConfig.from_metadata(metadata), metadata.get("reference", ReferenceKind.TRE)
 
 
 def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guidance: float = 1.0) -> Denoise:
@@ -48,6 +49,6 @@ def condition_on_tokens(
         flow = network.velocity(x, timestep, speech, reference)
         if silence is not None:
             flow = torch.lerp(network.velocity(x, timestep, silence, reference), flow, guidance)
-        return x - u.reshape(-1, 1, 1, 1, 1) * flow
+        return velocity_to_x0(x, u, flow)
 
     return denoise

@@ -21,7 +21,7 @@ from ...models.checkpoint import read_checkpoint
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
 from ...models.nano_vae import NanoVAE
-from ...models.reference import Reference, fit_portrait, static_reference, temporal_reference
+from ...models.reference import Reference, ReferenceKind, fit_portrait, static_reference, temporal_reference
 from ...models.rollout import ContinuityOptions, rollout
 from ..core.config import TrainingError
 from ..core.inference import condition, load_for_sampling
@@ -61,7 +61,7 @@ class Generator:
         """``portrait`` uint8 [H, W, 3]."""
         pixels = fit_portrait(portrait[None].float() / 255, portrait.shape[1], portrait.shape[0])
         frames = self.sampling.frames_per_chunk
-        if self.reference == "static":
+        if self.reference == ReferenceKind.STATIC:
             num_latents = self.network.config.latent_frames(frames)
             return Reference(static_reference(self.vae.encode, pixels, num_latents).contiguous(), pixels, frames)
         return Reference(temporal_reference(self.vae.encode, pixels, frames), pixels, frames)
@@ -89,11 +89,11 @@ def measure(generator: Generator, probe: FaceProbe, subject: Subject, seed: int,
     network = partial(condition, generator.network)
     chunks = rollout(network, generator.vae, reference, audio, generator.sampling, ContinuityOptions(), seed)
     for chunk, _ in chunks:
-        reading.add(probe, who[0], chunk.frames, chunk.stats["sharpness"])
-        if chunk.first_frame < max_first_s * FPS:
+        reading.add(probe, who[0], chunk.frames, chunk.record.stats["sharpness"])
+        start, stop = chunk.record.first_frame, chunk.record.end_frame
+        if start < max_first_s * FPS:
             first.append(chunk.frames)
-        stop = chunk.first_frame + len(chunk.frames)
-        strip += [chunk.frames[i - chunk.first_frame] for i in wanted if chunk.first_frame <= i < stop]
+        strip += [chunk.frames[i - start] for i in wanted if start <= i < stop]
     return Result(subject, reading, torch.cat(first)[: round(max_first_s * FPS)], torch.stack(strip))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
+from ...models.flow import velocity_to_x0
 from ..core.articulation import articulation_loss, hidden_units
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
@@ -96,7 +97,7 @@ def denoiser(network: Callable[..., Tensor], tokens: Tensor, reference: Tensor) 
     """x0 from a ``network`` (``TalkingHeadDiT`` or a wrapper of one) that predicts the flow."""
 
     def denoise(x: Tensor, u: Tensor) -> Tensor:
-        return x - u[:, None, None, None, None] * network(x, 1000 * u, tokens, reference)
+        return velocity_to_x0(x, u, network(x, 1000 * u, tokens, reference))
 
     return denoise
 

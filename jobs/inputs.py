@@ -1,0 +1,87 @@
+"""What a generation is made from, checked to belong together before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+
+from ..host.model import TalkingHeadModel, talking_head
+from ..models.audio import RecordingFeatures
+from ..models.config import SAMPLERS, SamplingConfig
+from ..models.reference import Reference
+from ..models.rollout import ContinuityOptions
+from ..video.spooled import Keep
+
+AUTO = "auto"
+SAMPLER_CHOICES = (AUTO, *SAMPLERS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The Sampler's widgets; 0 and ``auto`` stand for what the checkpoint was made for. ``keep`` may be its text."""
+
+    seed: int
+    steps: int
+    sampler: str
+    shift: float
+    audio_guidance: float
+    continuity: ContinuityOptions
+    keep: Keep = Keep.UNTIL_SAVED
+
+    def __post_init__(self) -> None:
+        # It must not decide what becomes of frames if it is unknown.
+        object.__setattr__(self, "keep", Keep.parse(self.keep, "keep"))
+
+    def resolve(self, own: SamplingConfig, frames_per_chunk: int) -> SamplingConfig:
+        """The checkpoint's ``own`` configuration with what the user set. Raises ConfigError for impossible values."""
+        return SamplingConfig(
+            sampler=own.sampler if self.sampler == AUTO else self.sampler,
+            steps=self.steps or own.steps,
+            shift=self.shift or own.shift,
+            guidance=self.audio_guidance or own.guidance,
+            frames_per_chunk=frames_per_chunk,
+        )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The Sampler's inputs.
+
+    Raises (when first used):
+        ValueError: ``model`` is another architecture's, or a setting is impossible for it.
+    """
+
+    model: ModelPatcher
+    vae: VAE
+    reference: Reference
+    audio: RecordingFeatures
+    settings: Settings
+
+    @cached_property
+    def network(self) -> TalkingHeadModel:
+        """The network in ``model``."""
+        return talking_head(self.model)
+
+    @cached_property
+    def sampling(self) -> SamplingConfig:
+        """How the checkpoint is sampled under these settings."""
+        return self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
+
+    def check(self) -> None:
+        """Refuse inputs that do not belong together. Raises ValueError that names the input and the remedy."""
+        config, name = self.network.checkpoint.config, self.network.checkpoint.name
+        channels = self.reference.latents.shape[1]
+        if channels != config.latent_channels:
+            raise ValueError(
+                f"reference: it was encoded for {channels} latent channels, {name} has {config.latent_channels}; "
+                "connect the same MODEL and VAE to AsymTalker Temporal Reference Encode"
+            )
+        given, wanted = self.audio.shape, (config.audio.blocks, config.audio.channels)
+        if given != wanted:
+            raise ValueError(
+                f"audio_features: {self.audio.encoder} gives {given[0]} x {given[1]} values per frame, {name} needs "
+                f"{wanted[0]} x {wanted[1]}; use the AUDIO_ENCODER of the same Load AsymTalker"
+            )
