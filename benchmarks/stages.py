@@ -75,7 +75,7 @@ class Bench:
             self.pixels[0, :, :, ::32, ::32].movedim(1, 0), size=(size, size), mode="bicubic"
         )
         grain = 0.02 * self.pixels[0].movedim(1, 0)
-        self.frames = to_uint8((smooth + grain).movedim(0, 1)[None, :, : self.new_frames])
+        self.frames = to_uint8((smooth + grain).movedim(0, 1)[None, :, : self.new_frames]).cpu()
 
     def _random(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.geometry.device)
@@ -96,7 +96,7 @@ class Bench:
             frames = self.geometry.sampling.frames_per_chunk
             found["reference"] = (lambda: temporal_reference(codec.encode, self.portrait, frames), 0, 0)
         found["audio keys and values"] = (self._audio_keys_values, new, 1)
-        found["network, one step"] = (self._step(), new, evaluations)
+        found["network, one step"] = (self.step(), new, evaluations)
         if codec is not None:
             found["decode"] = (lambda: codec.decode(self.latents), new, 1)
         found["colour"] = (self._colour, new, 1)
@@ -117,7 +117,7 @@ class Bench:
         windows = audio_windows(self.features, 0, self.geometry.sampling.frames_per_chunk)
         return network.audio_keys_values(network.encode_audio(windows.to(self.geometry.dtype)))
 
-    def _step(self) -> Callable[[], Tensor]:
+    def step(self) -> Callable[[], Tensor]:
         """One denoising step as the rollout takes it, from x to x0."""
         network, dtype = self.geometry.network, self.geometry.dtype
         with torch.inference_mode():
@@ -127,7 +127,7 @@ class Bench:
 
     def _colour(self) -> Tensor:
         """Correction of the new frames, and their conversion to what is stored."""
-        return to_uint8(match_color(self.pixels[:, :, self.overlap :], self.portrait, 1.0))
+        return to_uint8(match_color(self.pixels[:, :, self.overlap :], self.portrait, 1.0)).cpu()
 
     def _spool(self) -> None:
         """A chunk's new frames, compressed and synced to disk (in a video this overlaps with the next chunk)."""

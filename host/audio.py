@@ -31,7 +31,7 @@ from ..models.resampling import resample
 from ..models.streaming import LOG_MEL, AudioContext, FeatureEncoder, SpeechFeatures, stream_features
 from .checkpoints.sources import file_of
 from .messages import expected, quoted
-from .model import weights_fingerprint
+from .model import loaded_fingerprint
 from .progress import notify
 from .tensors import finite_range, plain_tensor, sound_values
 
@@ -184,7 +184,7 @@ def _feature_encoder(encoder: Any) -> FeatureEncoder:
 
     return FeatureEncoder(
         name=f"wav2vec2 ({file})" if (file := file_of(encoder)) else "wav2vec2",
-        identity=f"wav2vec2 {encoder.load_device.type} {weights_fingerprint(encoder.get_sd())}",
+        identity=f"wav2vec2 {encoder.load_device.type} {loaded_fingerprint(encoder)}",
         shape=(len(model.encoder.layers), model.masked_spec_embed.shape[0]),
         encode=encode,
         window_frames=WAV2VEC2_WINDOW_FRAMES,

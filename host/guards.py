@@ -44,23 +44,21 @@ def chunk_memory(model: ModelPatcher, vae: VAE, chunk: Sized) -> int:
     What runs on a GPU is not counted: core makes room there, and decodes in tiles where the whole does not fit.
     """
     width, height = chunk.size
-    config = talking_head(model).checkpoint.config
-    stride_y, stride_x = config.vae_stride[1:]
-    num_latents = config.latent_frames(chunk.frames_per_chunk)
-    latents = (1, config.latent_channels, num_latents, height // stride_y, width // stride_x)
+    latents = latent_shape(model, chunk)
     values = chunk.frames_per_chunk * height * width * 3
     stages = [0]
     if model.load_device.type == "cpu":
         stages.append(int(model.memory_required(latents)))
     if vae.device.type == "cpu":
         stages.append(int(vae.memory_used_decode(latents, vae.vae_dtype)))
-    if model_management.get_torch_device().type == "cpu":
+    if model.load_device.type == "cpu":
         stages.append(LAB_COPIES * values * 4)
     return max(stages) + FRAME_COPIES * values
 
 
 def check_memory(model: ModelPatcher, vae: VAE, chunk: Sized) -> int:
-    """The bytes of ``chunk_memory``. Raises MemoryError with the numbers if main memory has no room for them."""
+    """The bytes of ``chunk_memory``. Raises MemoryError with the numbers if main memory or the GPU cannot hold them."""
+    check_card(model, chunk)
     needed = chunk_memory(model, vae, chunk)
     width, height = chunk.size
     check_room(
@@ -69,6 +67,34 @@ def check_memory(model: ModelPatcher, vae: VAE, chunk: Sized) -> int:
         "Close other programs, or make the reference smaller. (The length of the audio makes no difference.)",
     )
     return needed
+
+
+def check_card(model: ModelPatcher, chunk: Sized) -> None:
+    """Raise MemoryError with the numbers if the network's activations alone are more than the GPU has.
+
+    Weights can stay behind and the VAE can work in tiles, but a step of the network needs its activations at once.
+    """
+    if model.load_device.type == "cpu":
+        return
+    needed = int(model.memory_required(latent_shape(model, chunk)))
+    # Core returns a pair only if PyTorch's share is requested too.
+    total = int(model_management.get_total_memory(model.load_device))  # pyright: ignore[reportArgumentType]
+    if needed > total:
+        width, height = chunk.size
+        name = model_management.get_torch_device_name(model.load_device)
+        raise MemoryError(
+            f"Not enough GPU memory: one chunk of {chunk.frames_per_chunk} frames of {width}x{height} takes about "
+            f"{format_bytes(needed)}, and {name} has {format_bytes(total)}. Make the reference smaller"
+        )
+
+
+def latent_shape(model: ModelPatcher, chunk: Sized) -> tuple[int, int, int, int, int]:
+    """[B, C, T, h, w] of a chunk's latents."""
+    width, height = chunk.size
+    config = talking_head(model).checkpoint.config
+    stride_y, stride_x = config.vae_stride[1:]
+    num_latents = config.latent_frames(chunk.frames_per_chunk)
+    return 1, config.latent_channels, num_latents, height // stride_y, width // stride_x
 
 
 def check_room(needed: int, what: str, remedy: str) -> None:

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import comfy.ldm.modules.attention as core_attention
@@ -21,7 +21,7 @@ from torch import Tensor
 from ..models.checkpoint import CheckpointError
 from ..models.config import ConfigError, DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
-from ..models.layers import AudioKeyValue
+from ..models.layers import AudioKeyValue, RotaryTables
 from ..models.network_tensors import fitted, network_tensors
 from .lora import LoraNamedModel, patcher_class
 
@@ -31,8 +31,19 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
     "fp16": torch.float16,
     "fp8_e4m3fn": torch.float8_e4m3fn,
     "fp8_e5m2": torch.float8_e5m2,
+    "fp8_e4m3fn_fast": torch.float8_e4m3fn,
 }
 """Loader choice -> dtype in which the weights are stored; None lets core choose for the device."""
+
+FP8_PRODUCTS = "fp8_e4m3fn_fast"
+"""Loader choice, as in core's own loader: matrix products in fp8 too."""
+NO_FP8_PRODUCTS = (
+    "fp8_e4m3fn_fast: {device} has no matrix products in fp8 (NVIDIA's have them from GeForce 40 and Hopper on); the "
+    "weights are stored in fp8, and products are computed in {dtype}"
+)
+
+FINGERPRINT = "asymtalker_fingerprint"
+"""Attribute of loaded objects."""
 
 UNDISTILLED_NAME = re.compile("teacher|pretrain|undistil", re.IGNORECASE)
 """In the name of a checkpoint or its folder, which is all that says so where the file's metadata does not."""
@@ -99,6 +110,7 @@ class HostDiT(TalkingHeadDiT):
         *,
         reference: Tensor,
         audio_kv: list[AudioKeyValue],
+        tables: RotaryTables | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """Flow of ``x`` [B, C, T, h, w] at ``timesteps`` [B] (0..1000); ``context`` and ``control`` are not used."""
@@ -106,16 +118,22 @@ class HostDiT(TalkingHeadDiT):
         wrappers = patcher_extension.get_all_wrappers(patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = patcher_extension.WrapperExecutor.new_class_executor(self._flow, self, wrappers)
         # Caching wrappers write into their input, which the sampler still needs.
-        return executor.execute(x.clone() if wrappers else x, timesteps, audio_kv, reference, options)
+        return executor.execute(x.clone() if wrappers else x, timesteps, audio_kv, reference, tables, options)
 
     def _flow(
-        self, x: Tensor, timesteps: Tensor, audio_kv: list[AudioKeyValue], reference: Tensor, options: dict[str, Any]
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        audio_kv: list[AudioKeyValue],
+        reference: Tensor,
+        tables: RotaryTables | None,
+        options: dict[str, Any],
     ) -> Tensor:
         if "optimized_attention_override" not in options:
-            return self.velocity(x, timesteps, audio_kv, reference)
+            return self.velocity(x, timesteps, audio_kv, reference, tables)
         self.core_attention.options = options
         try:
-            return self.velocity(x, timesteps, audio_kv, reference)
+            return self.velocity(x, timesteps, audio_kv, reference, tables)
         finally:
             self.core_attention.options = None
 
@@ -187,7 +205,14 @@ def load_model(
         supported_dtypes=list(supported),
         weight_dtype=comfy_utils.weight_dtype(tensors),
     )
-    model_config.set_inference_dtype(dtype, model_management.unet_manual_cast(dtype, load_device, list(supported)))
+    compute_dtype = model_management.unet_manual_cast(dtype, load_device, list(supported))
+    model_config.set_inference_dtype(dtype, compute_dtype)
+    if weight_dtype == FP8_PRODUCTS:
+        model_config.optimizations["fp8"] = True
+        if not model_management.supports_fp8_compute(load_device):
+            device = model_management.get_torch_device_name(load_device)
+            note = NO_FP8_PRODUCTS.format(device=device, dtype=compute_dtype)
+            checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
     model = TalkingHeadModel(model_config, checkpoint, device=offload_device)
     patcher: Any = patcher_class(load_device)(model, load_device=load_device, offload_device=offload_device)
     if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
@@ -235,6 +260,15 @@ def talking_head(model: Any) -> TalkingHeadModel:
             "connect the MODEL output of Load AsymTalker (LoRA and compile nodes may be in between)"
         )
     return inner
+
+
+def loaded_fingerprint(owner: Any) -> str:
+    """``weights_fingerprint`` of a VAE or AUDIO_ENCODER, read once while it is loaded: a VAE may have gigabytes."""
+    found = getattr(owner, FINGERPRINT, None)
+    if found is None:
+        found = weights_fingerprint(owner.get_sd())
+        setattr(owner, FINGERPRINT, found)
+    return found
 
 
 def weights_fingerprint(state_dict: Mapping[str, Tensor]) -> str:

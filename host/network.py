@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import inspect
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,8 +23,9 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrapper
 from torch import Tensor
 
 from ..models.flow import Denoise
-from ..models.layers import AudioKeyValue
+from ..models.layers import AudioKeyValue, RotaryTables
 from ..models.rollout import SamplingLoop
+from ..models.transfer import send
 from .model import TalkingHeadModel, talking_head
 
 SPEECH, SILENCE = 0, 1
@@ -37,6 +40,7 @@ class Condition:
     uuid: uuid.UUID
     reference: Tensor
     audio_kv: list[AudioKeyValue]
+    tables: RotaryTables
 
 
 class ChunkNetwork:
@@ -46,10 +50,12 @@ class ChunkNetwork:
 
     Args:
         model: the MODEL, with whatever LoRA, wrappers and options core's nodes have put on it.
+        bring: brings the weights to the device; by itself it asks core to.
     """
 
-    def __init__(self, model: ModelPatcher) -> None:
+    def __init__(self, model: ModelPatcher, bring: Callable[[], None] | None = None) -> None:
         self._model, self._network = model, talking_head(model)
+        self._bring = bring
         self._silence: list[AudioKeyValue] | None = None
 
     @torch.no_grad()
@@ -61,14 +67,17 @@ class ChunkNetwork:
             reference_latents: [1, C, T, h, w] in the MODEL's latent space.
             guidance: weight of the audio against silence; 1 is off and costs nothing.
         """
-        load(self._model, reference_latents.shape)
-        reference = reference_latents.to(self._model.load_device)
-        conditions = [Condition(SPEECH, uuid.uuid4(), reference, self._keys_values(windows))]
+        device, shape = self._model.load_device, reference_latents.shape
+        bring = self._bring or partial(load, self._model, shape)
+        bring()
+        reference = send(reference_latents, device)
+        tables = self._network.diffusion_model.rotary_tables(shape, device)
+        conditions = [Condition(SPEECH, uuid.uuid4(), reference, self._keys_values(windows), tables)]
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
             if self._silence is None:
                 self._silence = self._keys_values(torch.zeros_like(windows))
-            conditions.append(Condition(SILENCE, uuid.uuid4(), reference, self._silence))
-        return ChunkGuider(self._model, self._network, conditions, guidance)
+            conditions.append(Condition(SILENCE, uuid.uuid4(), reference, self._silence, tables))
+        return ChunkGuider(self._model, self._network, conditions, guidance, bring)
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
         """Run a chunk's ``loop`` as one sampling of core's."""
@@ -76,9 +85,9 @@ class ChunkNetwork:
         return denoise.sample(loop, levels, noise)
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
-        dtype = self._network.manual_cast_dtype or self._network.get_dtype()
         network = self._network.diffusion_model
-        return network.audio_keys_values(network.encode_audio(windows.to(self._model.load_device, dtype)))
+        windows = send_windows(windows, self._model.load_device, compute_dtype(self._model))
+        return network.audio_keys_values(network.encode_audio(windows))
 
 
 class ChunkGuider:
@@ -89,7 +98,12 @@ class ChunkGuider:
     """
 
     def __init__(
-        self, model: ModelPatcher, network: TalkingHeadModel, conditions: list[Condition], guidance: float
+        self,
+        model: ModelPatcher,
+        network: TalkingHeadModel,
+        conditions: list[Condition],
+        guidance: float,
+        bring: Callable[[], None],
     ) -> None:
         self.model_patcher = model
         self.model_options = model.model_options
@@ -97,6 +111,7 @@ class ChunkGuider:
         self.conds: dict[str, Any] = {}
         self.cfg = guidance
         self._conditions = conditions
+        self._bring = bring
 
     @torch.no_grad()
     def sample(self, loop: SamplingLoop, levels: Tensor, noise: Tensor) -> Tensor:
@@ -120,7 +135,8 @@ class ChunkGuider:
     def predict(self, x: Tensor, u: Tensor, options: dict[str, Any]) -> Tensor:
         """x0 of ``x`` [1, C, T, h, w] at level ``u`` [], on the device of ``x``."""
         device = self.model_patcher.load_device
-        sigma = u.to(device, torch.float32).reshape(1).expand(x.shape[0])
+        # Filled in on the device: a copy of a level that is known here would be waited for.
+        sigma = torch.full((x.shape[0],), float(u), dtype=torch.float32, device=device)
         executor = self._executor(self._predict_noise, WrappersMP.PREDICT_NOISE, options)
         return executor.execute(x.to(device), sigma, options, None).to(x.device)
 
@@ -137,7 +153,7 @@ class ChunkGuider:
         **newer: Any,
     ) -> Tensor:
         patcher = self.model_patcher
-        executor = self._executor(_prepare_sampling, WrappersMP.PREPARE_SAMPLING, self.model_options)
+        executor = self._executor(self._prepare_sampling, WrappersMP.PREPARE_SAMPLING, self.model_options)
         executor.execute(patcher, noise.shape, self.conds, model_options=self.model_options)
         samplers.cast_to_load_options(self.model_options, device=patcher.load_device, dtype=patcher.model_dtype())
         options = create_model_options_clone(self.model_options)
@@ -151,6 +167,17 @@ class ChunkGuider:
             return executor.execute(self, sigmas, extra, callback, noise, latent_image, denoise_mask, disable_pbar)
         finally:
             patcher.cleanup()
+
+    def _prepare_sampling(
+        self,
+        model: ModelPatcher,
+        noise_shape: torch.Size,
+        conds: dict[str, Any],
+        model_options: Any = None,
+        **newer: Any,
+    ) -> tuple[Any, dict[str, Any], list[ModelPatcher]]:
+        self._bring()
+        return model.model, conds, []
 
     def _predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Tensor:
         """Core's ``sampling_function``: both sides of the guidance, and one from the two."""
@@ -215,6 +242,18 @@ class ChunkSampler:
         return self._loop(lambda x, u: model_wrap.predict(x, u, options), sigmas, noise)
 
 
+def compute_dtype(model: ModelPatcher) -> torch.dtype:
+    """The type in which the network computes, whatever its weights are stored in."""
+    network = talking_head(model)
+    return network.manual_cast_dtype or network.get_dtype()
+
+
+def noise_dtype(model: ModelPatcher) -> torch.dtype | None:
+    """The type in which noise goes to a GPU: half the bytes where the network computes in 16 bits anyway."""
+    is_short = torch.finfo(compute_dtype(model)).bits == 16
+    return torch.float16 if is_short and model.load_device.type == "cuda" else None
+
+
 def load(model: ModelPatcher, latent_shape: torch.Size) -> None:
     """Bring the weights to the device (a no-op when they are there), leaving room for one chunk's activations."""
     memory = model.memory_required(latent_shape)
@@ -222,11 +261,13 @@ def load(model: ModelPatcher, latent_shape: torch.Size) -> None:
     model_management.load_models_gpu(models, memory_required=memory)
 
 
-def _prepare_sampling(
-    model: ModelPatcher, noise_shape: torch.Size, conds: dict[str, Any], model_options: Any = None, **newer: Any
-) -> tuple[Any, dict[str, Any], list[ModelPatcher]]:
-    load(model, noise_shape)
-    return model.model, conds, []
+def send_windows(windows: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Feature windows [1, F, 5, blocks, channels] of consecutive frames on ``device``; what they share is sent once."""
+    if device.type == "cpu":
+        return windows.to(dtype)
+    middle = windows.shape[2] // 2
+    frames = torch.cat((windows[:, 0, :middle], windows[:, :, middle], windows[:, -1, middle + 1 :]), dim=1)
+    return send(frames, device, dtype).unfold(1, windows.shape[2], 1).movedim(-1, 2)
 
 
 def _calc_cond_batch(
@@ -251,7 +292,12 @@ def _evaluate(model: Any, side: Condition, x: Tensor, timestep: Tensor, model_op
         "uuids": [side.uuid],
         "sigmas": timestep,
     }
-    conditions = {"reference": side.reference, "audio_kv": side.audio_kv, "transformer_options": step_options}
+    conditions = {
+        "reference": side.reference,
+        "audio_kv": side.audio_kv,
+        "tables": side.tables,
+        "transformer_options": step_options,
+    }
     wrapper = model_options.get("model_function_wrapper")
     if wrapper is None:
         return model.apply_model(x, timestep, **conditions)

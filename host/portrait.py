@@ -52,7 +52,7 @@ def encode_reference(
         raise ValueError(f"mode: {quoted(mode)} is not a choice; use one of {', '.join(MODES)}")
     network = talking_head(model)
     config, frames_per_chunk = network.checkpoint.config, network.checkpoint.sampling.frames_per_chunk
-    codec = StockVideoCodec(vae, network)
+    codec = StockVideoCodec(vae, network, model.load_device)
     rgb, notes = checked_portrait(image, mask)
     _refuse_plain(rgb)
     width, height, rounded = rounded_size(width, height, config)

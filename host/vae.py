@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from ..models.family import LITE, NANO, PRO
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from .checkpoints import ltx_keys
 from .messages import with_article
-from .model import TalkingHeadModel
+from .model import TalkingHeadModel, loaded_fingerprint
 
 WAN_CHANNELS, LTX_CHANNELS = PRO.config.latent_channels, LITE.config.latent_channels
 LTX_GENERATION = "0.9.0"
@@ -33,29 +34,108 @@ VAE_ADVICE = {
 
 
 class StockVideoCodec:
-    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL expects them."""
+    """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL expects them.
 
-    def __init__(self, vae: VAE, model: TalkingHeadModel) -> None:
+    Core's own ``encode`` and ``decode`` return everything by way of the CPU; here it stays on the device.
+
+    Args:
+        device: where latents and pixels go; core's device if not given.
+        load: brings the VAE to its device; by itself it asks core to.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        model: TalkingHeadModel,
+        device: torch.device | None = None,
+        load: Callable[[], None] | None = None,
+    ) -> None:
         check_vae(vae, model)
         self._vae = vae
-        self._tiny = isinstance(vae.first_stage_model, TAEHV)
-        self._format = _latent_format(vae, model.latent_format)
-        self._device = model_management.get_torch_device()
+        self._device = device or model_management.get_torch_device()
+        self._load = load
+        self._format = _on_device(_latent_format(vae, model.latent_format), self._device)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """[1, 3, F, H, W] in [-1, 1] -> [1, C, T, h, w] on the MODEL's device, F = 1 + k * stride."""
+        """[1, 3, F, H, W] in [-1, 1] -> float32 [1, C, T, h, w] on the MODEL's device, F = 1 + k * stride."""
         frames = pixels[0].movedim(0, -1).mul(0.5).add_(0.5)
-        if self._tiny:
-            # The tiny VAE groups frames from the first one on and drops three when it decodes: fill the first group.
-            frames = torch.cat((frames[:1].expand(3, -1, -1, -1), frames))
-        return self._format.process_in(self._vae.encode(frames)).to(self._device)
+        latents = self._run(self._encode, self._vae.encode, frames)
+        return self._format.process_in(latents.to(self._device, torch.float32))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """[1, C, T, h, w] -> [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
-        frames = self._vae.decode(self._format.process_out(latents)).to(self._device)
+        """[1, C, T, h, w] -> float32 [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
+        frames = self._run(self._decode, self._vae.decode, self._format.process_out(latents))
+        frames = frames.to(self._device, torch.float32)
         return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)
+
+    def _run(self, directly: Callable[[Tensor], Tensor], by_core: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        """What the VAE makes of ``values``: without copies where its own methods are core's, else as core does it."""
+        if not _is_plain(self._vae):
+            return by_core(values)
+        try:
+            with _current_device(self._vae.device):
+                return directly(values)
+        except model_management.OOM_EXCEPTION:
+            logging.warning("AsymTalker: the VAE does not fit into memory as a whole and works in tiles")
+        # Outside of the handler, which would keep what was allocated: core decides on the size of tiles.
+        return by_core(values)
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        vae = self._vae
+        pixels = vae.process_input(frames.movedim(-1, 0)[None]).to(vae.vae_dtype)
+        self._bring(vae.memory_used_encode, pixels.shape)
+        return vae.first_stage_model.encode(pixels.to(vae.device)).float()
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        vae = self._vae
+        self._bring(vae.memory_used_decode, latents.shape)
+        network: Any = vae.first_stage_model
+        latents = latents.to(vae.device, vae.vae_dtype)
+        if getattr(network, "comfy_has_chunked_io", False):
+            # Later versions of core decode some VAEs piece by piece, by themselves to the CPU.
+            pixels = torch.empty(network.decode_output_shape(latents.shape), device=vae.device)
+            network.decode(latents, output_buffer=pixels)
+        else:
+            pixels = network.decode(latents).float()
+        return vae.process_output(pixels).movedim(1, -1)
+
+    def _bring(self, memory_used: Callable[[Any, torch.dtype], float], shape: torch.Size) -> None:
+        if self._load is not None:
+            self._load()
+            return
+        memory = int(memory_used(shape, self._vae.vae_dtype))
+        full = self._vae.disable_offload
+        model_management.load_models_gpu([self._vae.patcher], memory_required=memory, force_full_load=full)
+
+
+def _is_plain(vae: VAE) -> bool:
+    """Whether nothing is done to pixels and latents but what core's ``encode`` and ``decode`` do."""
+    plain = type(vae).decode is VAE.decode and type(vae).encode in (VAE.encode, NanoStockVAE.encode)
+    return plain and getattr(vae, "format_encoded", None) is None
+
+
+def _current_device(device: torch.device) -> AbstractContextManager[None]:
+    """Core's own context for kernels on another GPU than the first, where this version has one."""
+    return getattr(model_management, "cuda_device_context", lambda device: nullcontext())(device)
+
+
+def _on_device(latent_format: latent_formats.LatentFormat, device: torch.device) -> latent_formats.LatentFormat:
+    """``latent_format`` with its statistics on ``device``, where it would copy them for every call."""
+    own = copy.copy(latent_format)
+    for name, value in vars(own).items():
+        if isinstance(value, Tensor):
+            setattr(own, name, value.to(device))
+    return own
+
+
+def vae_identity(vae: VAE) -> str:
+    """What the frames of a VAE depend on."""
+    # An earlier version of the pack put copies of the first frame in front of what tiny VAEs encode. Their authors
+    # repeat the last one, which core does too.
+    way = " padded at the end" if isinstance(vae.first_stage_model, TAEHV) else ""
+    return loaded_fingerprint(vae) + way
 
 
 def check_vae(vae: Any, model: TalkingHeadModel) -> None:

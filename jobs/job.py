@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..host.model import weights_fingerprint
+from ..host.network import noise_dtype
+from ..host.vae import vae_identity
 from ..media import MediaError, Segment, SpoolHeader, SpoolInfo, SpoolReader, SpoolWriter, list_spools, remove_spool
 from ..media.manifest import is_whole
 from ..models.reference import Reference
@@ -131,13 +132,15 @@ def settings_id(inputs: Inputs) -> str:
         "weights": network.checkpoint.weights_id,
         "dtype": [str(network.get_dtype()), str(network.manual_cast_dtype), str(vae.vae_dtype)],
         "device": model.load_device.type,
-        "vae": weights_fingerprint(vae.get_sd()),
+        "vae": vae_identity(vae),
         "sampling": dataclasses.asdict(inputs.sampling),
         "continuity": dataclasses.asdict(inputs.settings.continuity),
         "seed": inputs.settings.seed,
         "frames_per_chunk": reference.frames_per_chunk,
         "wrappers": sorted(str(key) for kind in model.wrappers.values() for key in kind),
     }
+    if noise := noise_dtype(model):
+        settings["noise"] = str(noise)
     if patched := patches_id(model):
         settings["patched"] = patched
     digest.update(json.dumps(settings, sort_keys=True).encode())

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..host.checkpoints.sources import file_of
+from ..host.compute import description
 from ..media import SpoolHeader
 from ..models.rates import FPS
 from ..models.record import ChunkRecord
@@ -31,6 +32,7 @@ def run_report(
             "vae": file_of(inputs.vae),
             "audio_encoder": inputs.audio.encoder,
         },
+        "runs_on": description(inputs.model, inputs.vae),
         "width": header.width,
         "height": header.height,
         "frames": sum(chunk.frames for chunk in chunks),

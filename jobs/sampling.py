@@ -14,9 +14,11 @@ from comfy.sd import VAE
 
 from ..host.audio import sound_of
 from ..host.guards import check_memory
-from ..host.network import ChunkNetwork
+from ..host.model import talking_head
+from ..host.network import ChunkNetwork, noise_dtype
 from ..host.progress import duration, notify
-from ..host.vae import StockVideoCodec
+from ..host.residence import Residence
+from ..host.vae import StockVideoCodec, check_vae
 from ..live.jobs import LiveJob, Origin, watchable
 from ..media import (
     FolderBusyError,
@@ -76,10 +78,14 @@ def generate(
         MediaError: the disk cannot hold the frames, or another job is using them.
         RolloutError: a chunk came out as NaN twice; the ones before it are kept.
     """
+    check_vae(vae, talking_head(model))
+    # One device for all: another node may have moved the MODEL since the portrait was encoded.
+    reference = reference.to(model.load_device)
     inputs = Inputs(model, vae, reference, audio, settings)
-    codec = StockVideoCodec(vae, inputs.network)
     sampling = inputs.sampling
     inputs.check()
+    residence = Residence(model, vae, reference)
+    codec = StockVideoCodec(vae, inputs.network, residence.device, residence.bring_vae)
     memory = check_memory(model, vae, reference)
     job = make_job(inputs)
     header = spool_header(job, reference, inputs.network.checkpoint.name, settings.seed, settings.keep)
@@ -100,7 +106,7 @@ def generate(
         made: list[ChunkRecord] = []
         if missing > 0:
             progress = RolloutProgress(live, sampling.steps, inputs.network.latent_format, reference)
-            made.extend(_store(_chunks(inputs, job, codec, state, progress), spool, progress, job))
+            made.extend(_store(_chunks(inputs, job, residence, codec, state, progress), spool, progress, job))
         spool.flush()
         # Before the folder is given up: another server must find it either written or held.
         handle = SpoolHandle.of(folder, settings.keep)
@@ -112,10 +118,15 @@ def generate(
 
 
 def _chunks(
-    inputs: Inputs, job: Job, codec: StockVideoCodec, state: ContinuityState | None, progress: RolloutProgress
+    inputs: Inputs,
+    job: Job,
+    residence: Residence,
+    codec: StockVideoCodec,
+    state: ContinuityState | None,
+    progress: RolloutProgress,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The rollout from ``state`` on, each chunk one sampling of core's."""
-    network = ChunkNetwork(inputs.model)
+    network = ChunkNetwork(inputs.model, residence.bring_network)
     return rollout(
         network,
         codec,
@@ -128,6 +139,7 @@ def _chunks(
         state=state,
         on_step=progress.on_step,
         run_sampling=network.run_sampling,
+        noise_dtype=noise_dtype(inputs.model),
     )
 
 

@@ -48,14 +48,24 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     return curve.add_(line).clamp_(0, 1).view(lab.shape)
 
 
-def match_color(frames: Tensor, portrait: Tensor, strength: float) -> Tensor:
+ColorTarget = tuple[Tensor, Tensor]
+"""Lab mean and standard deviation of a portrait, each [B, 3, 1, 1, 1]."""
+
+
+def color_target(portrait: Tensor) -> ColorTarget:
+    """What ``match_color`` moves frames to, for ``portrait`` [B, 3, 1, H', W'] in [-1, 1]."""
+    _, mean, std = _statistics(portrait)
+    return mean, std
+
+
+def match_color(frames: Tensor, portrait: Tensor | ColorTarget, strength: float) -> Tensor:
     """Move each frame's Lab mean and standard deviation to the portrait's, blended by ``strength`` in 0..1.
 
     ``frames`` [B, 3, T, H, W] and ``portrait`` [B, 3, 1, H', W'] in [-1, 1]; returns ``frames``' shape in [-1, 1].
     """
     if strength == 0:
         return frames
-    _, target_mean, target_std = _statistics(portrait)
+    target_mean, target_std = color_target(portrait) if isinstance(portrait, Tensor) else portrait
     matched = torch.empty(frames.shape, dtype=frames.dtype, device=frames.device)
     # A GPU takes all frames at once; a CPU one at a time, which stays in its cache.
     together = 1 if frames.device.type == "cpu" else frames.shape[2]
@@ -98,10 +108,22 @@ def _power(x: Tensor, exponent: float) -> Tensor:
 
 def _mix(x: Tensor, matrix: Matrix, offset: Vector = (0.0, 0.0, 0.0)) -> Tensor:
     """``matrix`` [3, 3] times every pixel of ``x`` [B, 3, N], plus ``offset`` [3]."""
-    rows = x.new_tensor(matrix).expand(x.shape[0], 3, 3)
-    return torch.baddbmm(x.new_tensor(offset)[:, None], rows, x)
+    rows, offsets = _constant(matrix, x.device, x.dtype), _constant(offset, x.device, x.dtype)[:, None]
+    if x.device.type == "cpu":
+        return torch.baddbmm(offsets, rows.expand(x.shape[0], 3, 3), x)
+    # Not as a matrix product, which GPUs round to 10 bits where TF32 is allowed.
+    mixed = torch.addcmul(offsets, x[:, 0:1], rows[:, 0:1])
+    return mixed.addcmul_(x[:, 1:2], rows[:, 1:2]).addcmul_(x[:, 2:3], rows[:, 2:3])
+
+
+@lru_cache(maxsize=64)
+# Tensors of inference mode could not be used where gradients are computed.
+@torch.inference_mode(False)
+def _constant(values: Vector | Matrix, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """``values`` on the device, where they are sent once."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 @lru_cache
 def _inverse(matrix: Matrix) -> Matrix:
-    return tuple(map(tuple, torch.linalg.inv(torch.tensor(matrix, dtype=torch.float64)).tolist()))
+    return tuple(map(tuple, torch.linalg.inv(torch.tensor(matrix, dtype=torch.float64, device="cpu")).tolist()))

@@ -16,6 +16,7 @@ from .layers import (
     AudioProjection,
     Block,
     Head,
+    RotaryTables,
     UnusedAudioEmbedding,
     rotary_tables,
     scaled_dot_product,
@@ -74,15 +75,30 @@ class TalkingHeadDiT(nn.Module):
         per_frame = audio_tokens.flatten(0, 1)
         return [block.cross_attn.key_value(per_frame) for block in self.blocks]
 
-    def velocity(self, x: Tensor, timestep: Tensor, audio_kv: list[AudioKeyValue], reference: Tensor) -> Tensor:
-        """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B] (0..1000), given ``reference`` of the same shape."""
+    def rotary_tables(self, latent_shape: Sequence[int], device: torch.device) -> RotaryTables:
+        """What ``velocity`` rotates queries and keys by, for latents of ``latent_shape`` [B, C, T, h, w]."""
+        t, h, w = (size // patch for size, patch in zip(latent_shape[2:], self.config.patch_size, strict=True))
+        return rotary_tables((t, h, w), self.config.head_dim, device)
+
+    def velocity(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        audio_kv: list[AudioKeyValue],
+        reference: Tensor,
+        tables: RotaryTables | None = None,
+    ) -> Tensor:
+        """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B] (0..1000), given ``reference`` of the same shape.
+
+        Compiled code is given its ``tables``, for it would compute them for every step.
+        """
         tokens = self.patch_embedding(torch.cat((x, reference), dim=1))
         grid = tokens.shape[2:]
         tokens = tokens.flatten(2).transpose(1, 2)
         sinusoid = timestep_embedding(timestep, self.config.freq_dim).to(x.dtype)
         time = self.time_embedding(sinusoid)
         modulation = self.time_projection(time).unflatten(-1, (6, -1))
-        tables = rotary_tables(tuple(grid), self.config.head_dim, x.device)
+        tables = tables or self.rotary_tables(x.shape, x.device)
         for block, kv in zip(self.blocks, audio_kv, strict=True):
             tokens = block(tokens, modulation, kv, tables, grid[0])
         out = self._unpatchify(self.head(tokens, time), grid)

@@ -6,6 +6,8 @@ taken up again decides as an uninterrupted one did.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -24,31 +26,80 @@ MAX_REFERENCE_DISTANCE = 10.0
 NOT_FINITE = "NaN or infinite values"
 
 
-def reference_distance(latents: Tensor, reference: Tensor) -> Tensor:
-    """RMS distance between the mean latents of both [1, C, T, h, w], relative to the reference's RMS."""
-    difference = latents.mean(dim=2) - reference.mean(dim=2)
-    return difference.square().mean().sqrt() / reference.square().mean().sqrt()
+@dataclass(frozen=True)
+class ChunkFigures:
+    """A chunk's figures.
 
-
-def collapse(latents: Tensor, pixels: Tensor, reference: Reference) -> str | None:
-    """What makes the chunk no picture of anybody, or None: ``pixels`` [1, 3, F, H, W] as decoded, before correction.
-
-    A portrait that is itself flat may have flat frames.
+    Of the chunk as decoded: ``is_finite``, ``contrast`` of its flattest frame, ``color_distance``. Of its latents:
+    ``reference_distance``. Of the chunk after correction: ``sharpness`` (variance of the last frame's Laplacian
+    relative to the portrait's), ``motion`` (mean difference between neighbouring frames, 0..1).
     """
-    sample = _sample(pixels)
-    contrast = _contrast(sample).amin()
-    wanted = _contrast(_sample(reference.portrait)).amin()
-    distance = reference_distance(latents, reference.latents.to(latents))
-    finite = torch.isfinite(latents).all() & torch.isfinite(sample).all().to(latents.device)
-    figures = (finite.float(), contrast.to(latents), wanted.to(latents), distance)
-    is_finite, found, own, far = torch.stack([figure.float() for figure in figures]).tolist()
-    if not is_finite:
+
+    is_finite: float
+    contrast: float
+    reference_distance: float
+    color_distance: float
+    sharpness: float
+    motion: float
+
+    def statistics(self) -> dict[str, float]:
+        """The figures that are kept."""
+        return {
+            "color_distance": round(self.color_distance, 3),
+            "reference_distance": round(self.reference_distance, 4),
+            "sharpness": round(self.sharpness, 4),
+            "motion": round(self.motion, 5),
+        }
+
+
+class DriftMeter:
+    """Compares chunks with a reference, whose own figures are computed once. Nothing here waits for a GPU."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._latents = reference.latents.mean(dim=2)
+        self._scale = reference.latents.square().mean().sqrt()
+        self._color = _mean_color(reference.portrait)
+        self._contrast = _contrast(_sample(reference.portrait)).amin()
+        self._sharpness = _laplacian_variance(reference.portrait[:, :, 0]).clamp_min(1e-8)
+
+    @property
+    def portrait_contrast(self) -> float:
+        """The contrast of the portrait itself, for ``collapse``."""
+        return self._contrast.item()
+
+    def decoded(self, latents: Tensor, pixels: Tensor) -> Tensor:
+        """The first four of ``ChunkFigures`` for ``latents`` and ``pixels`` [1, 3, F, H, W] before correction."""
+        sample = _sample(pixels)
+        finite = torch.isfinite(latents).all() & torch.isfinite(sample).all()
+        distance = (latents.mean(dim=2) - self._latents).square().mean().sqrt() / self._scale
+        color = torch.linalg.vector_norm(_mean_color(pixels) - self._color)
+        return torch.stack((finite.float(), _contrast(sample).amin(), distance.float(), color))
+
+    def corrected(self, pixels: Tensor) -> Tensor:
+        """The last two of ``ChunkFigures`` for ``pixels`` [1, 3, F, H, W] in [-1, 1] after correction."""
+        sample = _sample(pixels)
+        motion = (sample[:, :, 1:] - sample[:, :, :-1]).abs().mean() / 2
+        return torch.stack((_laplacian_variance(pixels[:, :, -1]) / self._sharpness, motion))
+
+
+def collapse(figures: ChunkFigures, portrait_contrast: float) -> str | None:
+    """What makes the chunk no picture of anybody, or None. A portrait that is itself flat may have flat frames."""
+    if not figures.is_finite:
         return NOT_FINITE
-    if found < MIN_CONTRAST <= own:
-        return f"a frame without contrast ({found:.4f})"
-    if far > MAX_REFERENCE_DISTANCE:
-        return f"latents far from the portrait's ({far:.1f} times its own)"
+    if figures.contrast < MIN_CONTRAST <= portrait_contrast:
+        return f"a frame without contrast ({figures.contrast:.4f})"
+    if figures.reference_distance > MAX_REFERENCE_DISTANCE:
+        return f"latents far from the portrait's ({figures.reference_distance:.1f} times its own)"
     return None
+
+
+def color_distance(pixels: Tensor, portrait: Tensor) -> float:
+    """Lab distance (Delta E 1976) of the mean colours of frames and of a portrait, both in [-1, 1]."""
+    return round(torch.linalg.vector_norm(_mean_color(pixels) - _mean_color(portrait)).item(), 3)
+
+
+def _mean_color(pixels: Tensor) -> Tensor:
+    return rgb_to_lab((_sample(pixels[:, :, ::PIXEL_STRIDE]) + 1) / 2).mean(dim=(0, 2, 3, 4))
 
 
 def _sample(pixels: Tensor) -> Tensor:
@@ -59,35 +110,6 @@ def _sample(pixels: Tensor) -> Tensor:
 def _contrast(pixels: Tensor) -> Tensor:
     """Spread over each frame's pixels, mean over colours: [1, 3, F, H, W] -> [1, F]."""
     return pixels.flatten(-2).std(dim=-1, correction=0).mean(dim=1)
-
-
-def color_distance(pixels: Tensor, portrait: Tensor) -> float:
-    """Lab distance (Delta E 1976) of the mean colours of a chunk as decoded and of the portrait, both in [-1, 1]."""
-    means = [
-        rgb_to_lab((_sample(part[:, :, ::PIXEL_STRIDE]) + 1) / 2).mean(dim=(0, 2, 3, 4))
-        for part in (pixels, portrait.to(pixels.device))
-    ]
-    return round(torch.linalg.vector_norm(means[0] - means[1]).item(), 3)
-
-
-def chunk_statistics(latents: Tensor, pixels: Tensor, reference: Reference) -> dict[str, float]:
-    """Figures of a finished chunk, ``pixels`` [1, 3, F, H, W] in [-1, 1] after correction.
-
-    Returns:
-        ``reference_distance``; ``sharpness``: variance of the last frame's Laplacian relative to the portrait's;
-        ``motion``: mean difference between neighbouring frames, 0..1.
-    """
-    sample = _sample(pixels)
-    motion = (sample[:, :, 1:] - sample[:, :, :-1]).abs().mean() / 2
-    portrait = reference.portrait.to(pixels.device)
-    sharpness = _laplacian_variance(pixels[:, :, -1]) / _laplacian_variance(portrait[:, :, 0]).clamp_min(1e-8)
-    distance = reference_distance(latents, reference.latents.to(latents)).to(pixels.device)
-    figures = torch.stack((distance.float(), sharpness, motion)).tolist()
-    return {
-        "reference_distance": round(figures[0], 4),
-        "sharpness": round(figures[1], 4),
-        "motion": round(figures[2], 5),
-    }
 
 
 def _laplacian_variance(image: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .choices import Choice
+from .transfer import send
 
 Encode = Callable[[Tensor], Tensor]
 """Pixels [1, 3, F, H, W] in [-1, 1] -> latents [1, C, T, h, w]."""
@@ -45,6 +46,10 @@ class Reference:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.portrait.shape[-1], self.portrait.shape[-2]
+
+    def to(self, device: torch.device) -> Reference:
+        """The same on ``device``."""
+        return Reference(send(self.latents, device), send(self.portrait, device), self.frames_per_chunk)
 
 
 MOST_CUT_AWAY = 4

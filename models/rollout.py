@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +18,14 @@ from torch import Tensor
 
 from .audio import RecordingFeatures
 from .choices import Choice
-from .color import match_color
+from .clock import StageClock
+from .color import color_target, match_color
 from .config import ConfigError, SamplingConfig
-from .drift import NOT_FINITE, chunk_statistics, collapse, color_distance, seam
+from .drift import NOT_FINITE, ChunkFigures, DriftMeter, collapse, seam
 from .flow import SAMPLERS, Denoise, chunk_noise
 from .record import COLLAPSED, REGENERATED, ChunkRecord
 from .reference import Reference
+from .transfer import fetch, send
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ def rollout(
     state: ContinuityState | None = None,
     on_step: OnStep | None = None,
     run_sampling: RunSampling | None = None,
+    noise_dtype: torch.dtype | None = None,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """Generate the video for ``audio`` chunk by chunk.
 
@@ -165,6 +167,7 @@ def rollout(
         spans: the video's chunks, from ``plan``; None plans them here.
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
         run_sampling: what runs each chunk's denoising loop; None just calls it.
+        noise_dtype: the type in which noise goes to the device; None leaves it in float32.
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
@@ -177,71 +180,95 @@ def rollout(
     state = state or initial_state(reference)
     last_frame: Tensor | None = None
     features = audio.stream()
+    draft = _Draft(codec, reference, continuity, overlap)
     for span in spans[state.chunk_index :]:
-        clock = StageClock()
+        clock = StageClock(reference.latents.device)
         windows = features.windows(span.start, reference.frames_per_chunk)
         clock.stage("audio")
         denoise = network(windows, reference.latents, sampling.guidance)
-        attempt = partial(sample, denoise, reference, sampling, state, seed, on_step, run_sampling=run_sampling)
-        latents, pixels, stats = _generate(attempt, codec, reference, state.chunk_index, clock)
-        stats["color_distance"] = color_distance(pixels, reference.portrait)
+        options = {"run_sampling": run_sampling, "noise_dtype": noise_dtype}
+        attempt = partial(sample, denoise, reference, sampling, state, seed, on_step, **options)
+        made, stats = _generate(attempt, draft, span, clock)
+        state = ContinuityState(span.index + 1, made.continuity)
+        stats |= made.figures.statistics()
+        if last_frame is not None:
+            stats["seam"] = seam(last_frame, made.frames[0], stats["motion"])
+        last_frame = made.frames[-1].clone()
+        record = ChunkRecord(
+            index=span.index, first_frame=span.first_frame, frames=len(made.frames), stats=stats, seconds=clock.seconds
+        )
+        yield Chunk(record, made.frames), state
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What is made of a chunk's latents, on the host: ``frames`` uint8 [n, H, W, 3], the next chunk's first latents."""
+
+    frames: Tensor
+    continuity: Tensor
+    figures: ChunkFigures
+
+
+class _Draft:
+    """From latents to frames. A GPU is waited for once, when everything is on its way back."""
+
+    def __init__(self, codec: VideoCodec, reference: Reference, continuity: ContinuityOptions, overlap: int) -> None:
+        self._codec, self._continuity, self._overlap = codec, continuity, overlap
+        self._meter = DriftMeter(reference)
+        self._target = color_target(reference.portrait)
+        self.portrait_contrast = self._meter.portrait_contrast
+
+    def make(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Made:
+        pixels = self._codec.decode(latents)
+        clock.stage("decode")
+        decoded = self._meter.decoded(latents, pixels)
         clock.stage("statistics")
         # Frames that the chunk before has given already are left out, unless the next state is encoded from them.
-        repeated = min(span.overlap, pixels.shape[2] - overlap)
-        pixels = match_color(pixels[:, :, repeated:], reference.portrait, continuity.color_strength)
+        repeated = min(span.overlap, pixels.shape[2] - self._overlap)
+        pixels = match_color(pixels[:, :, repeated:], self._target, self._continuity.color_strength)
         clock.stage("colour")
-        state = ContinuityState(span.index + 1, _carry(codec, pixels, latents, continuity, overlap))
+        carried = _carry(self._codec, pixels, latents, self._continuity, self._overlap)
         clock.stage("continuity")
         first = span.overlap - repeated
         frames = to_uint8(pixels[:, :, first : first + span.new_frames])
         clock.stage("colour")
-        stats.update(chunk_statistics(latents, pixels, reference))
-        if last_frame is not None:
-            stats["seam"] = seam(last_frame, frames[0], stats["motion"])
-        last_frame = frames[-1].clone()
+        figures = torch.cat((decoded, self._meter.corrected(pixels)))
         clock.stage("statistics")
-        record = ChunkRecord(
-            index=span.index, first_frame=span.first_frame, frames=len(frames), stats=stats, seconds=clock.seconds
-        )
-        yield Chunk(record, frames), state
+        # In one piece: every copy to the host costs as much as thousands of values.
+        frames, values = fetch(frames, torch.cat((carried.flatten().float(), figures)))
+        state, figures = values.split((carried.numel(), len(figures)))
+        return _Made(frames, state.view(carried.shape).to(carried.dtype), ChunkFigures(*figures.tolist()))
 
 
 def _generate(
-    make_latents: Callable[[int], Tensor],
-    codec: VideoCodec,
-    reference: Reference,
-    chunk_index: int,
-    clock: StageClock,
-) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """A chunk's latents, its pixels as decoded, and whether it took a second attempt, with a seed of its own.
+    make_latents: Callable[[int], Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock
+) -> tuple[_Made, dict[str, float]]:
+    """A chunk, and whether it took a second attempt, with a seed of its own.
 
     Raises:
         RolloutError: both attempts gave values that are not finite, on which no chunk could be built.
     """
 
-    def attempt(number: int) -> tuple[Tensor, Tensor, str | None]:
+    def attempt(number: int) -> tuple[_Made, str | None]:
         latents = make_latents(number)
         clock.stage("network")
-        pixels = codec.decode(latents)
-        clock.stage("decode")
-        problem = collapse(latents, pixels, reference)
-        clock.stage("statistics")
-        return latents, pixels, problem
+        made = draft.make(latents, span, clock)
+        return made, collapse(made.figures, draft.portrait_contrast)
 
-    latents, pixels, problem = attempt(0)
+    made, problem = attempt(0)
     if problem is None:
-        return latents, pixels, {}
-    logger.warning("chunk %d is generated anew: %s", chunk_index, problem)
-    latents, pixels, problem = attempt(1)
+        return made, {}
+    logger.warning("chunk %d is generated anew: %s", span.index, problem)
+    made, problem = attempt(1)
     if problem is None:
-        return latents, pixels, {REGENERATED: 1.0}
+        return made, {REGENERATED: 1.0}
     if problem == NOT_FINITE:
         raise RolloutError(
-            f"chunk {chunk_index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
+            f"chunk {span.index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
             "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
         )
-    logger.warning("chunk %d stays as it is, the second attempt is no better: %s", chunk_index, problem)
-    return latents, pixels, {REGENERATED: 1.0, COLLAPSED: 1.0}
+    logger.warning("chunk %d stays as it is, the second attempt is no better: %s", span.index, problem)
+    return made, {REGENERATED: 1.0, COLLAPSED: 1.0}
 
 
 def sample(
@@ -253,15 +280,18 @@ def sample(
     on_step: OnStep | None,
     attempt: int = 0,
     run_sampling: RunSampling | None = None,
+    noise_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Latents [1, C, T, h, w] of the chunk that ``state`` opens; another ``attempt`` draws other noise."""
     sampler, schedule = SAMPLERS[sampling.sampler]
     like = reference.latents
     callback = None if on_step is None else partial(_notify, on_step, state.chunk_index)
-    draws = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt))
+    noise = chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt)
+    draws = (send(draw, like.device, noise_dtype).to(like.dtype) for draw in noise)
+    continuity = send(state.latents, like.device).to(like.dtype)
 
     def loop(denoise: Denoise, levels: Tensor, start: Tensor) -> Tensor:
-        return sampler(denoise, levels, state.latents.to(like), itertools.chain([start], draws), callback)
+        return sampler(denoise, levels, continuity, itertools.chain([start], draws), callback)
 
     levels, start = schedule(sampling.steps, sampling.shift), next(draws)
     return loop(denoise, levels, start) if run_sampling is None else run_sampling(loop, denoise, levels, start)
@@ -278,24 +308,13 @@ def _carry(codec: VideoCodec, pixels: Tensor, latents: Tensor, options: Continui
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """[1, 3, n, H, W] in [-1, 1] -> uint8 [n, H, W, 3] on the CPU."""
+    """[1, 3, n, H, W] in [-1, 1] -> uint8 [n, H, W, 3]."""
+    if pixels.device.type != "cpu":
+        scaled = pixels[0].add(1).mul_(127.5).round_().clamp_(0, 255)
+        return scaled.to(torch.uint8).movedim(0, -1).contiguous()
     frames = []
     for frame in pixels[0].unbind(1):
         scaled = frame.add(1).mul_(127.5).round_().clamp_(0, 255)
         # By way of int32, and a stack instead of a permuted copy: these are what CPUs are fast at.
         frames.append(torch.stack(scaled.to(torch.int32).to(torch.uint8).unbind(0), dim=-1))
-    return torch.stack(frames).cpu()
-
-
-class StageClock:
-    """Wall time per stage of one chunk."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def stage(self, name: str) -> None:
-        """The time since the last call (or the start) belongs to ``name``, beside what it had."""
-        now = time.perf_counter()
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._last, 4)
-        self._last = now
+    return torch.stack(frames)

@@ -152,10 +152,10 @@ def test_tiny_vaes_are_told_apart_by_name_in_every_dtype(
     wan_format = comfy("comfy.latent_formats").Wan21()
     latents = torch.randn(1, 16, 2, 8, 8, generator=torch.Generator().manual_seed(1))
     pixels = torch.rand(1, 3, 5, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    grouped = torch.cat((pixels[:, :, :1].expand(-1, -1, 3, -1, -1), pixels), dim=2) / 2 + 0.5
+    padded = torch.cat((pixels, pixels[:, :, -1:].expand(-1, -1, 3, -1, -1)), dim=2) / 2 + 0.5
     with torch.no_grad():
         decoded = network.decode(wan_format.process_out(latents) if raw else latents).clamp(0, 1) * 2 - 1
-        encoded = network.encode(grouped)
+        encoded = network.encode(padded)
     encoded = wan_format.process_in(encoded) if raw else encoded
     torch.testing.assert_close(codec.decode(latents).clamp(-1, 1), decoded, atol=0.01, rtol=0)
     torch.testing.assert_close(codec.encode(pixels), encoded, atol=1e-3, rtol=1e-3)

@@ -1,0 +1,86 @@
+"""MODEL and VAE of a generation on their device: loaded once where both fit, else one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy import model_management
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+
+from .guards import Sized, latent_shape
+from .model import talking_head
+
+WEIGHTS_MARGIN = 1.1
+"""Core makes that much more room than weights take."""
+MOST_LATENTS = 3
+"""Behind the first one, of those that a chunk takes from the one before."""
+
+
+class Residence:
+    """Loads what a stage needs, and asks core for nothing that is there: each time, core may empty PyTorch's cache.
+
+    Args:
+        model: the MODEL.
+        vae: the VAE.
+        chunk: what is generated.
+    """
+
+    def __init__(self, model: ModelPatcher, vae: VAE, chunk: Sized) -> None:
+        width, height = chunk.size
+        latents = latent_shape(model, chunk)
+        pixels = (1, 3, 1 + MOST_LATENTS * talking_head(model).checkpoint.config.vae_stride[0], height, width)
+        self.device = model.load_device
+        self._model, self._vae = model, vae
+        self._network_memory = int(model.memory_required(latents))
+        self._vae_memory = int(
+            max(vae.memory_used_decode(latents, vae.vae_dtype), vae.memory_used_encode(pixels, vae.vae_dtype))
+        )
+        self._last: ModelPatcher | None = None
+
+    def bring_network(self) -> None:
+        """Load the MODEL, with room for a chunk's activations."""
+        self._bring(self._model, self._network_memory)
+
+    def bring_vae(self) -> None:
+        """Load the VAE, with room to decode a chunk and to encode the end of it."""
+        self._bring(self._vae.patcher, self._vae_memory)
+
+    def _bring(self, wanted: ModelPatcher, memory: int) -> None:
+        both = [*self._network(), self._vae.patcher]
+        if all(map(is_loaded, both)) and self._has_room(both):
+            return
+        if self._last is wanted and is_loaded(wanted):
+            return
+        together = self._vae.device == self.device and self._has_room(both)
+        models = both if together else self._network() if wanted is self._model else [wanted]
+        memory = max(self._network_memory, self._vae_memory) if together else memory
+        full = wanted is self._vae.patcher and self._vae.disable_offload
+        model_management.load_models_gpu(models, memory_required=memory, force_full_load=full)
+        self._last = wanted
+
+    def _network(self) -> list[ModelPatcher]:
+        return [self._model, *self._model.get_nested_additional_models()]
+
+    def _has_room(self, models: list[ModelPatcher]) -> bool:
+        """Whether the device holds ``models`` whole beside the activations of either."""
+        if model_management.is_device_cpu(self.device) or all(map(is_dynamic, models)):
+            return True
+        missing = sum(model.model_size() - model.loaded_size() for model in models)
+        activations = max(self._network_memory, self._vae_memory) + model_management.extra_reserved_memory()
+        needed = WEIGHTS_MARGIN * missing + max(activations, model_management.minimum_inference_memory())
+        # Core returns a pair only if PyTorch's share is requested too.
+        free = model_management.get_free_memory(self.device)
+        return needed <= float(free)  # pyright: ignore[reportArgumentType]
+
+
+def is_loaded(model: ModelPatcher) -> bool:
+    """Whether core holds ``model`` on its device, whole; with dynamic VRAM, layers come as they are used."""
+    if not any(loaded is model for loaded in model_management.loaded_models()):
+        return False
+    return is_dynamic(model) or model.loaded_size() >= model.model_size()
+
+
+def is_dynamic(model: Any) -> bool:
+    """Whether core brings the weights of ``model`` layer by layer and makes room as it goes (ComfyUI 0.33)."""
+    return hasattr(model, "is_dynamic") and model.is_dynamic()

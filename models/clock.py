@@ -1,0 +1,41 @@
+"""Seconds per stage of a chunk."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+import torch
+
+
+class StageClock:
+    """Times stages on the host, or on a CUDA device, which works after the host has gone on.
+
+    There, ``seconds`` can be read once the host has waited for the device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._marks: list[tuple[str, Any]] = [("", self._now())]
+
+    def stage(self, name: str) -> None:
+        """The time since the last call (or the start) belongs to ``name``, beside what it had."""
+        self._marks.append((name, self._now()))
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        seconds: dict[str, float] = {}
+        for (_, begun), (name, ended) in itertools.pairwise(self._marks):
+            seconds[name] = round(seconds.get(name, 0.0) + self._between(begun, ended), 4)
+        return seconds
+
+    def _now(self) -> Any:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def _between(self, begun: Any, ended: Any) -> float:
+        return ended - begun if self._device.type != "cuda" else begun.elapsed_time(ended) / 1000

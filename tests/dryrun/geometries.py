@@ -1,0 +1,87 @@
+"""Pro, Lite and nano as the loader makes them, with weights that have shapes only."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from asymtalker.benchmarks.geometries import LITE, NANO_DIT, NANO_VAE, PRO
+from asymtalker.models.checkpoint import read_checkpoint
+from asymtalker.models.dit import tensor_shapes
+from asymtalker.tests.helpers import Import
+
+from .device import SimulatedCuda
+
+LAYERS = 2
+"""Of the network's blocks, which are all alike."""
+SIZES = {"pro": 512, "lite": 512, "nano": 256}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the loader's sockets give."""
+
+    model: Any
+    vae: Any
+    audio_encoder: Any
+
+
+def load(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_dtype: torch.dtype) -> Loaded:
+    """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``."""
+    load_model = pack("host.model").load_model
+    (tensors, metadata), (vae_tensors, vae_metadata) = read_checkpoint(NANO_DIT), read_checkpoint(NANO_VAE)
+    with cuda.weightless():
+        if kind == "nano":
+            weights = {name: torch.empty(tensor.shape, dtype=file_dtype) for name, tensor in tensors.items()}
+            model = load_model(weights, metadata, name=kind, weight_dtype=weight_dtype)
+            vae = pack("host.vae").load_nano_vae(vae_tensors, vae_metadata)
+            return Loaded(model, vae, pack("host.audio").LogMelAudioEncoder())
+        config = dataclasses.replace(PRO if kind == "pro" else LITE, num_layers=LAYERS)
+        weights = _weights(tensor_shapes(config), file_dtype)
+        model = load_model(weights, config.to_metadata(), name=kind, weight_dtype=weight_dtype)
+        return Loaded(model, _vae(kind), _wav2vec2(pack))
+
+
+def _weights(shapes: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: torch.empty(tuple(shape), dtype=dtype) for name, shape in shapes.items()}
+
+
+def _weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
+    return _weights({name: tensor.shape for name, tensor in network.state_dict().items()}, torch.float32)
+
+
+def _vae(kind: str) -> Any:
+    with torch.device("meta"):
+        if kind == "pro":
+            network = importlib.import_module("comfy.ldm.wan.vae").WanVAE(
+                dim=96,
+                z_dim=16,
+                dim_mult=[1, 2, 4, 4],
+                num_res_blocks=2,
+                attn_scales=[],
+                temperal_downsample=[False, True, True],
+                dropout=0.0,
+            )
+        else:
+            network = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(version=0)
+    return importlib.import_module("comfy.sd").VAE(sd=_weights_of(network), metadata={})
+
+
+def _wav2vec2(pack: Import) -> Any:
+    core = importlib.import_module("comfy.audio_encoders.wav2vec2")
+    with torch.device("meta"):
+        network = core.Wav2Vec2Model(
+            embed_dim=768,
+            num_heads=12,
+            num_layers=12,
+            conv_norm=False,
+            conv_bias=False,
+            do_stable_layer_norm=False,
+            operations=nn,
+        )
+    return pack("host.checkpoints.wav2vec2").load_wav2vec2(_weights_of(network), "wav2vec2")

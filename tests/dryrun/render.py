@@ -1,0 +1,147 @@
+"""Generations on a simulated GPU, a process for each ComfyUI: cases as JSON on stdin, a line of results for each.
+
+python -m asymtalker.tests.dryrun.render COMFYUI < cases.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+
+from asymtalker.tests.helpers import PACK, Import
+
+from . import dynamic_vram
+from .device import GIB, Card, Counts, SimulatedCuda, simulated_cuda
+from .geometries import SIZES, load
+
+FRAMES = 65
+"""Three chunks."""
+STEADY = 1
+"""The chunk that is counted: by then everything that lasts is on the device."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One generation; ``vram`` is a ``VRAMState`` of core."""
+
+    kind: str
+    weight_dtype: str = "default"
+    file_dtype: str = "float32"
+    vram: str = "NORMAL_VRAM"
+    memory_gib: float = 80
+    cached_gib: float = 0
+    carry: str = "pixels"
+    guidance: float = 0.0
+    fp16_intermediates: bool = False
+    model_device: str = ""
+
+    @property
+    def name(self) -> str:
+        """What differs from the defaults."""
+        plain = dataclasses.asdict(Case(self.kind))
+        changed = [f"{key}={value}" for key, value in dataclasses.asdict(self).items() if value != plain[key]]
+        return " ".join((self.kind, *changed))
+
+
+@dataclass(frozen=True)
+class Result:
+    """``error`` is a traceback, empty where the video was made; ``steady`` are the counts of a chunk in the middle."""
+
+    error: str
+    dtypes: dict[str, str] = dataclasses.field(default_factory=dict)
+    frames: int = 0
+    chunks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    stages: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def steady(self) -> Counts:
+        return Counts(**self.chunks[STEADY])
+
+
+def main() -> None:
+    """Run the cases."""
+    cases = [Case(**case) for case in json.load(sys.stdin)]
+    host = SimpleNamespace(used=lambda: 0)
+    with tempfile.TemporaryDirectory() as folder, simulated_cuda(Card(), lambda: host.used()) as cuda:
+        pack = import_host(sys.argv[1], Path(folder))
+        core = importlib.import_module("comfy.model_management")
+        host.used = lambda: sum(loaded.model_loaded_memory() for loaded in core.current_loaded_models)
+        # A hash of weights needs values.
+        with mock.patch.object(pack("host.model"), "_content_digest", lambda tensor: b""):
+            for case in cases:
+                print(json.dumps(dataclasses.asdict(outcome(cuda, pack, core, case))), flush=True)
+
+
+def outcome(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
+    """What ``render`` gives or raises."""
+    try:
+        return render(cuda, pack, core, case)
+    # Whatever goes wrong is the result.
+    except Exception:  # noqa: BLE001
+        return Result(traceback.format_exc())
+
+
+def import_host(comfyui: str, folder: Path) -> Import:
+    """Import the ComfyUI as its server does on an NVIDIA card, and return the importer of the pack's modules."""
+    sys.path.insert(0, comfyui)
+    # Pinning the weights takes their addresses.
+    sys.argv = ["comfyui", "--disable-pinned-memory"]
+    importlib.import_module("comfy.options").enable_args_parsing()
+    importlib.import_module("comfy.cli_args")
+    dynamic_vram.enable()
+    paths: Any = importlib.import_module("folder_paths")
+    paths.set_user_directory(str(folder / "user"))
+    return lambda name: importlib.import_module(f"{PACK}.{name}")
+
+
+def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
+    """One generation through the functions that the nodes call."""
+    cuda.card = Card(memory=int(case.memory_gib * GIB), cached=int(case.cached_gib * GIB))
+    core.unload_all_models()
+    core.vram_state = core.VRAMState[case.vram]
+    core.args.fp16_intermediates = case.fp16_intermediates
+    loaded = load(cuda, pack, case.kind, case.weight_dtype, getattr(torch, case.file_dtype))
+    if case.model_device:
+        loaded.model.load_device = torch.device(case.model_device)
+    size = SIZES[case.kind]
+    portrait = torch.rand(1, 96, 80, 3)
+    reference = pack("host.portrait").encode_reference(loaded.model, loaded.vae, portrait, size, size, "temporal", None)
+    sound = {"waveform": torch.randn(1, 1, FRAMES * 640), "sample_rate": 16_000}
+    features = pack("host.audio").audio_features(loaded.audio_encoder, sound)
+    rollout, sampling = pack("models.rollout"), pack("jobs.sampling")
+    options = rollout.ContinuityOptions(carry=case.carry)
+    settings = sampling.Settings(7, 0, "auto", 0.0, case.guidance, options, "never")
+    cuda.counts = [Counts()]
+    progress = pack("jobs.progress").RolloutProgress
+    on_chunk = progress.on_chunk
+
+    def marked(self: Any, chunk: Any) -> None:
+        on_chunk(self, chunk)
+        cuda.mark()
+
+    with mock.patch.object(progress, "on_chunk", marked):
+        _, report = sampling.generate(loaded.model, loaded.vae, reference, features, settings, None)
+    made = json.loads(report)
+    network = loaded.model.model
+    dtypes = {
+        "weights": str(network.get_dtype()),
+        "compute": str(network.manual_cast_dtype or network.get_dtype()),
+        "vae": str(loaded.vae.vae_dtype),
+    }
+    chunks = [dataclasses.asdict(counts) for counts in cuda.counts]
+    return Result("", dtypes, made["frames"], chunks, list(made["chunks"][STEADY]["seconds"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The nodes' whole path on a simulated GPU: no mixed devices or types anywhere, and little that crosses in a chunk.
+
+COMFYUI_PATH decides on the version; one with dynamic VRAM runs with it, as on NVIDIA cards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from asymtalker.models.color import match_color
+
+from .device import CUDA, Card, Counts, simulated_cuda
+from .render import FRAMES, Case, Result
+
+KINDS = ("pro", "lite", "nano")
+WEIGHT_DTYPES = ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2")
+PROCESSES = 2
+
+STEADY = [Case(kind) for kind in KINDS]
+TYPES = [Case(kind, weight_dtype=dtype) for kind in ("lite", "nano") for dtype in WEIGHT_DTYPES]
+TYPES += [Case("pro", weight_dtype="fp16"), Case("pro", weight_dtype="fp8_e4m3fn")]
+TYPES += [Case("lite", file_dtype="bfloat16"), Case("nano", file_dtype="float8_e4m3fn")]
+OFFLOADING = [Case("lite", vram=vram) for vram in ("LOW_VRAM", "NO_VRAM", "HIGH_VRAM")]
+CACHES = [Case("pro", memory_gib=16, cached_gib=5)]
+OPTIONS = [
+    Case("lite", fp16_intermediates=True),
+    Case("lite", carry="latents", guidance=3.0),
+    Case("nano", model_device="cuda:1"),
+    Case("lite", model_device="cuda:1"),
+]
+EVERY = [*STEADY, *TYPES, *OFFLOADING, *CACHES, *OPTIONS]
+
+MOST = Counts(to_host=2, to_device_bytes=6_000_000, syncs=1, emptied_caches=0)
+"""In a steady chunk: the frames and the state come back, and both are waited for at once."""
+
+
+@pytest.fixture(scope="session")
+def results(comfyui: Path) -> dict[Case, Result]:
+    """What became of every case; the processes take turns, so that each has some of all kinds."""
+    shares = [EVERY[first::PROCESSES] for first in range(PROCESSES)]
+    with ThreadPoolExecutor(PROCESSES) as threads:
+        answers = threads.map(lambda share: _run(comfyui, share), shares)
+        return {case: result for answer in answers for case, result in answer.items()}
+
+
+def _run(comfyui: Path, cases: list[Case]) -> dict[Case, Result]:
+    command = [sys.executable, "-m", "asymtalker.tests.dryrun.render", str(comfyui)]
+    asked = json.dumps([dataclasses.asdict(case) for case in cases])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()[-len(cases) :]
+    return {case: Result(**json.loads(line)) for case, line in zip(cases, lines, strict=True)}
+
+
+@pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
+def test_devices_and_types_fit_together(results: dict[Case, Result], case: Case) -> None:
+    result = results[case]
+    assert not result.error, result.error[-3000:]
+    assert result.frames == FRAMES
+
+
+@pytest.mark.parametrize("case", [*STEADY, *CACHES], ids=lambda case: case.name)
+def test_little_crosses_in_a_steady_chunk(results: dict[Case, Result], case: Case) -> None:
+    steady = results[case].steady
+    places = "\n".join(f"{times} {place}" for place, times in steady.places.items())
+    for name in ("to_host", "to_device_bytes", "syncs", "emptied_caches"):
+        assert getattr(steady, name) <= getattr(MOST, name), f"{name} {getattr(steady, name)}:\n{places}"
+
+
+@pytest.mark.parametrize("case", [*STEADY, *TYPES], ids=lambda case: case.name)
+def test_the_network_computes_in_16_bits(results: dict[Case, Result], case: Case) -> None:
+    types = results[case].dtypes
+    stored = {"bf16": "bfloat16", "fp16": "float16"}.get(case.weight_dtype, case.weight_dtype)
+    if case.weight_dtype != "default":
+        assert types["weights"].endswith(stored.removeprefix("fp8_"))
+    assert types["compute"] in ("torch.bfloat16", "torch.float16")
+
+
+def test_the_simulation_refuses_what_a_gpu_refuses() -> None:
+    with simulated_cuda(Card(), lambda: 0) as cuda:
+        host, device = torch.ones(4, 4), torch.ones(4, 4, device=CUDA)
+        with pytest.raises(RuntimeError, match="two different devices"):
+            host + device
+        with pytest.raises(RuntimeError, match="one type"):
+            device.half() @ device
+        with pytest.raises(RuntimeError, match="one type"):
+            torch.nn.functional.scaled_dot_product_attention(device.half(), device, device)
+        cuda.mark()
+        host.to(CUDA)
+        host.pin_memory().to(CUDA, non_blocking=True)
+        assert device.sum().item() == device.cpu()[0, 0] == 0.5
+    counts = cuda.counts[-1]
+    assert (counts.to_device, counts.to_device_bytes, counts.to_host, counts.syncs) == (2, 128, 2, 3)
+
+
+def test_colour_uses_no_matrix_products_on_a_gpu() -> None:
+    """Where TF32 is allowed, they keep 10 bits."""
+    with simulated_cuda(Card(), lambda: 0) as cuda:
+        match_color(torch.ones(1, 3, 2, 8, 8, device=CUDA), torch.ones(1, 3, 1, 8, 8, device=CUDA), 0.5)
+    assert not cuda.products
