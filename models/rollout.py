@@ -255,15 +255,16 @@ def sample(
     run_sampling: RunSampling | None = None,
 ) -> Tensor:
     """Latents [1, C, T, h, w] of the chunk that ``state`` opens; another ``attempt`` draws other noise."""
-    sampler, schedule = SAMPLERS[sampling.sampler]
+    sampler = SAMPLERS[sampling.sampler]
     like = reference.latents
     callback = None if on_step is None else partial(_notify, on_step, state.chunk_index)
-    draws = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt))
+    noise = (draw.to(like) for draw in chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt))
+    draws = sampler.draws(like, noise)
 
     def loop(denoise: Denoise, levels: Tensor, start: Tensor) -> Tensor:
-        return sampler(denoise, levels, state.latents.to(like), itertools.chain([start], draws), callback)
+        return sampler.sample(denoise, levels, state.latents.to(like), itertools.chain([start], draws), callback)
 
-    levels, start = schedule(sampling.steps, sampling.shift), next(draws)
+    levels, start = sampler.schedule(sampling.steps, sampling.shift), next(draws)
     return loop(denoise, levels, start) if run_sampling is None else run_sampling(loop, denoise, levels, start)
 
 
