@@ -60,9 +60,6 @@ def sample_batch(
     """The first chunk of one sample, from its true continuity frames: latents [1, C, T, h, w]."""
     sampler = SAMPLERS[sampling.sampler]
     if condition_on == "articulation":
-||||||| parent of e6ad121 (Sampler bridge: from the reference latents to the chunk, as LeapTalk samples)
-    sampler = SAMPLERS[sampling.sampler]
-    if hears == "articulation":
         hidden = hidden_units(batch.mouth[:, 0], network.config)
         denoise = condition_on_tokens(network, network.audio_proj.tokens(hidden), batch.reference)
     else:
