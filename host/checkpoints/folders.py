@@ -185,9 +185,7 @@ def _adapted(adapter: Adapter, offers: Offers) -> Located:
         )
     base = offers.located.get(PRO_CHOICE)
     if base is None:
-        raise FileNotFoundError(
-            f"model: {adapter.folder.name} is applied to FlashHead Pro: {_to_download(PRO_CHOICE)}"
-        )
+        raise FileNotFoundError(f"model: {adapter.folder.name} is applied to FlashHead Pro: {_to_download(PRO_CHOICE)}")
     check_whole(base.file, "model")
     return replace(base, others=(), adapter=adapter)
 
