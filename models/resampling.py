@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SincFilter:
-    """A sinc under a Hann window: zero crossings on either side, and the cut-off as a share of the Nyquist frequency."""
+    """A sinc under a Hann window: zero crossings on either side, the cut-off as a share of Nyquist's frequency."""
 
     zero_crossings: int
     rolloff: float
