@@ -40,6 +40,12 @@ class Adapter:
     lora: Path | None
     tiny_vae: Path | None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What changes the network's weights."""
+        config = self.lora.with_name(LORA_CONFIG) if self.lora is not None else None
+        return tuple(file for file in (self.projection, self.lora, config) if file is not None and is_file(file))
+
 
 def find_adapter(folder: Path) -> Adapter | None:
     """The adapter in ``folder``, if there is any; of several projections the one of the highest step."""

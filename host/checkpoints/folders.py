@@ -180,8 +180,8 @@ def _adapted(adapter: Adapter, offers: Offers) -> Located:
     if adapter.projection is None:
         raise FileNotFoundError(
             f"model: {adapter.folder} lacks {LEAPTALK.files[1]}, the audio projection that belongs to its LoRA: "
-            f"without it the mouth does not follow the speech. Download it from {LEAPTALK.repository} (Hugging Face) to "
-            "there"
+            "without it the mouth does not follow the speech. Download it to there from "
+            f"{LEAPTALK.repository} (Hugging Face)"
         )
     base = offers.located.get(PRO_CHOICE)
     if base is None:
