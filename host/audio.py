@@ -17,6 +17,7 @@ from ..media.carrier import MAX_CHANNELS, AudioTrack
 from ..models.audio import (
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,
+    WAV2VEC2_TAIL_FRAMES,
     WAV2VEC2_WINDOW_FRAMES,
     RecordingFeatures,
     Speech,
@@ -27,8 +28,8 @@ from ..models.audio import (
     to_mono_16k,
 )
 from ..models.mixing import to_mono
-from ..models.resampling import resample
-from ..models.streaming import LOG_MEL, AudioContext, FeatureEncoder, SpeechFeatures, stream_features
+from ..models.resampling import LONG, resample
+from ..models.streaming import LOG_MEL, ROLLING_FRAMES, AudioContext, FeatureEncoder, SpeechFeatures, stream_features
 from .checkpoints.sources import file_of
 from .messages import expected, quoted
 from .model import loaded_fingerprint
@@ -84,13 +85,14 @@ def audio_features(
     """
     waveform, sample_rate = checked_audio(audio)
     duration = Fraction(waveform.shape[-1], sample_rate)
+    feature_encoder = _feature_encoder(encoder)
     mono = to_mono(waveform)
-    speech = resample(mono.samples, sample_rate, SAMPLE_RATE)
+    speech = resample(mono.samples, sample_rate, SAMPLE_RATE, feature_encoder.sinc)
     notes = [] if mono.note is None else [mono.note]
     if is_silent(speech):
         notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
     notify(node_id, *notes)
-    return stream_features(_feature_encoder(encoder), speech, duration, listening=listening, earlier=continues)
+    return stream_features(feature_encoder, speech, duration, listening=listening, earlier=continues)
 
 
 def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
@@ -189,4 +191,7 @@ def _feature_encoder(encoder: Any) -> FeatureEncoder:
         encode=encode,
         window_frames=WAV2VEC2_WINDOW_FRAMES,
         context_frames=WAV2VEC2_CONTEXT_FRAMES,
+        lead_frames=ROLLING_FRAMES,
+        tail_frames=WAV2VEC2_TAIL_FRAMES,
+        sinc=LONG,
     )

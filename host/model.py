@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -187,15 +187,22 @@ class TalkingHeadModel(LoraNamedModel):
 
 
 def load_model(
-    state_dict: dict[str, Tensor], metadata: Mapping[str, str] | None, *, name: str, weight_dtype: str = "default"
+    state_dict: dict[str, Tensor],
+    metadata: Mapping[str, str] | None,
+    *,
+    name: str,
+    weight_dtype: str = "default",
+    fingerprint: Callable[[Mapping[str, Tensor]], str] | None = None,
 ) -> model_patcher.ModelPatcher:
     """Build a MODEL from a checkpoint's tensors, the way core's own loader does.
+
+    ``fingerprint`` gives ``weights_fingerprint`` of the network's tensors, where that is known without reading them.
 
     Raises:
         CheckpointError: tensors are missing, too many, quantised, or of other shapes than the configuration says.
         ConfigError: the tensors are of another architecture, or the metadata does not describe them.
     """
-    tensors, checkpoint = _identified(state_dict, metadata, name)
+    tensors, checkpoint = _identified(state_dict, metadata, name, fingerprint or weights_fingerprint)
     load_device = model_management.get_torch_device()
     offload_device = model_management.unet_offload_device()
     model_config = TalkingHeadConfig(checkpoint.config)
@@ -219,6 +226,9 @@ def load_model(
         # Newer versions: layers take over the tensors that they are given, which would keep the file's type.
         load: Any = model.load_model_weights
         load({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
+    elif model_management.is_device_cpu(load_device) and all(tensor.dtype == dtype for tensor in tensors.values()):
+        # The weights stay where the file is mapped, instead of being copied into memory beside it.
+        model.diffusion_model.load_state_dict(tensors, assign=True)
     else:
         model.load_model_weights(dict(tensors))
     model.requires_grad_(False)
@@ -229,7 +239,10 @@ def load_model(
 
 
 def _identified(
-    state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None, name: str
+    state_dict: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None,
+    name: str,
+    fingerprint: Callable[[Mapping[str, Tensor]], str],
 ) -> tuple[dict[str, Tensor], Checkpoint]:
     """The network's own tensors and what they are, before anything is allocated for them."""
     try:
@@ -239,7 +252,7 @@ def _identified(
         sampling = SamplingConfig.from_metadata(metadata, distilled=not UNDISTILLED_NAME.search(name))
     except (CheckpointError, ConfigError) as error:
         raise type(error)(f"{name}: {error}") from error
-    weights_id = weights_fingerprint(network.tensors)
+    weights_id = fingerprint(network.tensors)
     reference = (metadata or {}).get("reference", "")
     checkpoint = Checkpoint(name, config, sampling, reference, weights_id, (*found.notes, *network.notes))
     return network.tensors, checkpoint

@@ -12,7 +12,9 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -36,10 +38,14 @@ from .manifest import (
     remove_entry,
     remove_unless_plain,
 )
-from .segments import Codec, Frames, decode_segment, encode_segment
+from .segments import Compression, Frames, decode_segment, encode_segment
 
 QUEUE_DEPTH = 1
 """Chunks on their way to the disk: `append` blocks until the one before is there, so that a crash costs no more."""
+
+BEHIND = 0.1
+"""Seconds that whoever makes the frames waits for the disk, for each second of its own work, above which chunks are
+compressed a faster way."""
 
 _Work = tuple[Frames, bytes, dict[str, float], str]
 
@@ -66,7 +72,8 @@ class SpoolWriter:
         except BaseException:
             self._lock.release()
             raise
-        self._codec: Codec = "h264"
+        self.compression = Compression()
+        self._pace = Pace()
         self._error: BaseException | None = None
         self._queue: queue.Queue[_Work | None] = queue.Queue(QUEUE_DEPTH)
         self._thread = threading.Thread(target=self._store_queued, name="frame-spool", daemon=True)
@@ -123,10 +130,18 @@ class SpoolWriter:
                 f"Frames must be uint8 of shape [n >= 1, {expected[0]}, {expected[1]}, 3]; got {array.dtype} of shape "
                 f"{list(array.shape)}."
             )
-        self._queue.join()
+        with self._pace.waiting():
+            self._queue.join()
         self._raise_error()
+        # The thread has nothing to do now, so that its settings can be changed.
+        if self._pace.is_behind():
+            self.compress_faster()
         self._queue.put((array, state, dict(stats or {}), identity))
         self._raise_error()
+
+    def compress_faster(self) -> None:
+        """Take more threads, or a faster codec, for the chunks to come: at the cost of cores or of disk."""
+        self.compression = self.compression.faster()
 
     def flush(self) -> None:
         """Wait until everything handed over is on disk."""
@@ -210,7 +225,8 @@ class SpoolWriter:
         self._queue.task_done()
 
     def _store(self, frames: Frames, state: bytes, stats: dict[str, float], identity: str) -> None:
-        video, self._codec = encode_segment(frames, self.header.fps, self._codec)
+        video, codec = encode_segment(frames, self.header.fps, self.compression)
+        self.compression = replace(self.compression, codec=codec)
         content = video + state
         segment = Segment(
             index=len(self._segments),
@@ -219,7 +235,7 @@ class SpoolWriter:
             video_bytes=len(video),
             state_bytes=len(state),
             checksum=checksum(content),
-            codec=self._codec,
+            codec=codec,
             stats=stats,
             identity=identity,
         )
@@ -242,6 +258,31 @@ class SpoolWriter:
                 (self.folder / segment.file_name).unlink(missing_ok=True)
             raise
         self._segments.extend(segments)
+
+
+class Pace:
+    """Whether a writer keeps up with whoever makes the frames, by the time that the latter waits."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._resumed = clock()
+        self._worked = self._waited = 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a wait for the writer; all other time is work."""
+        started = self._clock()
+        self._worked += started - self._resumed
+        yield
+        self._resumed = self._clock()
+        self._waited += self._resumed - started
+
+    def is_behind(self) -> bool:
+        """Whether too much time was spent waiting since this was last true."""
+        if self._waited <= BEHIND * self._worked:
+            return False
+        self._worked = self._waited = 0.0
+        return True
 
 
 class SpoolReader:

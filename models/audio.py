@@ -41,6 +41,8 @@ MEL_BLOCK_FRAMES = 60 * FPS
 # 100 s whose loudness changed sixfold by 8 % and 30 %. `python -m asymtalker.benchmarks.audio_windows` measures it.
 WAV2VEC2_WINDOW_FRAMES = 60 * FPS
 WAV2VEC2_CONTEXT_FRAMES = 5 * FPS
+# Silence after the end, for the last chunk: more than a published chunk of 33 frames reaches beyond the recording.
+WAV2VEC2_TAIL_FRAMES = 35
 
 OnWindow = Callable[[int, int], None]
 """(windows done, windows in all) after each window; may raise to stop."""

@@ -18,7 +18,7 @@ FAMILY_AUDIO_CHANNELS = 768
 FAMILY_VAE_STRIDES = {16: (4, 8, 8), 128: (8, 32, 32)}
 
 AUDIO_WINDOW = 5
-SAMPLERS = ("few_step", "euler")
+SAMPLERS = ("few_step", "euler", "bridge")
 PREDICTIONS = ("flow", "reference_residual")
 TEXT_TENSOR = "text_embedding.0.weight"
 
@@ -335,7 +335,8 @@ def _audio(shapes: dict[str, tuple[int, ...]], dim: int, stride_t: int, declared
 class SamplingConfig:
     """How a checkpoint is to be sampled; the safetensors metadata entry ``sampling`` (JSON).
 
-    ``few_step`` predicts x0 and re-noises it (distilled students), ``euler`` integrates the flow (teachers).
+    ``few_step`` predicts x0 and re-noises it (distilled students), ``euler`` integrates the flow (teachers), ``bridge``
+    leads from the reference latents to the chunk (LeapTalk).
     ``steps`` 1..50, ``shift`` > 0, ``guidance`` >= 1 against zero audio (1 is off), ``frames_per_chunk`` pixel frames.
     """
 
@@ -362,6 +363,9 @@ class SamplingConfig:
             return cls() if distilled else UNDISTILLED
         return parse_config(cls, metadata["sampling"], "the checkpoint's `sampling` metadata")
 
+
+LEAPTALK = SamplingConfig(sampler="bridge", steps=1)
+"""How LeapTalk's one-step adapter of FlashHead Pro is sampled."""
 
 UNDISTILLED = SamplingConfig(sampler="euler", steps=20, guidance=3.0)
 """How the family's teachers are sampled."""

@@ -95,7 +95,7 @@ class TalkingHeadDiT(nn.Module):
         tokens = self.patch_embedding(torch.cat((x, reference), dim=1))
         grid = tokens.shape[2:]
         tokens = tokens.flatten(2).transpose(1, 2)
-        sinusoid = timestep_embedding(timestep, self.config.freq_dim).to(x.dtype)
+        sinusoid = timestep_embedding(self._embedded(timestep, x.dtype), self.config.freq_dim).to(x.dtype)
         time = self.time_embedding(sinusoid)
         modulation = self.time_projection(time).unflatten(-1, (6, -1))
         tables = tables or self.rotary_tables(x.shape, x.device)
@@ -106,6 +106,12 @@ class TalkingHeadDiT(nn.Module):
             return out
         u = (timestep / 1000).clamp_min(MIN_NOISE).to(x.dtype)[:, None, None, None, None]
         return (x - reference - out) / u
+
+    def _embedded(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
+        """The timestep as it is embedded: in bfloat16, the published pipeline rounds it (937.5 to 936)."""
+        if dtype != torch.bfloat16 or self.config.prediction != "flow":
+            return timestep
+        return timestep.to(dtype)
 
     def forward(self, x: Tensor, timestep: Tensor, audio_tokens: Tensor, reference: Tensor) -> Tensor:
         """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B], given ``encode_audio``'s tokens and reference latents."""

@@ -143,5 +143,15 @@ LITE = ModelSpec(
     audio_encoder=WAV2VEC2,
 )
 
+LEAPTALK = Weights(
+    title="LeapTalk",
+    repository="z-rx/leaptalk",
+    folder="",
+    files=("taew2_1.pth", "audio_proj_step_10400.pt", "lora/adapter_config.json", "lora/adapter_model.safetensors"),
+    gigabytes=0.4,
+    licence="see its model card",
+)
+"""An adapter of FlashHead Pro with which one step is enough: a LoRA, an audio projection, and Pro's fast VAE."""
+
 MODELS = {"nano": NANO, "pro": PRO, "lite": LITE}
 """By the name that commands take. A new checkpoint gets its entry here first."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -106,11 +107,59 @@ def sample_chunk_euler(
     return apply_continuity(x, continuity)
 
 
-SAMPLERS: dict[str, tuple[Sampler, Callable[[int, float], Tensor]]] = {
-    "few_step": (sample_chunk, schedule),
-    "euler": (sample_chunk_euler, euler_schedule),
+BRIDGE_END = 0.001
+"""A bridge ends one of 1000 timesteps beyond u = 0, and its time counts from there (LeapTalk, arXiv 2608.00079)."""
+
+
+def sample_chunk_bridge(
+    denoise: Denoise,
+    schedule: Tensor,
+    continuity: Tensor,
+    noise: Iterable[Tensor],
+    callback: OnSample | None = None,
+) -> Tensor:
+    """Brownian bridge from the reference latents to the chunk (LeapTalk, arXiv 2608.00079).
+
+    From level u to u', x moves by (u' - u) * v and by noise of the bridge's variance (u - u') * u' / u, times counted
+    from ``BRIDGE_END``: none at the end, so that one step draws none.
+
+    Arguments as in ``sample_chunk``; of ``noise``, the first tensor is the start, the reference latents.
+    """
+    draws = iter(noise)
+    x = next(draws)
+    for step, (level, next_level) in enumerate(itertools.pairwise(schedule)):
+        u, target = level.item(), next_level.item() or -BRIDGE_END
+        x = apply_continuity(x, continuity)
+        x0 = denoise(x, level)
+        if callback is not None:
+            callback(step, level, x, x0)
+        # x + (target - u) * v with v = (x - x0) / u.
+        x = torch.lerp(x, x0, (u - target) / u)
+        if target > 0:
+            variance = (u - target) * (target + BRIDGE_END) / (u + BRIDGE_END)
+            x = x + variance**0.5 * next(draws)
+    return apply_continuity(x, continuity)
+
+
+@dataclass(frozen=True)
+class ChunkSampler:
+    """A sampler, its noise levels by (steps, shift), and whether it starts from the reference instead of noise."""
+
+    sample: Sampler
+    schedule: Callable[[int, float], Tensor]
+    from_reference: bool = False
+
+    def draws(self, reference: Tensor, noise: Iterable[Tensor]) -> Iterator[Tensor]:
+        """What ``sample`` takes as its noise: the start, then fresh draws."""
+        return itertools.chain([reference], noise) if self.from_reference else iter(noise)
+
+
+SAMPLERS: dict[str, ChunkSampler] = {
+    "few_step": ChunkSampler(sample_chunk, schedule),
+    "euler": ChunkSampler(sample_chunk_euler, euler_schedule),
+    "bridge": ChunkSampler(sample_chunk_bridge, schedule, from_reference=True),
 }
-"""Sampler name (see ``SamplingConfig``) -> (sampler, its schedule)."""
+"""By the name in ``SamplingConfig``."""
 
 
 def chunk_noise(seed: int, chunk_index: int, shape: tuple[int, ...], attempt: int = 0) -> Iterator[Tensor]:

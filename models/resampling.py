@@ -7,22 +7,35 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
-# torchaudio's defaults: zero crossings on either side, and the cut-off as a share of the lower Nyquist frequency.
-ZERO_CROSSINGS = 6
-ROLLOFF = 0.99
+
+@dataclass(frozen=True)
+class SincFilter:
+    """A sinc under a Hann window: zero crossings on either side, the cut-off as a share of Nyquist's frequency."""
+
+    zero_crossings: int
+    rolloff: float
+
+
+SHORT = SincFilter(6, 0.99)
+"""torchaudio's default, with which nano was trained. Of 8.3 to 15 kHz, 9 % folds back below 8 kHz."""
+LONG = SincFilter(64, 0.98)
+"""Of those, 0.01 % folds back, and up to 7.6 kHz speech is within 0.002 % (SHORT: 0.5 %, soxr HQ: 0.09 %)."""
 
 LARGEST_KERNEL = 1 << 20
 """Values of torchaudio's kernel up to which it does the work; all the usual rates are far below."""
 VALUES_AT_ONCE = 1 << 20
 
 
-def resample(waveform: Tensor, sample_rate: int, target_rate: int) -> Tensor:
+def resample(waveform: Tensor, sample_rate: int, target_rate: int, sinc: SincFilter = SHORT) -> Tensor:
     """``waveform`` [N] at ``sample_rate`` Hz -> [ceil(N * target_rate / sample_rate)] at ``target_rate`` Hz.
+
+    Rates for which torchaudio's kernel would be too large are resampled by ``SHORT``, whatever is asked for.
 
     Raises:
         ValueError: a rate that is not positive.
@@ -31,19 +44,21 @@ def resample(waveform: Tensor, sample_rate: int, target_rate: int) -> Tensor:
         raise ValueError(f"the sample rate is {sample_rate} Hz: it must be positive")
     common = math.gcd(sample_rate, target_rate)
     period, phases = sample_rate // common, target_rate // common
-    if phases * (period + 2 * _reach(period, phases)) <= LARGEST_KERNEL:
-        return AF.resample(waveform, sample_rate, target_rate)
+    if phases * (period + 2 * _reach(period, phases, sinc)) <= LARGEST_KERNEL:
+        return AF.resample(
+            waveform, sample_rate, target_rate, lowpass_filter_width=sinc.zero_crossings, rolloff=sinc.rolloff
+        )
     return _by_taps(waveform, period, phases)
 
 
-def _cutoff(period: int, phases: int) -> float:
+def _cutoff(period: int, phases: int, sinc: SincFilter = SHORT) -> float:
     """The filter's cut-off as a share of the input's Nyquist frequency."""
-    return ROLLOFF * min(1.0, phases / period)
+    return sinc.rolloff * min(1.0, phases / period)
 
 
-def _reach(period: int, phases: int) -> int:
+def _reach(period: int, phases: int, sinc: SincFilter = SHORT) -> int:
     """Input samples on either side of an output sample that the filter spans."""
-    return math.ceil(ZERO_CROSSINGS / _cutoff(period, phases))
+    return math.ceil(sinc.zero_crossings / _cutoff(period, phases, sinc))
 
 
 def _by_taps(waveform: Tensor, period: int, phases: int) -> Tensor:
@@ -67,7 +82,7 @@ def _weights(period: int, phases: int) -> Tensor:
     parts: list[Tensor] = []
     for block in torch.arange(phases).split(max(1, VALUES_AT_ONCE // taps.shape[0])):
         offset = (block * period % phases).double() / phases
-        t = ((taps - offset[:, None]) * cutoff).clamp(-ZERO_CROSSINGS, ZERO_CROSSINGS)
-        hann = torch.cos(t * (math.pi / 2 / ZERO_CROSSINGS)).square()
+        t = ((taps - offset[:, None]) * cutoff).clamp(-SHORT.zero_crossings, SHORT.zero_crossings)
+        hann = torch.cos(t * (math.pi / 2 / SHORT.zero_crossings)).square()
         parts.append((torch.sinc(t) * hann * cutoff).float())
     return torch.cat(parts)

@@ -283,17 +283,17 @@ def sample(
     noise_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Latents [1, C, T, h, w] of the chunk that ``state`` opens; another ``attempt`` draws other noise."""
-    sampler, schedule = SAMPLERS[sampling.sampler]
+    sampler = SAMPLERS[sampling.sampler]
     like = reference.latents
     callback = None if on_step is None else partial(_notify, on_step, state.chunk_index)
     noise = chunk_noise(seed, state.chunk_index, tuple(like.shape), attempt)
-    draws = (send(draw, like.device, noise_dtype).to(like.dtype) for draw in noise)
+    draws = sampler.draws(like, (send(draw, like.device, noise_dtype).to(like.dtype) for draw in noise))
     continuity = send(state.latents, like.device).to(like.dtype)
 
     def loop(denoise: Denoise, levels: Tensor, start: Tensor) -> Tensor:
-        return sampler(denoise, levels, continuity, itertools.chain([start], draws), callback)
+        return sampler.sample(denoise, levels, continuity, itertools.chain([start], draws), callback)
 
-    levels, start = schedule(sampling.steps, sampling.shift), next(draws)
+    levels, start = sampler.schedule(sampling.steps, sampling.shift), next(draws)
     return loop(denoise, levels, start) if run_sampling is None else run_sampling(loop, denoise, levels, start)
 
 

@@ -1,8 +1,9 @@
 """Features of a recording, made when the rollout comes to them: hours of speech fit into memory.
 
 "whole" encodes the recording in the windows of ``audio.feature_windows``, its loudness normalised as a whole: the
-values of ``log_mel_features`` and ``wav2vec2_features``. "rolling" encodes, for each chunk, the 8 s up to the chunk's
-end and nothing of what comes later, as the published models stream (SoulX-FlashHead, arXiv 2602.07449).
+values of ``log_mel_features``, and of ``wav2vec2_features`` with silence around the recording. "rolling" encodes, for
+each chunk, the 8 s up to the chunk's end and nothing of what comes later, as the published models stream
+(SoulX-FlashHead, arXiv 2602.07449).
 
 A recording may go on from an earlier one. Features of the earlier one then stay as they were, and the rest is encoded
 at the earlier one's loudness. A video can thus be continued without generating its beginning again.
@@ -35,6 +36,7 @@ from .audio import (
     window_index,
 )
 from .choices import Choice
+from .resampling import SHORT, SincFilter
 
 
 class AudioContext(Choice):
@@ -60,6 +62,10 @@ class FeatureEncoder:
     ``identity`` distinguishes encoders (weights, precision); ``shape`` is (blocks, channels) of a frame. A recording is
     encoded ``window_frames`` at a time with ``context_frames`` on either side (see ``feature_windows``); sound up to
     ``margin_samples`` beyond a window's ends changes its features too.
+
+    An encoder that attends to all of a window was trained on ones of a certain length: with "whole", a recording
+    shorter than ``lead_frames`` is preceded by silence to that length, and ``tail_frames`` of silence after the end are
+    encoded too, for a last chunk that goes on beyond it (else the last frame's features repeat). ``sinc`` resamples.
     """
 
     name: str
@@ -69,6 +75,9 @@ class FeatureEncoder:
     window_frames: int
     context_frames: int
     margin_samples: int = 0
+    lead_frames: int = 0
+    tail_frames: int = 0
+    sinc: SincFilter = SHORT
 
 
 LOG_MEL = FeatureEncoder(
@@ -129,12 +138,16 @@ class SpeechFeatures:
     def stream(self) -> FeatureStream:
         return _RollingStream(self) if self.listening is AudioContext.ROLLING else _WindowStream(self)
 
+    @property
+    def num_rows(self) -> int:
+        """Frames that there are features of: those of the video, and of the silence after it."""
+        return self.num_frames + self.feature_encoder.tail_frames
+
     def encoded_windows(self) -> list[EncodedWindow]:
         """The windows in order; every row of the video is kept by one of them."""
-        feature_encoder, total = self.feature_encoder, self.num_frames
+        feature_encoder, total = self.feature_encoder, self.num_rows
         if self.earlier is None:
-            spans = feature_windows(total, feature_encoder.window_frames, feature_encoder.context_frames)
-            return [EncodedWindow(self.speech, span) for span in spans]
+            return [EncodedWindow(self.speech, span) for span in _spans(feature_encoder, total)]
         known = self.earlier.whole_frames
         encoded = [
             EncodedWindow(old.speech, replace(old.window, keep_stop=min(old.window.keep_stop, known)))
@@ -143,12 +156,20 @@ class SpeechFeatures:
         ]
         # The rest begins so early that it has its context, and enough to be a whole window.
         first = max(min(known - feature_encoder.context_frames, total - feature_encoder.window_frames), 0)
-        for span in feature_windows(total - first, feature_encoder.window_frames, feature_encoder.context_frames):
+        for span in _spans(feature_encoder, total - first):
             keep_start, keep_stop = max(first + span.keep_start, known), first + span.keep_stop
             if keep_start < keep_stop:
                 window = FeatureWindow(first + span.start, first + span.stop, keep_start, keep_stop)
                 encoded.append(EncodedWindow(self.speech, window))
         return encoded
+
+
+def _spans(feature_encoder: FeatureEncoder, num_rows: int) -> list[FeatureWindow]:
+    """The windows over ``num_rows`` frames; that of a short recording begins in the silence before it."""
+    lead = feature_encoder.lead_frames - num_rows
+    if lead > 0:
+        return [FeatureWindow(-lead, num_rows, 0, num_rows)]
+    return feature_windows(num_rows, feature_encoder.window_frames, feature_encoder.context_frames)
 
 
 def stream_features(
@@ -184,14 +205,14 @@ class _WindowStream:
     """Encodes window after window; the last few are held in memory."""
 
     def __init__(self, features: SpeechFeatures) -> None:
-        self._encoder, self._num_frames = features.feature_encoder, features.num_frames
+        self._encoder, self._num_rows = features.feature_encoder, features.num_rows
         self._encoded = features.encoded_windows()
         self._starts = [encoded.window.keep_start for encoded in self._encoded]
         self._held: dict[int, Tensor] = {}
         self._hashes: dict[int, bytes] = {}
 
     def windows(self, start: int, frames: int) -> Tensor:
-        index = window_index(start, frames, self._num_frames)
+        index = window_index(start, frames, self._num_rows)
         first, last = int(index[0, 0]), int(index[-1, -1])
         return self.rows(first, last + 1)[index - first][None]
 
@@ -205,7 +226,7 @@ class _WindowStream:
         return torch.cat(parts)
 
     def identity(self, start: int, frames: int) -> bytes:
-        index = window_index(start, frames, self._num_frames)
+        index = window_index(start, frames, self._num_rows)
         first, last = int(index[0, 0]), int(index[-1, -1])
         digest = hashlib.blake2b(self._encoder.identity.encode(), digest_size=16)
         digest.update(str((index - start).tolist()).encode())

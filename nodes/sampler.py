@@ -116,7 +116,7 @@ def _sampling_widgets() -> list[io.Input]:
             options=list(SAMPLER_CHOICES),
             default="auto",
             tooltip="`auto` uses the checkpoint's own sampler: `few_step` for distilled checkpoints, `euler` "
-            "for undistilled ones.",
+            "for undistilled ones, `bridge` for LeapTalk.",
         ),
         io.Float.Input(
             "shift",

@@ -144,6 +144,25 @@ def flashhead(part: str, files: str, more: str) -> Define:
     return define
 
 
+def leaptalk(graph: GraphBuilder) -> None:
+    """FlashHead Pro in one step."""
+    talking_head(graph, "asymtalker/leaptalk", 512, "video/AsymTalker_LeapTalk")
+    graph.note(
+        "# LeapTalk\n\n1. Put the files below into ComfyUI's `models` folder and press `R`.\n"
+        "2. Choose or drop your **portrait** and **speech** in group 2.\n3. Press **Run**.\n\n"
+        "FlashHead Pro with one denoising step per chunk instead of four. 512x512, for photographs; needs a GPU. The "
+        "first files are those of `z-rx/leaptalk`, the others those of `Soul-AILab/SoulX-FlashHead-1_3B` and "
+        "`facebook/wav2vec2-base-960h` (Hugging Face):\n\n```\n"
+        "asymtalker/leaptalk/\n  lora/adapter_config.json\n  lora/adapter_model.safetensors\n"
+        "  audio_proj_step_10400.pt\n  taew2_1.pth\n"
+        "asymtalker/SoulX-FlashHead-1_3B/\n  Model_Pro/config.json\n"
+        "  Model_Pro/diffusion_pytorch_model.safetensors\n  wav2vec2-base-960h/model.safetensors\n```\n\n"
+        "`taew2_1` decodes fast. The Wan 2.1 VAE, chosen as `vae`, is sharper and slower. `steps` = 2 or 4 on the "
+        "Sampler trades speed for quality." + FILES,
+        640,
+    )
+
+
 def two_rows(graph: GraphBuilder, title: str) -> Iterator[tuple[str, str]]:
     """A column with a group for side A and one for side B below it: (side, carry) while each is the last."""
     for (side, carry, color), top in zip(SIDES, (None, SECOND_ROW), strict=True):
@@ -299,6 +318,7 @@ GRAPHS: dict[str, Define] = {
         "`diffusion_models`: choose it as "
         "`model`.",
     ),
+    "asymtalker_leaptalk": leaptalk,
     "asymtalker_continuity_comparison": comparison,
     "asymtalker_portrait_batch": batch,
     "asymtalker_larger_picture": painting,

@@ -59,6 +59,7 @@ CARDS = {
     "asymtalker_larger_picture": Card("In a larger picture", "crop, speak, paste back", TEAL, PAINTING, WIDE),
     "asymtalker_flashhead_pro": Card("FlashHead Pro", "512 × 512 · Wan 2.1 VAE · GPU", PURPLE, PORTRAIT, None),
     "asymtalker_flashhead_lite": Card("FlashHead Lite", "512 × 512 · LTX-Video VAE · GPU", ORANGE, PORTRAIT, None),
+    "asymtalker_leaptalk": Card("LeapTalk", "512 × 512 · one step · GPU", GREEN, PORTRAIT, None),
 }
 ACCENT = BLUE
 

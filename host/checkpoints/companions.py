@@ -154,6 +154,12 @@ def locate_vae(choice: str, located: Located, latent_channels: int) -> Found:
     kind = VAES.get(latent_channels)
     if kind is None:
         return Found(NANO_VAE)
+    if located.adapter is not None and located.adapter.tiny_vae is not None:
+        return Found(
+            located.adapter.tiny_vae,
+            f"vae: {located.adapter.tiny_vae.name}, as published with {located.adapter.folder.name}; the Wan 2.1 VAE, "
+            "chosen as `vae`, is sharper and slower",
+        )
     found = _published_vae(kind, located) or _installed_vae(kind)
     if found is None:
         home = located.home or roots()[0] / PUBLISHED

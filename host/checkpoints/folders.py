@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import folder_paths
 
-from ...models.family import FLASHHEAD, MODELS, NANO_NETWORK, PRO
+from ...models.family import FLASHHEAD, LEAPTALK, MODELS, NANO_NETWORK, PRO
 from ..messages import encodable, one_of, quoted
+from .adapters import LORA, PROJECTION, Adapter, find_adapter
 from .weight_files import (
     check_whole,
     content,
@@ -35,12 +36,25 @@ PUBLISHED_CHOICES = {
     for spec in MODELS.values()
     if spec.network.repository == FLASHHEAD
 }
+PRO_CHOICE = f"{FOLDER}/{PUBLISHED}/{PRO.network.folder}"
+LEAPTALK_CHOICE = f"{FOLDER}/{LEAPTALK.repository_name}"
+LISTED_CHOICES = (*PUBLISHED_CHOICES, LEAPTALK_CHOICE)
 """Always listed, so that the shipped graphs load; choosing one that is not there says what to download to where."""
 
 USUAL_NETWORK = Path(PRO.network.main_file).stem
 """The network that a folder's name stands for where the folder holds several."""
 
-NOT_A_DIT = ("vae", "wav2vec", "taew", "optimizer", "scheduler", "training_args", "random_states")
+NOT_A_DIT = (
+    "vae",
+    "wav2vec",
+    "taew",
+    "optimizer",
+    "scheduler",
+    "training_args",
+    "random_states",
+    f"{PROJECTION}_step",
+    LORA,
+)
 VAE_KINDS = ("vae", "vae_approx")
 AUDIO_KINDS = ("audio_encoders",)
 CHOOSE_AGAIN = "Choose one from the list; after adding a file, press R in ComfyUI to refresh it"
@@ -50,24 +64,31 @@ CHOOSE_AGAIN = "Choose one from the list; after adding a file, press R in ComfyU
 class Located:
     """A checkpoint's file (the first of several numbered ones) and where its VAE and audio encoder may lie beside it.
 
-    ``home`` is the published folder, if any; ``others`` are the choices of further networks in the same folder.
+    ``home`` is the published folder, if any; ``others`` are the choices of further networks in the same folder;
+    ``adapter`` is to be applied to the network.
     """
 
     file: Path
     home: Path | None
     others: tuple[str, ...] = ()
+    adapter: Adapter | None = None
 
 
 @dataclass
 class Offers:
-    """Networks by the choice that loads them, and the choices that several networks fit equally."""
+    """Networks and adapters by the choice that loads them, and the choices that several networks fit equally."""
 
     located: dict[str, Located] = field(default_factory=dict)
     ambiguous: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    adapters: dict[str, Adapter] = field(default_factory=dict)
+
+    def has(self, choice: str) -> bool:
+        """Whether ``choice`` is offered, if only to be told which of several networks to choose."""
+        return choice in self.located or choice in self.ambiguous or choice in self.adapters
 
     def add(self, choice: str, folder: Path, home: Path) -> None:
         """Offer the networks that lie in ``folder``, unless ``choice`` is offered already."""
-        if choice in self.located or choice in self.ambiguous:
+        if self.has(choice):
             return
         files = {f"{choice}/{file.name}": file for file in weight_files(folder) if is_network(file.name)}
         usual = [name for name, file in files.items() if usual_stem(file) == USUAL_NETWORK]
@@ -94,10 +115,9 @@ def model_states() -> dict[str, str]:
     """The loader's choices, each with ``bundled``, ``found``, or ``missing: <folder>`` (web/loader_labels.js)."""
     offers = _offers()
     states = {NANO: "bundled"}
-    for choice in PUBLISHED_CHOICES:
-        is_there = choice in offers.located or choice in offers.ambiguous
-        states[choice] = "found" if is_there else f"missing: {Path(folder_paths.models_dir).name}/{choice}"
-    for choice in (*sorted(offers.located), *_diffusion_models()):
+    for choice in LISTED_CHOICES:
+        states[choice] = "found" if offers.has(choice) else f"missing: {Path(folder_paths.models_dir).name}/{choice}"
+    for choice in (*sorted(offers.adapters), *sorted(offers.located), *_diffusion_models()):
         states.setdefault(choice, "found")
     return states
 
@@ -122,6 +142,8 @@ def locate_model(choice: str) -> Located:
     if choice == NANO:
         return Located(_bundled(NANO_NETWORK), None)
     offers = _offers()
+    if choice in offers.adapters:
+        return _adapted(offers.adapters[choice], offers)
     located = offers.located.get(choice) or _in_diffusion_models(choice)
     if located is not None:
         check_whole(located.file, "model")
@@ -131,16 +153,41 @@ def locate_model(choice: str) -> Located:
             f"model: {choice} holds several networks, choose one of them: {', '.join(offers.ambiguous[choice])}"
         )
     if choice in PUBLISHED_CHOICES:
-        network = PUBLISHED_CHOICES[choice].network
-        files = " and ".join(f"{network.folder}/{file}" for file in reversed(network.files))
-        raise FileNotFoundError(
-            f"model: {choice} is not installed. Put {files} of {network.repository} (Hugging Face) into "
-            f"{roots()[0] / PUBLISHED / network.folder}"
-        )
+        raise FileNotFoundError(f"model: {_to_download(choice)}")
+    if choice == LEAPTALK_CHOICE:
+        lines = [f"model: {_to_download(choice)}"]
+        if PRO_CHOICE not in offers.located:
+            lines.append(f"It is applied to FlashHead Pro: {_to_download(PRO_CHOICE)}")
+        raise FileNotFoundError("\n".join(lines))
     raise FileNotFoundError(
         f"model: {quoted(choice)} is neither a file in {folders_text('diffusion_models')} nor a folder in "
         f"{one_of(map(str, roots()))}. {CHOOSE_AGAIN}"
     )
+
+
+def _to_download(choice: str) -> str:
+    """What of a listed choice that is not there goes to where."""
+    weights = PUBLISHED_CHOICES[choice].network if choice in PUBLISHED_CHOICES else LEAPTALK
+    files = [f"{weights.folder}/{file}" if weights.folder else file for file in reversed(weights.files)]
+    return (
+        f"{choice} is not installed. Put {', '.join(files[:-1])} and {files[-1]} of {weights.repository} "
+        f"(Hugging Face) into {Path(roots()[0], *choice.split('/')[1:])}"
+    )
+
+
+def _adapted(adapter: Adapter, offers: Offers) -> Located:
+    """FlashHead Pro with an adapter. Raises FileNotFoundError for what is missing of the two."""
+    if adapter.projection is None:
+        raise FileNotFoundError(
+            f"model: {adapter.folder} lacks {LEAPTALK.files[1]}, the audio projection that belongs to its LoRA: "
+            "without it the mouth does not follow the speech. Download it to there from "
+            f"{LEAPTALK.repository} (Hugging Face)"
+        )
+    base = offers.located.get(PRO_CHOICE)
+    if base is None:
+        raise FileNotFoundError(f"model: {adapter.folder.name} is applied to FlashHead Pro: {_to_download(PRO_CHOICE)}")
+    check_whole(base.file, "model")
+    return replace(base, others=(), adapter=adapter)
 
 
 def chosen_file(choice: str, input_name: str, kinds: tuple[str, ...]) -> Path:
@@ -202,9 +249,13 @@ def _offers() -> Offers:
         for file in weight_files(root):
             if is_network(file.name):
                 offers.located.setdefault(f"{FOLDER}/{file.name}", Located(file, root))
-    usual_case = {choice.casefold(): choice for choice in PUBLISHED_CHOICES}
+    usual_case = {choice.casefold(): choice for choice in LISTED_CHOICES}
     for label, home in homes():
-        if is_network(label):
+        adapter = find_adapter(home)
+        if adapter is not None:
+            choice = f"{FOLDER}/{label}"
+            offers.adapters.setdefault(usual_case.get(choice.casefold(), choice), adapter)
+        elif is_network(label):
             offers.add(f"{FOLDER}/{label}", home, home)
         for folder in subfolders(home):
             if is_network(folder.name):

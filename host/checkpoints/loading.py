@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ...models.checkpoint import CheckpointError, read_checkpoint, read_published, read_text
-from ...models.config import ConfigError, DiTConfig
+from ...models.config import LEAPTALK, ConfigError, DiTConfig
 from ..audio import LogMelAudioEncoder
 from ..model import load_model, talking_head
 from ..progress import notify
 from ..vae import check_vae
 from . import folders
+from .adapters import apply_adapter
 from .companions import Found, locate_companions
+from .fingerprints import kept_fingerprint
 from .sources import note_file, shown_path
 from .vae_files import load_vae
 from .wav2vec2 import load_wav2vec2
+from .weight_files import parts
 
 LOG_MEL_BLOCKS = 1
 """nano's features have one block per frame, wav2vec2's one per transformer layer."""
@@ -44,7 +48,13 @@ def load_all(
     located = folders.locate_model(choice)
     with _chosen_in("model"):
         state_dict, metadata, note = _read_network(located.file)
-        model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype)
+        files = parts(located.file)
+        if located.adapter is not None:
+            state_dict, added = apply_adapter(located.adapter, state_dict, metadata)
+            metadata, note = {**metadata, **LEAPTALK.to_metadata()}, (*note, *added)
+            files += located.adapter.files
+        fingerprint = partial(kept_fingerprint, files)
+        model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype, fingerprint=fingerprint)
     del state_dict
     network = talking_head(model)
     config = network.checkpoint.config
@@ -104,6 +114,9 @@ def _notes(located: folders.Located, vae: Found, audio: Found | None) -> tuple[s
     """Which file was taken for what, then what is worth knowing about them."""
     files = {"model": located.file, "vae": vae.file, "audio_encoder": audio.file if audio is not None else None}
     notes = [", ".join(f"{name}: {shown_path(file)}" for name, file in files.items() if file is not None)]
+    if located.adapter is not None:
+        added = (located.adapter.lora, located.adapter.projection)
+        notes.append(f"with {' and '.join(shown_path(file) for file in added if file is not None)}")
     if located.others:
         notes.append(f"model: the same folder holds {', '.join(located.others)} too; choose one to load it instead")
     return (*notes, *(found.note for found in (vae, audio) if found is not None and found.note))

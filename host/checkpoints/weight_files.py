@@ -71,6 +71,11 @@ def first_part(file: Path) -> Path:
     return file.with_name(numbered_parts(file.name)[1][0])
 
 
+def parts(file: Path) -> tuple[Path, ...]:
+    """``file``, or all of the numbered files that it is one of."""
+    return tuple(file.with_name(name) for name in numbered_parts(file.name)[1])
+
+
 def usual_stem(file: Path) -> str:
     """The file's name without its suffix and without its number in a set."""
     return numbered_parts(file.name)[0]

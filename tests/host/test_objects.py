@@ -202,5 +202,6 @@ def test_states_of_the_loaders_choices(pack: Import, folders: Path) -> None:
         host.NANO: "bundled",
         pro: "found",
         lite: f"missing: models/{lite}",
+        host.LEAPTALK_CHOICE: f"missing: models/{host.LEAPTALK_CHOICE}",
         "mine.safetensors": "found",
     }

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asymtalker.models.audio import SAMPLE_RATE, to_mono_16k
 from asymtalker.models.mixing import to_mono
-from asymtalker.models.resampling import resample
+from asymtalker.models.resampling import LONG, resample
 from asymtalker.tests.helpers import ROOT, Import
 
 SEED = 19
@@ -53,6 +53,22 @@ def likeness(a: Tensor, b: Tensor) -> float:
 def test_the_usual_rates_are_torchaudios_bit_for_bit(rate: int) -> None:
     sound = noise(rate // 3 + 7)
     assert torch.equal(resample(sound, rate, SAMPLE_RATE), AF.resample(sound, rate, SAMPLE_RATE))
+
+
+@pytest.mark.parametrize("rate", [22_050, 44_100, 48_000])
+def test_the_long_filter_keeps_the_band_and_folds_nothing_back(rate: int) -> None:
+    """Tones below and above the new Nyquist frequency; the short filter is 0.5 % and 9 % off."""
+    seconds = torch.arange(rate, dtype=torch.float64) / rate
+
+    def tones(lowest: float, highest: float, at: Tensor) -> Tensor:
+        frequencies = torch.linspace(lowest, highest, 40, dtype=torch.float64)
+        return torch.sin(2 * math.pi * (frequencies[:, None] * at + frequencies[:, None] ** 2)).mean(dim=0).float()
+
+    kept = resample(tones(80, 7500, seconds), rate, SAMPLE_RATE, LONG)[800:-800]
+    expected = tones(80, 7500, torch.arange(SAMPLE_RATE, dtype=torch.float64) / SAMPLE_RATE)[800:-800]
+    assert (kept - expected).square().mean().sqrt() < 1e-3 * expected.square().mean().sqrt()
+    folded = resample(tones(8300, rate / 2 - 50, seconds), rate, SAMPLE_RATE, LONG)[800:-800]
+    assert folded.square().mean().sqrt() < 1e-3 * tones(8300, rate / 2 - 50, seconds).square().mean().sqrt()
 
 
 @pytest.mark.parametrize("rate", [15_992, 20_008])

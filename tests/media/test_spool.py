@@ -16,7 +16,8 @@ import pytest
 
 from asymtalker.media import MediaError, SpoolHeader, SpoolReader, SpoolWriter
 from asymtalker.media.manifest import MANIFEST_NAME
-from asymtalker.media.segments import encode_segment
+from asymtalker.media.segments import CODECS, Codec, Compression, decode_segment, encode_segment
+from asymtalker.media.spool import Pace
 from asymtalker.tests.helpers import Frames, moving_frames
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,6 +51,43 @@ def test_both_codecs_are_used_and_lossless(tmp_path: Path, noise: int) -> None:
     write_chunks(tmp_path, frames)
     assert SpoolReader(tmp_path).segments[0].codec == ("ffv1" if noise else "h264")
     np.testing.assert_array_equal(read_all(tmp_path), frames)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (3, 7), (2, 2)])
+def test_every_codec_is_lossless_with_any_number_of_threads(
+    codec: Codec, threads: int, height: int, width: int
+) -> None:
+    frames = moving_frames(7, height, width)
+    data, _ = encode_segment(frames, Fraction(25), Compression(codec, threads))
+    np.testing.assert_array_equal(np.stack(list(decode_segment(data))), frames)
+
+
+def test_a_spool_may_change_its_codec(tmp_path: Path) -> None:
+    """As when frames begin to arrive faster: what was stored before stays as it is, and a later run goes on."""
+    frames = moving_frames(15)
+    write_chunks(tmp_path, frames[:5])
+    with SpoolWriter(tmp_path, header()) as writer:
+        while writer.compression.codec != "utvideo":
+            writer.compress_faster()
+        writer.append(frames[5:10])
+    with SpoolWriter(tmp_path, header()) as writer:
+        writer.append(frames[10:])
+    assert [segment.codec for segment in SpoolReader(tmp_path).segments] == ["ffv1", "utvideo", "ffv1"]
+    np.testing.assert_array_equal(read_all(tmp_path), frames)
+
+
+def test_a_writer_is_behind_by_the_share_of_time_that_others_wait_for_it() -> None:
+    now = 0.0
+    pace = Pace(lambda: now)
+    behind: list[bool] = []
+    for work_s, wait_s in [(10, 0), (1, 1), (1, 0), (1, 0.5), (1, 0.05), (1, 0.3)]:
+        now += work_s
+        with pace.waiting():
+            now += wait_s
+        behind.append(pace.is_behind())
+    assert behind == [False, False, False, True, False, True]
 
 
 def test_reader_knows_what_it_holds(tmp_path: Path) -> None:
@@ -285,6 +323,6 @@ def camera_like(count: int, size: int) -> Frames:
 
 
 def test_camera_like_content_stays_under_the_disk_bound() -> None:
-    frames = camera_like(4, 512)
-    data, _ = encode_segment(frames, Fraction(25), "h264")
+    frames = camera_like(2, 512)
+    data, _ = encode_segment(frames, Fraction(25), Compression())
     assert len(data) / len(frames) * 600 * 25 <= 4e9

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
 
+from asymtalker.models.config import PREDICTIONS
 from asymtalker.models.layers import TanhGELU, rotary_tables, rotate, timestep_embedding
 from asymtalker.tests.models.tiny import TINY, noise, tiny_dit
 
 FRAMES = 9
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LATENT = (1, TINY.latent_channels, TINY.latent_frames(FRAMES), 4, 6)
 
 
@@ -24,6 +29,22 @@ def test_prepared_audio_gives_the_same_flow() -> None:
     flow = network(x, timestep, tokens, reference)
     assert flow.shape == x.shape and flow.abs().max() > 0
     assert torch.equal(network.velocity(x, timestep, network.audio_keys_values(tokens), reference), flow)
+
+
+@pytest.mark.parametrize(("dtype", "prediction"), itertools.product(DTYPES, PREDICTIONS))
+def test_only_the_published_flow_in_bfloat16_rounds_the_timestep(dtype: torch.dtype, prediction: str) -> None:
+    """As the published pipeline does, which runs in bfloat16: of the four levels, 937.5 becomes 936."""
+    network = tiny_dit().to(dtype)
+    network.config = replace(TINY, prediction=prediction)
+    x, reference, tokens = (
+        noise(*shape, seed=seed).to(dtype)
+        for seed, shape in ((3, LATENT), (4, LATENT), (5, (1, LATENT[2], TINY.audio.context_tokens, TINY.dim)))
+    )
+    exact, rounded = (network(x, torch.tensor([t]), tokens, reference) for t in (937.5, 936.0))
+    if prediction == "reference_residual":
+        # These divide by the exact level.
+        exact, rounded = exact * 937.5, rounded * 936.0
+    assert torch.equal(exact, rounded) == (dtype == torch.bfloat16 and prediction == "flow")
 
 
 def test_samples_of_a_batch_do_not_mix() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asymtalker.models.flow import (
+    SAMPLERS,
     Denoise,
     Sampler,
     apply_continuity,
@@ -86,7 +87,29 @@ def test_few_step_renoises_with_the_next_draw() -> None:
     torch.testing.assert_close(found, gain * u * draws[1])
 
 
-@pytest.mark.parametrize("sampler", [sample_chunk, sample_chunk_euler])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_bridge_is_leaptalks(steps: int) -> None:
+    """Its scheduler in timesteps t, with the velocity v held constant: x += dt v + eta noise."""
+    reference, v = noise(*SHAPE, seed=1), noise(*SHAPE, seed=2)
+    draws = [noise(*SHAPE, seed=3 + step) for step in range(steps)]
+    timesteps = {1: [1000.0], 2: [1000.0, 2500 / 3], 4: [1000.0, 937.5, 2500 / 3, 625.0]}[steps]
+    expected = reference
+    for t, t_next, draw in zip(timesteps, [*timesteps[1:], -1.0], draws, strict=True):
+        dt, current = (t_next - t) / 1000, (t + 1) / 1000
+        expected = expected + dt * v + max(0.0, -dt * (current + dt) / current) ** 0.5 * draw
+    bridge = SAMPLERS["bridge"]
+    levels = bridge.schedule(steps, 5.0)
+    found = bridge.sample(lambda x, u: x - u * v, levels, NO_CONTINUITY, bridge.draws(reference, draws))
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-5)
+
+
+def test_one_step_of_the_bridge_draws_no_noise() -> None:
+    bridge, reference = SAMPLERS["bridge"], noise(*SHAPE, seed=1)
+    found = bridge.sample(lambda x, u: x * 0.1, bridge.schedule(1, 5.0), NO_CONTINUITY, bridge.draws(reference, []))
+    torch.testing.assert_close(found, torch.lerp(reference, reference * 0.1, 1.001))
+
+
+@pytest.mark.parametrize("sampler", [one.sample for one in SAMPLERS.values()])
 def test_continuity_is_laid_over_every_step_and_the_end(sampler: Sampler) -> None:
     continuity = noise(1, 2, 2, 4, 4, seed=9)
     seen: list[Tensor] = []

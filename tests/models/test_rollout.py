@@ -163,6 +163,13 @@ def test_latents_carried_as_they_are(sampler: str) -> None:
     assert torch.equal(states[0].latents, seen[1][:, :, -2:])
 
 
+def test_one_step_of_the_bridge_starts_from_the_reference() -> None:
+    """Whatever the seed: it draws no noise."""
+    sampling = dataclasses.replace(SAMPLING, sampler="bridge", steps=1)
+    one, other = (run(9, seed=seed, sampling=sampling)[0][0].frames for seed in (5, 6))
+    assert torch.equal(one, other)
+
+
 def test_the_last_chunk_of_a_finished_run_leaves_nothing() -> None:
     state = run(13)[-1][1]
     assert run(13, state=state) == []

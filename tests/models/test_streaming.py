@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -68,6 +69,28 @@ def test_a_reader_holds_two_windows_whatever_the_length() -> None:
     assert windows == [(start, start + 60) for start in range(0, 441, 40)], "each is encoded once"
     held = stream._held  # pyright: ignore[reportAttributeAccessIssue]
     assert len(held) == 2
+
+
+@pytest.mark.parametrize("frames", [1, 40, 79, 80, 200])
+def test_silence_around_a_recording_is_encoded_with_it(frames: int) -> None:
+    """Before a short one, and after the end of any: a last chunk goes on in silence instead of the last frame."""
+    spans: list[tuple[int, int]] = []
+
+    def recorded(speech: Speech, start: int, stop: int) -> Tensor:
+        spans.append((start, stop))
+        return encode_loudness(speech, start, stop)
+
+    encoder = FeatureEncoder("s", "s", (1, 2), recorded, window_frames=500, context_frames=10)
+    encoder = replace(encoder, lead_frames=100, tail_frames=20)
+    waveform = noise(640 * frames, seed=3) + 1
+    features = features_of(encoder, waveform)
+    found = features.stream().windows(max(0, frames - 10), 25)[0, :, 2]
+    begin = min(0, frames + 20 - 100)
+    assert spans == [(begin, frames + 20)] and features.num_frames == frames
+    expected = encode_loudness(Speech(waveform, frames), begin, frames + 20)[-begin + max(0, frames - 10) :][:25]
+    torch.testing.assert_close(found[: len(expected)], expected)
+    after = found[min(10, frames) :, 0, 0]
+    assert (after == 0).all() and (found[: min(10, frames), 0, 0] != 0).any()
 
 
 def test_identity_is_that_of_the_windows() -> None:

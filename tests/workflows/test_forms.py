@@ -19,11 +19,12 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_seven_graphs_are_shipped() -> None:
+def test_these_graphs_are_shipped() -> None:
     assert {path.stem for path in WORKFLOWS} == {
         "asymtalker_nano",
         "asymtalker_flashhead_pro",
         "asymtalker_flashhead_lite",
+        "asymtalker_leaptalk",
         "asymtalker_long_speech",
         "asymtalker_continuity_comparison",
         "asymtalker_portrait_batch",

@@ -58,12 +58,12 @@ def sample_batch(
     network: TalkingHeadDiT, batch: Batch, sampling: SamplingConfig, condition_on: str = "audio"
 ) -> Tensor:
     """The first chunk of one sample, from its true continuity frames: latents [1, C, T, h, w]."""
-    sampler, schedule = SAMPLERS[sampling.sampler]
+    sampler = SAMPLERS[sampling.sampler]
     if condition_on == "articulation":
         hidden = hidden_units(batch.mouth[:, 0], network.config)
         denoise = condition_on_tokens(network, network.audio_proj.tokens(hidden), batch.reference)
     else:
         denoise = condition(network, batch.windows[:, 0], batch.reference, sampling.guidance)
     continuity = batch.latents[:, 0, :, : int(batch.continuity)]
-    noise = chunk_noise(0, 0, tuple(batch.reference.shape))
-    return sampler(denoise, schedule(sampling.steps, sampling.shift), continuity, noise)
+    draws = sampler.draws(batch.reference, chunk_noise(0, 0, tuple(batch.reference.shape)))
+    return sampler.sample(denoise, sampler.schedule(sampling.steps, sampling.shift), continuity, draws)

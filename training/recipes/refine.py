@@ -57,8 +57,8 @@ def generate_latents(network_path: Path, vae: NanoVAE, data: Path, out: Path, co
     network, sampling, reference_kind = load_for_sampling(network_path)
     if reference_kind != "tre":
         raise TrainingError(f"{network_path} was trained without TRE; the bundled decoder is for one that was")
-    sampler, schedule = SAMPLERS[sampling.sampler]
-    levels = schedule(sampling.steps, sampling.shift)
+    sampler = SAMPLERS[sampling.sampler]
+    levels = sampler.schedule(sampling.steps, sampling.shift)
     out.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(sorted(data.glob("clip_*.safetensors"))[:count], 1):
         if (out / path.name).exists():
@@ -70,7 +70,8 @@ def generate_latents(network_path: Path, vae: NanoVAE, data: Path, out: Path, co
         for chunk in range(len(clip.latents)):
             start = chunk * new_frames(stride_of(reference.shape[2]))
             denoise = condition(network, audio_windows(features, start, FRAMES_PER_CHUNK), reference, sampling.guidance)
-            made.append(sampler(denoise, levels, own, chunk_noise(number, chunk, tuple(reference.shape))))
+            draws = sampler.draws(reference, chunk_noise(number, chunk, tuple(reference.shape)))
+            made.append(sampler.sample(denoise, levels, own, draws))
             own = carry(vae, made[-1], portrait)
         write_checkpoint(out / path.name, {"generated": torch.cat(made).half()}, {})
         if number % 20 == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,13 +14,6 @@ from safetensors.torch import save_file
 from asymtalker.tests.helpers import Import
 
 Write = Callable[[Path, dict[str, torch.Tensor], dict[str, str]], None]
-
-
-@pytest.fixture
-def network(scene: SimpleNamespace) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a network that works on the bundled VAE and log-mel features."""
-    model = scene.model.model
-    return model.diffusion_model.state_dict(), model.checkpoint.config.to_metadata()
 
 
 def bare(file: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
