@@ -81,7 +81,7 @@ def test_a_disk_that_is_too_small_is_refused_with_the_numbers(
     comfy: Import, pack: Import, scene: SimpleNamespace, make_tmpfs: MakeTmpfs
 ) -> None:
     use_disk(comfy, scene, make_tmpfs("200k"))
-    message = r"the frames of this video: it needs about 286\.7 kB in .*spool.*, and 1\d\d\.\d kB is free\. Free "
+    message = r"the frames of this video: it needs about 344\.1 kB in .*spool.*, and 1\d\d\.\d kB is free\. Free "
     with pytest.raises(pack("media").MediaError, match=message):
         generate(pack, scene)
     assert list(scene.spools.iterdir()) == []
