@@ -50,7 +50,8 @@ def encode_fragment(
     Raises MediaError when the frames or the sound cannot be encoded.
     """
     buffer = io.BytesIO()
-    options = {"movflags": "empty_moov+default_base_moof+frag_custom"}
+    # The fragment keeps its place in the whole video's time; otherwise ffmpeg begins the first one that it writes at 0.
+    options = {"movflags": "empty_moov+default_base_moof+frag_custom+frag_discont", "avoid_negative_ts": "disabled"}
     try:
         with av.open(buffer, mode="w", format="mp4", options=options) as container:
             images = iter(frames)
@@ -58,20 +59,18 @@ def encode_fragment(
             video = _video_stream(container, first.shape[:2], fps)
             audio = None if sound is None else _audio_stream(container, sound)
             container.start_encoding()
-            packets = list(_video_packets(video, first, images, fps))
-            starts = [int(first_frame / fps / cast(Fraction, video.time_base))]
+            packets = list(_video_packets(video, first, images, first_frame, fps))
             if sound is not None and audio is not None:
                 start, stop = (
                     _grid(frame, fps, sound.sample_rate) for frame in (first_frame, first_frame + num_frames)
                 )
                 packets += _audio_packets(audio, sound, start, stop)
-                starts.append(start)
             for packet in packets:
                 container.mux(packet)
     except (av.FFmpegError, StopIteration) as error:
         raise MediaError(f"Frames from {first_frame} on could not be encoded for the player: {error}.") from error
     init, media = _split(buffer.getvalue())
-    return Fragment(init, _placed(media, starts), _mime_type(init, sound is not None))
+    return Fragment(init, media, _mime_type(init, sound is not None))
 
 
 def _video_stream(container: Any, size: tuple[int, ...], fps: Fraction) -> av.VideoStream:
@@ -96,11 +95,11 @@ def _audio_stream(container: Any, sound: AudioTrack) -> av.AudioStream:
 
 
 def _video_packets(
-    stream: av.VideoStream, first: Frames, others: Iterable[Frames], fps: Fraction
+    stream: av.VideoStream, first: Frames, others: Iterable[Frames], first_frame: int, fps: Fraction
 ) -> Iterator[av.Packet]:
     # One for all frames: setting it up takes as long as a frame.
     reformatter = VideoReformatter()
-    for number, image in enumerate(itertools.chain([first], others)):
+    for number, image in enumerate(itertools.chain([first], others), start=first_frame):
         frame = reformatter.reformat(
             av.VideoFrame.from_ndarray(image, format="rgb24"),
             format="yuv420p",
@@ -119,19 +118,15 @@ def _grid(frame: int, fps: Fraction, sample_rate: int) -> int:
 
 
 def _audio_packets(stream: av.AudioStream, sound: AudioTrack, start: int, stop: int) -> list[av.Packet]:
-    """AAC of samples [start, stop), both on the grid, timed from `start`; where the sound is over, silence."""
+    """AAC of samples [start, stop), both on the grid; where the sound is over, silence."""
     begin, end = start - AAC_RUN_UP_FRAMES * AAC_FRAME, stop + AAC_RUN_OUT_FRAMES * AAC_FRAME
     packets: list[av.Packet] = []
     for sample in range(begin, end, AAC_FRAME):
         block = _samples(sound.waveform, sample, sample + AAC_FRAME)
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = (
-            sound.sample_rate,
-            sample - start,
-            1 / Fraction(sound.sample_rate),
-        )
+        frame.sample_rate, frame.pts, frame.time_base = sound.sample_rate, sample, 1 / Fraction(sound.sample_rate)
         packets += stream.encode(frame)
-    return [packet for packet in packets if packet.pts is not None and 0 <= packet.pts < stop - start]
+    return [packet for packet in packets if packet.pts is not None and start <= packet.pts < stop]
 
 
 def _samples(waveform: npt.NDArray[np.float32], start: int, stop: int) -> npt.NDArray[np.float32]:
@@ -159,21 +154,6 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 
 _INIT, _MEDIA = (b"ftyp", b"moov"), (b"moof", b"mdat")
-
-
-def _placed(media: bytes, starts: list[int]) -> bytes:
-    """`media` (one moof, one mdat) with the decode time of each track's first sample, in the tracks' time scales.
-
-    ffmpeg lets the first fragment that it writes begin at 0, so the packets are timed from there.
-    """
-    placed = bytearray(media)
-    position = 0
-    for start in starts:
-        position = placed.index(b"tfdt", position) + 4
-        if placed[position] != 1:
-            raise MediaError("This version of ffmpeg writes 32-bit decode times; the player needs another PyAV.")
-        struct.pack_into(">Q", placed, position + 4, start)
-    return bytes(placed)
 
 
 def _mime_type(init: bytes, has_sound: bool) -> str:

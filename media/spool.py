@@ -1,6 +1,6 @@
 """Lossless frame store on disk: written chunk by chunk while generating, resumable, read in bounded memory.
 
-A `SpoolWriter` says where an interrupted run of the same job left off (`num_frames`, `last_state`) and appends from
+A `SpoolWriter` says where an interrupted run of the same job left off (`num_frames`, `state`) and appends from
 there on; a `SpoolReader` iterates over the frames.
 """
 
@@ -98,11 +98,6 @@ class SpoolWriter:
     def segments(self) -> tuple[Segment, ...]:
         """The chunks safely on disk."""
         return tuple(self._segments)
-
-    @property
-    def last_state(self) -> bytes | None:
-        """The state given with the last stored chunk; None if there is no chunk."""
-        return self.state(-1) if self._segments else None
 
     def state(self, index: int) -> bytes:
         """The state given with chunk `index` (negative: from the end)."""

@@ -63,7 +63,7 @@ class FeatureStream(Protocol):
 class RecordingFeatures(Protocol):
     """The audio condition of a video: ``num_frames`` frames at 25 fps, each ``shape`` (blocks, channels) values.
 
-    ``duration_s`` is the recording's own length in seconds, ``encoder`` names what makes the features.
+    ``encoder`` names what makes the features.
     """
 
     @property
@@ -71,9 +71,6 @@ class RecordingFeatures(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]: ...
-
-    @property
-    def duration_s(self) -> float: ...
 
     @property
     def encoder(self) -> str: ...
@@ -88,7 +85,6 @@ class AudioFeatures:
     """RecordingFeatures that are there: ``features`` [num_frames, blocks, channels], one row per video frame."""
 
     features: Tensor
-    duration_s: float
     encoder: str
 
     @property
@@ -152,17 +148,12 @@ def is_silent(waveform: Tensor) -> bool:
     return bool(waveform.var(correction=0) < SILENT_POWER)
 
 
-def normalise(waveform: Tensor) -> Tensor:
-    """Zero mean and unit variance over the whole span, as wav2vec2's feature extractor does."""
-    mean, scale = _mean_and_scale(waveform)
-    return (waveform - mean) / scale
-
-
 class Speech:
-    """``normalise(waveform)`` [M] cut or zero-padded to whole video frames, frame i being samples [640 i, 640 (i + 1)).
+    """``waveform`` [M] with zero mean and unit variance, as wav2vec2's feature extractor does.
 
-    Any part of it can be had without the whole being made. ``statistics`` are the mean and scale to normalise by,
-    where they are not the waveform's own.
+    It is cut or zero-padded to whole video frames, frame i being samples [640 i, 640 (i + 1)). Any part of it can be
+    had without the whole being made. ``statistics`` are the mean and scale to normalise by, where they are not the
+    waveform's own.
     """
 
     def __init__(self, waveform: Tensor, num_frames: int, statistics: tuple[Tensor, Tensor] | None = None) -> None:

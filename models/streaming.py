@@ -123,10 +123,6 @@ class SpeechFeatures:
         return self.feature_encoder.shape
 
     @property
-    def duration_s(self) -> float:
-        return float(self.duration)
-
-    @property
     def encoder(self) -> str:
         return self.feature_encoder.name
 

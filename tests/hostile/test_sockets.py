@@ -76,7 +76,7 @@ def is_right(slot: Any, value: Any) -> bool:
 def right_values(pack: Import) -> dict[str, Any]:
     """For each socket type something that the checks let through; no node gets as far as to use it."""
     rollout, reference, crop = pack("models.rollout"), pack("models.reference"), pack("faces.crop")
-    audio = pack("models.audio").AudioFeatures(torch.zeros(1, 1, 320), 0.04, "test")
+    audio = pack("models.audio").AudioFeatures(torch.zeros(1, 1, 320), "test")
     return {
         "MODEL": SimpleNamespace(model=None, load_device=None),
         "VAE": SimpleNamespace(first_stage_model=None, encode=None, decode=None, latent_channels=48),

@@ -121,7 +121,7 @@ def test_every_change_of_content_is_another_job(comfy: Import, pack: Import, sce
 
 
 def test_features_of_another_encoder_are_refused_before_any_work(pack: Import, scene: SimpleNamespace) -> None:
-    scene.features = pack("models.audio").AudioFeatures(torch.zeros(5, 12, 768), 0.2, "wav2vec2")
+    scene.features = pack("models.audio").AudioFeatures(torch.zeros(5, 12, 768), "wav2vec2")
     with pytest.raises(ValueError, match=r"audio_features: wav2vec2 gives 12 x 768.*needs 1 x 320"):
         generate(pack, scene)
     assert not scene.spools.exists()

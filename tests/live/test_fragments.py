@@ -76,6 +76,12 @@ def test_without_sound() -> None:
         assert len(container.streams) == 1 and sum(1 for _ in container.decode(video=0)) == 3
 
 
+def test_a_frame_too_short_for_a_block_of_sound_is_shown_all_the_same(fragments: list[Fragment]) -> None:
+    fragment = encode_fragment(moving(7, 1), 7, 1, FPS, tone())
+    with av.open(joined([fragments[0], fragment])) as container:
+        assert sum(1 for _ in container.decode(video=0)) == SPANS[0][1] + 1
+
+
 def test_no_frames_is_an_error() -> None:
     with pytest.raises(MediaError, match="Frames from 7 on"):
         encode_fragment([], 7, 0, FPS, None)

@@ -125,7 +125,7 @@ def test_resume_continues_after_the_last_chunk(tmp_path: Path) -> None:
     frames = moving_frames(12)
     write_chunks(tmp_path, frames[:4], frames[4:8])
     with SpoolWriter(tmp_path, header()) as writer:
-        assert (writer.num_segments, writer.num_frames, writer.last_state) == (2, 8, b"state 1")
+        assert (writer.num_segments, writer.num_frames, writer.state(-1)) == (2, 8, b"state 1")
         writer.append(frames[8:])
     np.testing.assert_array_equal(read_all(tmp_path), frames)
 
@@ -143,7 +143,7 @@ def test_truncate_redoes_the_last_chunk(tmp_path: Path) -> None:
     write_chunks(tmp_path, frames[:4], frames[4:6])
     with SpoolWriter(tmp_path, header()) as writer:
         writer.truncate(1)
-        assert (writer.num_frames, writer.last_state) == (4, b"state 0")
+        assert (writer.num_frames, writer.state(-1)) == (4, b"state 0")
         writer.append(frames[4:])
     np.testing.assert_array_equal(read_all(tmp_path), frames)
 
@@ -161,7 +161,7 @@ def test_torn_last_segment_is_dropped_and_redone(tmp_path: Path, damage: str) ->
         last.write_bytes(content[: len(content) // 2] if damage == "shortened" else content)
     np.testing.assert_array_equal(read_all(tmp_path), frames[:8])
     with SpoolWriter(tmp_path, header()) as writer:
-        assert (writer.num_frames, writer.last_state) == (8, b"state 1")
+        assert (writer.num_frames, writer.state(-1)) == (8, b"state 1")
         writer.append(frames[8:])
     np.testing.assert_array_equal(read_all(tmp_path), frames)
 
@@ -222,7 +222,7 @@ def test_kill_9_at_random_moments_then_resume(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read_all(folder) if progress[-1] else frames[:0], frames[: progress[-1]])
     assert progress == sorted(progress) and 0 < progress[-1] < len(frames), "killed while writing"
     with SpoolWriter(folder, header()) as writer:
-        assert writer.last_state == str(writer.num_frames).encode()
+        assert writer.state(-1) == str(writer.num_frames).encode()
         while writer.num_frames < len(frames):
             writer.append(frames[writer.num_frames : writer.num_frames + 100])
             writer.flush()

@@ -15,6 +15,7 @@ from asymtalker.models.dit import TalkingHeadDiT
 from asymtalker.models.flow import Denoise, chunk_noise
 from asymtalker.models.reference import Reference, temporal_reference
 from asymtalker.models.rollout import (
+    Carry,
     Chunk,
     ContinuityOptions,
     ContinuityState,
@@ -103,7 +104,7 @@ def run(num_frames: int, seed: int = 5, **options: Any) -> list[tuple[Chunk, Con
     vae = options.pop("vae", None) or tiny_vae()
     portrait = noise(1, 3, 1, 32, 32, seed=1).tanh()
     reference = Reference(temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK), portrait, FRAMES_PER_CHUNK)
-    audio = AudioFeatures(noise(num_frames, 1, 6, seed=2), num_frames / 25, "random")
+    audio = AudioFeatures(noise(num_frames, 1, 6, seed=2), "random")
     network = options.pop("network", None) or Network(tiny_dit())
     continuity = options.pop("continuity", ContinuityOptions())
     sampling = options.pop("sampling", SAMPLING)
@@ -128,7 +129,7 @@ def test_every_frame_is_made_once(num_frames: int, latents: int) -> None:
 
 @pytest.mark.parametrize("carry", ["pixels", "latents"])
 def test_a_resumed_run_equals_an_uninterrupted_one(carry: str) -> None:
-    continuity = ContinuityOptions(carry=carry)
+    continuity = ContinuityOptions(Carry(carry))
     whole = run(22, continuity=continuity)
     assert len(whole) > 3
     for stop in (1, 3):
@@ -158,7 +159,9 @@ def test_latents_carried_as_they_are(sampler: str) -> None:
     def keep(chunk: int, step: int, x0: Tensor) -> None:
         seen.append(x0)
 
-    states = [state for _, state in run(13, sampling=sampling, continuity=ContinuityOptions("latents"), on_step=keep)]
+    states = [
+        state for _, state in run(13, sampling=sampling, continuity=ContinuityOptions(Carry.LATENTS), on_step=keep)
+    ]
     # The last step's x0 is the chunk; its tail opens the next one.
     assert torch.equal(states[0].latents, seen[1][:, :, -2:])
 

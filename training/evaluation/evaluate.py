@@ -82,7 +82,7 @@ def measure(generator: Generator, probe: FaceProbe, subject: Subject, seed: int,
     """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
     reference = generator.condition_on(subject.portrait)
     features = log_mel_features(subject.audio, subject.num_frames)
-    audio = AudioFeatures(features, subject.num_frames / FPS, "log-mel")
+    audio = AudioFeatures(features, "log-mel")
     _, who = probe.read(subject.portrait[None])
     reading, first, strip = Reading(), [], []
     wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
