@@ -6,7 +6,6 @@ Each check returns what it found, and raises AssertionError where that is not go
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,13 +17,14 @@ from ..models.checkpoint import read_checkpoint
 from ..models.color import match_color
 from ..models.config import DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
+from ..models.family import NANO_NETWORK, NANO_VAE, PRO
 from ..models.flow import Denoise
 from ..models.layers import rotary_tables, rotate
 from ..models.nano_vae import NanoVAE
 from ..models.reference import Reference, temporal_reference
 from ..models.rollout import Chunk, ContinuityOptions, ContinuityState, rollout
 from ..scripts._environment import ROOT
-from .geometries import NANO_DIT, NANO_VAE, PRO, random_weights
+from .geometries import random_weights
 
 GOLDEN = ROOT / "tests" / "data" / "golden"
 SIZE = 256
@@ -117,7 +117,7 @@ def timing(device: torch.device) -> str:
 @torch.inference_mode()
 def memory(device: torch.device) -> str:
     """The activations of a step of Pro against what ComfyUI is told that they take."""
-    network = TalkingHeadDiT(PRO, dtype=torch.bfloat16, device=device)
+    network = TalkingHeadDiT(PRO.config, dtype=torch.bfloat16, device=device)
     random_weights(network)
     shape = (1, 16, 9, 64, 64)
     x = torch.randn(shape, device=device, dtype=torch.bfloat16)
@@ -127,7 +127,7 @@ def memory(device: torch.device) -> str:
     before = torch.cuda.memory_allocated(device)
     network.velocity(x, torch.full((1,), 800.0, device=device), audio_kv, x)
     used = torch.cuda.max_memory_allocated(device) - before
-    told = 9 * 32 * 32 * (2 * PRO.ffn_dim + 12 * PRO.dim) * 2
+    told = 9 * 32 * 32 * (2 * PRO.config.ffn_dim + 12 * PRO.config.dim) * 2
     assert used < told, f"{used / GIB:.2f} GiB, ComfyUI is told {told / GIB:.2f}"
     return f"{used / GIB:.2f} GiB, ComfyUI is told {told / GIB:.2f}"
 
@@ -135,12 +135,12 @@ def memory(device: torch.device) -> str:
 @torch.inference_mode()
 def compiled(device: torch.device) -> str:
     """A block of Pro, compiled, gives what it gives otherwise."""
-    network = TalkingHeadDiT(PRO, dtype=torch.bfloat16, device="meta")
+    network = TalkingHeadDiT(PRO.config, dtype=torch.bfloat16, device="meta")
     block = network.blocks[0].to_empty(device=device)
     random_weights(block)
-    tables = rotary_tables((9, 32, 32), PRO.head_dim, device)
-    x = torch.randn(1, 9 * 32 * 32, PRO.dim, device=device, dtype=torch.bfloat16)
-    modulation = torch.randn(1, 6, PRO.dim, device=device, dtype=torch.bfloat16)
+    tables = rotary_tables((9, 32, 32), PRO.config.head_dim, device)
+    x = torch.randn(1, 9 * 32 * 32, PRO.config.dim, device=device, dtype=torch.bfloat16)
+    modulation = torch.randn(1, 6, PRO.config.dim, device=device, dtype=torch.bfloat16)
     audio_kv = tuple(torch.randn(9, 32, 12, 128, device=device, dtype=torch.bfloat16) for _ in range(2))
     eager = block(x, modulation, audio_kv, tables, 9).float()
     found = torch.compile(block, fullgraph=True)(x, modulation, audio_kv, tables, 9).float()
@@ -158,7 +158,7 @@ class _Nano:
     """The bundled networks on a device, without ComfyUI."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        weights, metadata = read_checkpoint(NANO_DIT)
+        weights, metadata = read_checkpoint(NANO_NETWORK)
         self._network = TalkingHeadDiT(DiTConfig.from_state_dict(weights, metadata))
         self._network.load_state_dict(weights)
         self._network.to(device, dtype).eval().requires_grad_(False)
@@ -195,8 +195,3 @@ class _Nano:
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def data_is_there() -> bool:
-    """Whether the checkout holds what the checks compare with."""
-    return all(Path(file).exists() for file in (GOLDEN, NANO_DIT, NANO_VAE))

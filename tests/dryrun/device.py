@@ -49,6 +49,7 @@ class Counts:
     to_host_bytes: int = 0
     syncs: int = 0
     emptied_caches: int = 0
+    loads: int = 0
     kernels: int = 0
     kernel_bytes: int = 0
     places: dict[str, int] = field(default_factory=dict)

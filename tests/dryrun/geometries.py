@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from asymtalker.benchmarks.geometries import LITE, NANO_DIT, NANO_VAE, PRO
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.dit import tensor_shapes
+from asymtalker.models.family import MODELS, NANO_NETWORK, NANO_VAE
 from asymtalker.tests.helpers import Import
 
 from .device import SimulatedCuda
 
 LAYERS = 2
 """Of the network's blocks, which are all alike."""
-SIZES = {"pro": 512, "lite": 512, "nano": 256}
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,14 @@ class Loaded:
 def load(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_dtype: torch.dtype) -> Loaded:
     """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``."""
     load_model = pack("host.model").load_model
-    (tensors, metadata), (vae_tensors, vae_metadata) = read_checkpoint(NANO_DIT), read_checkpoint(NANO_VAE)
+    (tensors, metadata), (vae_tensors, vae_metadata) = read_checkpoint(NANO_NETWORK), read_checkpoint(NANO_VAE)
     with cuda.weightless():
         if kind == "nano":
             weights = {name: torch.empty(tensor.shape, dtype=file_dtype) for name, tensor in tensors.items()}
             model = load_model(weights, metadata, name=kind, weight_dtype=weight_dtype)
             vae = pack("host.vae").load_nano_vae(vae_tensors, vae_metadata)
             return Loaded(model, vae, pack("host.audio").LogMelAudioEncoder())
-        config = dataclasses.replace(PRO if kind == "pro" else LITE, num_layers=LAYERS)
+        config = dataclasses.replace(MODELS[kind].config, num_layers=LAYERS)
         weights = _weights(tensor_shapes(config), file_dtype)
         model = load_model(weights, config.to_metadata(), name=kind, weight_dtype=weight_dtype)
         return Loaded(model, _vae(kind), _wav2vec2(pack))

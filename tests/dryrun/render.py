@@ -19,11 +19,12 @@ from unittest import mock
 
 import torch
 
+from asymtalker.models.family import MODELS
 from asymtalker.tests.helpers import PACK, Import
 
 from . import dynamic_vram
 from .device import GIB, Card, Counts, SimulatedCuda, simulated_cuda
-from .geometries import SIZES, load
+from .geometries import load
 
 FRAMES = 65
 """Three chunks."""
@@ -77,8 +78,15 @@ def main() -> None:
         pack = import_host(sys.argv[1], Path(folder))
         core = importlib.import_module("comfy.model_management")
         host.used = lambda: sum(loaded.model_loaded_memory() for loaded in core.current_loaded_models)
+        load_models = core.load_models_gpu
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            cuda.note("loads")
+            return load_models(*args, **kwargs)
+
         # A hash of weights needs values.
-        with mock.patch.object(pack("host.model"), "_content_digest", lambda tensor: b""):
+        digest = mock.patch.object(pack("host.model"), "_content_digest", lambda tensor: b"")
+        with digest, mock.patch.object(core, "load_models_gpu", counted):
             for case in cases:
                 print(json.dumps(dataclasses.asdict(outcome(cuda, pack, core, case))), flush=True)
 
@@ -114,7 +122,7 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     loaded = load(cuda, pack, case.kind, case.weight_dtype, getattr(torch, case.file_dtype))
     if case.model_device:
         loaded.model.load_device = torch.device(case.model_device)
-    size = SIZES[case.kind]
+    size = MODELS[case.kind].size
     portrait = torch.rand(1, 96, 80, 3)
     reference = pack("host.portrait").encode_reference(loaded.model, loaded.vae, portrait, size, size, "temporal", None)
     sound = {"waveform": torch.randn(1, 1, FRAMES * 640), "sample_rate": 16_000}
