@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import uuid
 from pathlib import Path
 
 from ..scripts._server import ServerFault
-from .cluster import TOKEN_FILE, Cluster, NoRay, Setup
+from .cluster import SERVERS_FOLDER, TOKEN_FILE, Cluster, NoRay, Setup
 from .driver import BatchStopped, Driver
 from .graph import GraphFault, find_graph
 from .ledger import Ledger, LedgerBusy
@@ -85,7 +86,11 @@ def run(options: argparse.Namespace) -> int:
         )
         (work / TOKEN_FILE).write_text(setup.token, encoding="utf-8")
         with Cluster(options.address, dashboard=not options.no_dashboard) as cluster:
-            return on_cluster(options, cluster, setup, plan, ledger, shelf)
+            status = on_cluster(options, cluster, setup, plan, ledger, shelf)
+        if not plan.waiting():
+            # Copies of the inputs, frames and logs; a batch that is not over needs the frames.
+            shutil.rmtree(work / SERVERS_FOLDER, ignore_errors=True)
+        return status
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -120,7 +125,7 @@ def on_cluster(
     options: argparse.Namespace, cluster: Cluster, setup: Setup, plan: Plan, ledger: Ledger, shelf: Shelf
 ) -> int:
     """Start the workers, check the rows with a server, then render or rehearse."""
-    count, cpus, gpus = shares(options, cluster.resources())
+    count, cpus, gpus = shares(options, len(plan.waiting()), cluster.resources())
     setup = Setup(**{**vars(setup), "cpu": gpus == 0, "note_interval_s": count / 100})
     if cluster.dashboard_url:
         say(f"Ray's dashboard is at http://{cluster.dashboard_url}")
@@ -164,7 +169,7 @@ def rehearse(cluster: Cluster, first: int, plan: Plan, shelf: Shelf, count: int,
     return 0 if fits and not plan.faults else 1
 
 
-def shares(options: argparse.Namespace, resources: dict[str, float]) -> tuple[int, float, float]:
+def shares(options: argparse.Namespace, clips: int, resources: dict[str, float]) -> tuple[int, float, float]:
     """(workers, CPUs of each, GPUs of each). Raises NoRay where the machines have not so many."""
     if options.servers:
         return len(options.servers), 0, 0
@@ -176,6 +181,7 @@ def shares(options: argparse.Namespace, resources: dict[str, float]) -> tuple[in
     if count * gpus > total_gpus:
         raise NoRay(f"--workers {count}: there are {total_gpus:g} GPUs; use fewer workers or --gpus-per-worker 0.5")
     cpus = total_cpus / count
+    count = min(count, clips)
     return count, float(int(cpus)) if cpus >= 1 else cpus, gpus
 
 

@@ -67,6 +67,10 @@ class Setup:
         """Where finished clips are left on the driver's machine."""
         return self.folder / WORK_FOLDER / "parts"
 
+    def actor_name(self, kind: type) -> str:
+        """The name of an actor that all workers of this batch use."""
+        return f"{kind.__name__}-{self.token}"
+
 
 def import_ray() -> ModuleType:
     """Ray, without its reports to its makers. Raises NoRay."""
@@ -80,9 +84,10 @@ def import_ray() -> ModuleType:
     return ray
 
 
-def worker_of(setup: Setup, name: str, board: Any, depot: Any) -> Renderer:
+def worker_of(setup: Setup, name: str) -> Renderer:
     """A worker on this machine; called in its own process."""
     ray = import_ray()
+    board, depot = (ray.get_actor(setup.actor_name(kind)) for kind in (Board, Depot))
     mark = setup.folder / WORK_FOLDER / TOKEN_FILE
     is_shared = mark.is_file() and mark.read_text(encoding="utf-8") == setup.token
     scratch = setup.scratch or (setup.folder / WORK_FOLDER / SERVERS_FOLDER if is_shared else None)
@@ -109,8 +114,8 @@ def worker_of(setup: Setup, name: str, board: Any, depot: Any) -> Renderer:
 class LazyRenderer:
     """A Renderer that is made at its first call: an error in making it is that call's, and not the actor's end."""
 
-    def __init__(self, setup: Setup, name: str, board: Any, depot: Any) -> None:
-        self._make: Callable[[], Renderer] = lambda: worker_of(setup, name, board, depot)
+    def __init__(self, setup: Setup, name: str) -> None:
+        self._make: Callable[[], Renderer] = lambda: worker_of(setup, name)
         self._made: Renderer | None = None
         self._making = threading.Lock()
 
@@ -164,6 +169,7 @@ class Cluster:
         self.dashboard_url: str | None = context.dashboard_url
         self._workers: list[Any] = []
         self._board: Any = None
+        self._depot: Any = None
 
     def __enter__(self) -> Cluster:
         return self
@@ -184,13 +190,15 @@ class Cluster:
             ray.get_runtime_context().get_node_id(), soft=False
         )
         local = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": -1}
-        self._board = ray.remote(Board).options(**local).remote()
-        depot = ray.remote(Depot).options(**local, max_concurrency=8).remote(setup.parts)
+        self._board = ray.remote(Board).options(**local, name=setup.actor_name(Board)).remote()
+        self._depot = (
+            ray.remote(Depot).options(**local, name=setup.actor_name(Depot), max_concurrency=8).remote(setup.parts)
+        )
         names = [f"worker {number}" for number in range(1, count + 1)]
         actor = ray.remote(LazyRenderer).options(
             num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_concurrency=CALLS_PER_WORKER
         )
-        self._workers = [actor.remote(setup, name, self._board, depot) for name in names]
+        self._workers = [actor.remote(setup, name) for name in names]
         return names
 
     def ready(self, worker: int) -> Any:
@@ -230,7 +238,7 @@ class Cluster:
             raise error.cause from None
 
     def progress(self) -> dict[str, tuple[str, int, int]]:
-        """{worker: (clip, chunks done, chunks in all)} as last heard."""
+        """{worker: (clip, chunks done, chunks in all)} as last noted."""
         try:
             return self._ray.get(self._board.read.remote(), timeout=5)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError):

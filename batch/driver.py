@@ -90,8 +90,6 @@ class Driver:
         self._pauses: list[tuple[float, int]] = []
         self._schedule = Schedule([])
         self.failures: dict[str, str] = {}
-        self.gaps_s: list[float] = []
-        self.runs_s: list[float] = []
 
     def open(self, *, all_of_them: bool) -> int:
         """Wait until a worker (or each) is ready, and return its number.
@@ -166,7 +164,6 @@ class Driver:
             if isinstance(outcome, Lost):
                 self._lost(call, call.clip, outcome, is_first)
             elif outcome.status is Status.DONE:
-                self._note_times(outcome)
                 state.failures = 0
                 finished.append((call, call.clip))
             else:
@@ -188,11 +185,6 @@ class Driver:
                 self._table.workers[self._workers[call.worker].name].done += 1
             else:
                 self._give_up(clip, reason)
-
-    def _note_times(self, outcome: Outcome) -> None:
-        self.runs_s.append(outcome.run_s)
-        if outcome.gap_s is not None:
-            self.gaps_s.append(outcome.gap_s)
 
     def _failed(self, call: Call, clip: Clip, outcome: Outcome) -> None:
         self._ledger.end_attempt(call.attempt, outcome.status.value, outcome.reason)

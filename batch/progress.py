@@ -81,7 +81,7 @@ class Tally:
         """How long the rest takes at the rate of late; None before anything is done."""
         clips, seconds = self.rate(since_s)
         if seconds > 0:
-            return (self.total_s - self.done_s - self.failed_s) / seconds
+            return max(0.0, self.total_s - self.done_s - self.failed_s) / seconds
         return 60 * (self.total - self.done - self.failed) / clips if clips else None
 
 

@@ -11,25 +11,31 @@ MAX_TRIES = 3
 
 
 class Schedule:
-    """The clips that wait, the longest first: a long one begun last would keep one worker busy after all others."""
+    """The clips that wait, the longest first: a long one begun last would keep one worker busy after all others.
+
+    A clip that failed waits behind those that did not: what ends its worker again does so when the rest is done.
+    """
 
     def __init__(self, clips: Iterable[Clip]) -> None:
-        self._waiting = [(-clip.seconds, number, clip) for number, clip in enumerate(clips)]
-        heapq.heapify(self._waiting)
-        self._numbers = {clip.identity: number for _, number, clip in self._waiting}
+        self._waiting: list[tuple[int, float, int, Clip]] = []
+        self._numbers: dict[str, int] = {}
         self._tries: dict[str, int] = {}
         self._most_chunks: dict[str, int] = {}
+        for number, clip in enumerate(clips):
+            self._numbers[clip.identity] = number
+            self.give_back(clip)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def take(self) -> Clip:
         """The next clip."""
-        return heapq.heappop(self._waiting)[2]
+        return heapq.heappop(self._waiting)[-1]
 
     def give_back(self, clip: Clip) -> None:
         """Let a clip wait again that was not begun, or whose attempt was stopped through no fault of its own."""
-        heapq.heappush(self._waiting, (-clip.seconds, self._numbers[clip.identity], clip))
+        tries = self._tries.get(clip.identity, 0)
+        heapq.heappush(self._waiting, (tries, -clip.seconds, self._numbers[clip.identity], clip))
 
     def failed(self, clip: Clip, chunks: int) -> bool:
         """Count an attempt and let the clip wait again; returns False where it is given up.

@@ -79,18 +79,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an order.
-
-    `chunks` were done when it ended, `is_begun` tells whether the server began it, and `gap_s` is how long the server
-    was idle before.
-    """
+    """What came of an order: `chunks` were done when it ended, and `is_begun` is whether the server began it."""
 
     clip: str
     status: Status
     reason: str = ""
     chunks: int = 0
     is_begun: bool = True
-    gap_s: float | None = None
     run_s: float = 0.0
 
 
@@ -100,13 +95,13 @@ class Stalled(RuntimeError):
 
 @dataclass
 class Run:
-    """A run in progress."""
+    """A run: since when the server is at it, and how long it was idle before."""
 
-    started_s: float = field(default_factory=time.monotonic)
-    heard_s: float = field(default_factory=time.monotonic)
-    is_running: bool = False
-    chunks: int = 0
+    begun_s: float | None = None
+    run_s: float = 0.0
     gap_s: float | None = None
+    chunks: int = 0
+    last_message_s: float = field(default_factory=time.monotonic)
 
 
 class Renderer:
@@ -221,7 +216,7 @@ class Renderer:
             self._follow(run, clip, kind, data)
 
         self._current = prompt_id
-        run.started_s = run.heard_s = time.monotonic()
+        run.last_message_s = time.monotonic()
         try:
             return asyncio.run(client.follow(begin, on_event))
         except Stalled:
@@ -230,17 +225,18 @@ class Renderer:
         finally:
             self._current = None
             self._idle_since = time.monotonic()
+            run.run_s = 0.0 if run.begun_s is None else self._idle_since - run.begun_s
 
     def _follow(self, run: Run, clip: str, kind: str, data: dict[str, Any]) -> None:
         now = time.monotonic()
         if kind == "silence":
             # A shared server may be busy with others' runs for as long as they like.
-            if run.is_running and now - run.heard_s > STALL_S:
+            if run.begun_s is not None and now - run.last_message_s > STALL_S:
                 raise Stalled(f"no message for {STALL_S:.0f} s")
             return
-        run.heard_s = now
+        run.last_message_s = now
         if kind == "execution_start":
-            run.is_running = True
+            run.begun_s = now
             run.gap_s = None if self._idle_since is None else now - self._idle_since
         elif kind == "progress_text" and (found := CHUNK.match(data["text"])):
             run.chunks = int(found[1])
@@ -259,7 +255,7 @@ class Renderer:
             figures, thumbnail = (figures, thumbnail) if number else looked
             parts.append(Part(suffix, path.stat().st_size, digest_of(path)))
         figures |= report_figures(order.graph, history)
-        figures |= {"worker": self._server.name, "run_s": round(time.monotonic() - run.started_s, 3)}
+        figures |= {"worker": self._server.name, "run_s": round(run.run_s, 3), "gap_s": run.gap_s}
         self._storage.deliver(Record(order.clip, tuple(parts), figures, thumbnail))
         self._server.discard(order.clip)
 
@@ -296,8 +292,7 @@ class Renderer:
 
     @staticmethod
     def _outcome(order: Order, status: Status, reason: str, run: Run) -> Outcome:
-        run_s = time.monotonic() - run.started_s
-        return Outcome(order.clip, status, reason, run.chunks, run.is_running, run.gap_s, run_s)
+        return Outcome(order.clip, status, reason, run.chunks, run.begun_s is not None, run.run_s)
 
 
 def is_permanent(error: Exception) -> bool:
