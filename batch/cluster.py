@@ -75,8 +75,8 @@ class Setup:
 def import_ray() -> ModuleType:
     """Ray, without its reports to its makers. Raises NoRay."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A worker without a GPU is given none, and that is meant.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray gives workers a low priority, and the servers would inherit it.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError as error:

@@ -19,6 +19,9 @@ from .shelf import Shelf
 from .worker import Order, Outcome, Status
 
 WAIT_S = 0.5
+START_TRIES = 2
+"""After so many, a batch that has not begun is refused with the server's log."""
+
 SERVER_TRIES = 6
 FIRST_PAUSE_S = 1.0
 """Before a server that went away is tried again; doubled each time."""
@@ -103,9 +106,9 @@ class Driver:
         while True:
             for call in self._pool.wait(list(self._calls), WAIT_S):
                 state = self._workers[self._calls[call].worker]
-                result = self._take_check(call)
-                if isinstance(result, Exception) and not state.is_ready:
-                    raise result
+                error = self._take_check(call)
+                if isinstance(error, ServerRefused) or (error is not None and state.failures >= START_TRIES):
+                    raise error
             self._retry_checks()
             if self._idle and (not all_of_them or len(self._idle) == len(self._workers)):
                 return min(self._idle)
@@ -118,6 +121,7 @@ class Driver:
             BatchStopped: no worker is left, or the output folder takes no more.
         """
         self._schedule = Schedule(self._plan.waiting())
+        self._table.tally.begin()
         self._assign()
         while self._schedule or any(call.clip is not None for call in self._calls.values()):
             self._take(self._pool.wait(list(self._calls), WAIT_S) if self._calls else [])

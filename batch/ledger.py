@@ -124,10 +124,15 @@ class Ledger:
         """Keep the result of a finished clip."""
         self._database.execute("REPLACE INTO clips VALUES (?, ?, ?)", (clip, json.dumps(result), thumbnail))
 
-    def result(self, clip: str) -> tuple[dict[str, Any], bytes] | None:
-        """The result and the thumbnail of a finished clip."""
-        row = self._database.execute("SELECT result, thumbnail FROM clips WHERE clip = ?", (clip,)).fetchone()
-        return None if row is None else (json.loads(row[0]), row[1])
+    def result(self, clip: str) -> dict[str, Any] | None:
+        """The result of a finished clip."""
+        row = self._database.execute("SELECT result FROM clips WHERE clip = ?", (clip,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def thumbnail(self, clip: str) -> bytes:
+        """The JPEG of a finished clip; empty where there is none."""
+        row = self._database.execute("SELECT thumbnail FROM clips WHERE clip = ?", (clip,)).fetchone()
+        return b"" if row is None else row[0]
 
     def note_output(self, path: str, output: Output) -> None:
         """Note a file in the folder; `path` is relative to it."""

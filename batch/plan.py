@@ -210,7 +210,7 @@ def _add(plan: Plan, row: Row, name: str) -> None:
 def _settle(plan: Plan, clip: Clip, folder: Path, ledger: Ledger, found: Mapping[str, Output]) -> None:
     """Find a clip's files that are there. Rows whose file is not the batch's own are set aside."""
     result = ledger.result(clip.identity)
-    suffixes = [] if result is None else [file["suffix"] for file in result[0]["files"]]
+    suffixes = [] if result is None else [file["suffix"] for file in result["files"]]
     for name, row in list(zip(clip.names, clip.rows, strict=True)):
         strange = [path for path in _candidates(folder, name) if not _is_own(folder, path, found, ledger)]
         if strange:
@@ -241,7 +241,7 @@ def _is_own(folder: Path, path: Path, found: Mapping[str, Output], ledger: Ledge
         return True
     result = ledger.result(output.clip)
     # Copied back from a backup it has another time.
-    if result is None or digest_of(path) != result[0]["files"][output.part]["digest"]:
+    if result is None or digest_of(path) != result["files"][output.part]["digest"]:
         return False
     ledger.note_output(relative, Output(output.clip, output.part, stamp))
     return True

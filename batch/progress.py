@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -15,9 +14,6 @@ from rich.text import Text
 
 LINE_INTERVAL_S = 10.0
 DRAW_INTERVAL_S = 0.5
-RATE_WINDOW = 200
-"""The rate is over the last clips: faster and slower machines come and go."""
-
 MOST_WORKERS_SHOWN = 24
 
 
@@ -56,30 +52,30 @@ class Tally:
     done_s: float = 0.0
     failed: int = 0
     failed_s: float = 0.0
-    recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RATE_WINDOW))
+    begun_s: float = 0.0
+
+    def begin(self) -> None:
+        """Note that the first clip is begun."""
+        self.begun_s = time.monotonic()
 
     def finish(self, seconds: float) -> None:
         """Count a finished clip."""
         self.done += 1
         self.done_s += seconds
-        self.recent.append((time.monotonic(), seconds))
 
     def fail(self, seconds: float) -> None:
         """Count a clip that is given up."""
         self.failed += 1
         self.failed_s += seconds
 
-    def rate(self, since_s: float) -> tuple[float, float]:
-        """Clips a minute, and seconds of video a second, lately; `since_s` is when the first one was begun."""
-        if not self.recent:
-            return 0.0, 0.0
-        begin = since_s if len(self.recent) < RATE_WINDOW else self.recent[0][0]
-        elapsed = max(time.monotonic() - begin, 1e-3)
-        return 60 * len(self.recent) / elapsed, sum(seconds for _, seconds in self.recent) / elapsed
+    def rate(self) -> tuple[float, float]:
+        """Clips a minute, and seconds of video a second."""
+        elapsed = max(time.monotonic() - self.begun_s, 1e-3)
+        return 60 * self.done / elapsed, self.done_s / elapsed
 
-    def time_left_s(self, since_s: float) -> float | None:
-        """How long the rest takes at the rate of late; None before anything is done."""
-        clips, seconds = self.rate(since_s)
+    def time_left_s(self) -> float | None:
+        """How long the rest takes at the same rate; None before anything is done."""
+        clips, seconds = self.rate()
         if seconds > 0:
             return max(0.0, self.total_s - self.done_s - self.failed_s) / seconds
         return 60 * (self.total - self.done - self.failed) / clips if clips else None
@@ -91,7 +87,6 @@ class ProgressTable:
     def __init__(self, tally: Tally, workers: list[str]) -> None:
         self.tally = tally
         self.workers = {name: WorkerView() for name in workers}
-        self._started_s = time.monotonic()
         self._shown_s = 0.0
         self._console = Console(file=sys.stderr)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
@@ -131,8 +126,8 @@ class ProgressTable:
     def line(self) -> str:
         """The counts, the rate and the time left."""
         tally = self.tally
-        clips, seconds = tally.rate(self._started_s)
-        left = tally.time_left_s(self._started_s)
+        clips, seconds = tally.rate()
+        left = tally.time_left_s()
         failed = f", {tally.failed} failed" if tally.failed else ""
         remaining = "" if left is None else f", {in_words(left)} left"
         return (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import csv
-import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote
 
 import jinja2
@@ -48,7 +49,7 @@ COLUMNS = (
 )
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One row of the table in the report; `state` is done, failed, refused or missing."""
 
@@ -85,7 +86,8 @@ def entries(plan: Plan, ledger: Ledger, failures: dict[str, str]) -> list[Entry]
         attempts = ledger.attempts(clip.identity)
         for name, row in zip(clip.names, clip.rows, strict=True):
             if name in clip.intact and result is not None:
-                found[row] = _done(row, name, len(attempts), *result)
+                thumbnail = ledger.thumbnail(clip.identity) if len(found) < MOST_THUMBNAILS else b""
+                found[row] = _done(row, name, len(attempts), result, thumbnail)
             else:
                 found[row] = _not_done(row, name, clip, failures, attempts)
     return [found[row.number] for row in plan.table.rows]
@@ -118,23 +120,25 @@ def _not_done(row: int, name: str, clip: Clip, failures: dict[str, str], attempt
 
 def write_reports(folder: Path, title: str, rows: list[Entry]) -> None:
     """Write both reports; a reader never finds half of one."""
-    _write(folder / CSV, _as_csv(rows))
-    _write(folder / HTML, _as_html(title, rows))
+    with _whole(folder / CSV) as stream:
+        writer = csv.writer(stream)
+        writer.writerow([label for _, label in COLUMNS])
+        for entry in rows:
+            writer.writerow([_plain(getattr(entry, name)) for name, _ in COLUMNS])
+    with _whole(folder / HTML) as stream:
+        # In pieces: the page of a hundred thousand rows is large.
+        stream.writelines(_page(title, rows))
 
 
-def _write(path: Path, text: str) -> None:
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    partial.replace(path)
-
-
-def _as_csv(rows: list[Entry]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([title for _, title in COLUMNS])
-    for entry in rows:
-        writer.writerow([_plain(getattr(entry, name)) for name, _ in COLUMNS])
-    return out.getvalue()
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:
@@ -144,16 +148,15 @@ def _plain(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _as_html(title: str, rows: list[Entry]) -> str:
+def _page(title: str, rows: list[Entry]) -> Iterator[str]:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["url"] = quote
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     counts = {state: sum(entry.state == state for entry in rows) for state in ("done", "failed", "refused", "missing")}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).generate(
         title=title,
         rows=rows,
         counts=counts,
         columns=COLUMNS,
         seconds=sum(entry.seconds or 0 for entry in rows if entry.state == "done"),
-        with_thumbnails=MOST_THUMBNAILS,
     )

@@ -192,7 +192,7 @@ class Shelf:
 
     def _suffixes(self, clip: str) -> list[str]:
         result = self._ledger.result(clip)
-        return [] if result is None else [part["suffix"] for part in result[0]["files"]]
+        return [] if result is None else [part["suffix"] for part in result["files"]]
 
 
 @dataclass(frozen=True)

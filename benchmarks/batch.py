@@ -210,7 +210,8 @@ def kills(table: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
         while status is None:
             with running_batch(table, out, "--workers", "2") as process:
                 status = _disturb(process, out, killed, count, rng)
-        print(f"last run: status {status}", file=sys.stderr)
+        if status != 0:
+            print(f"the last run ended with {status}:\n{out.with_suffix('.log').read_text()}", file=sys.stderr)
     expected, found = _hashes(expected_out), _hashes(out)
     with sqlite3.connect(out / ".batch" / "ledger.sqlite") as ledger:
         outcomes = Counter(outcome for (outcome,) in ledger.execute("SELECT outcome FROM attempts"))

@@ -14,7 +14,15 @@ from pathlib import Path
 # In place of this folder, whose test.py would hide the standard library's.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scripts._environment import ALL_TEST_REQUIREMENTS, ROOT, EnvironmentFault, apt_install, bootstrap, package_path, say
+from scripts._environment import (
+    ALL_TEST_REQUIREMENTS,
+    ROOT,
+    EnvironmentFault,
+    apt_install,
+    bootstrap,
+    package_path,
+    say,
+)
 
 # What some tests need; they skip with a reason where it is missing.
 DRAWING_PACKAGES = ["libegl1", "libgl1"]
