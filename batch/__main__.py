@@ -9,7 +9,9 @@ import shutil
 import signal
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from ..scripts._server import ServerFault
 from .cluster import SERVERS_FOLDER, TOKEN_FILE, Cluster, NoRay, Setup
@@ -21,12 +23,13 @@ from .plan import Plan, make_plan
 from .progress import ProgressTable, Tally
 from .rehearsal import calibrate, describe, look_for_faces
 from .report import HTML, entries, write_reports
-from .server import ServerRefused
+from .server import NamedServer, ServerRefused, check_server
 from .shelf import WORK_FOLDER, Shelf, ShelfFault
 from .table import TableFault, read_table
 
 FAULTS_SHOWN = 50
 PROBE_BYTES = 1 << 20
+SERVERS_AT_ONCE = 16
 CORES_PER_WORKER = 4
 """On a machine without GPUs."""
 
@@ -71,7 +74,11 @@ def run(options: argparse.Namespace) -> int:
         shelf = Shelf(folder, ledger)
         plan = make_plan(table, graph, folder, ledger)
         shelf.recover(plan)
-        report_faults(plan, 0)
+        printed = report_faults(plan, 0)
+        if plan.waiting() and options.servers and not options.address:
+            # The workers are on this machine: what they would find is found before Ray starts.
+            plan.check_on(check_servers(options))
+            printed = report_faults(plan, printed)
         if not plan.waiting():
             return finish(options, plan, ledger, {})
         setup = Setup(
@@ -91,6 +98,14 @@ def run(options: argparse.Namespace) -> int:
             # Copies of the inputs, frames and logs; a batch that is not over needs the frames.
             shutil.rmtree(work / SERVERS_FOLDER, ignore_errors=True)
         return status
+
+
+def check_servers(options: argparse.Namespace) -> dict[str, Any]:
+    """What the first of --servers says about its nodes. Raises ServerRefused where one of them cannot be used."""
+    clients = [NamedServer(url, tuple(options.header)).client() for url in options.servers]
+    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
+        first, *_ = pool.map(check_server, clients)
+        return first
 
 
 def prepare_folder(folder: Path) -> Path:

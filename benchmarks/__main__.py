@@ -49,7 +49,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-COMMANDS = ("long", "kill", "continuity", "watching", "hosts", "batch", "batch_scale")
+COMMANDS = ("long", "kill", "continuity", "watching", "hosts", "batch")
 
 
 def main(arguments: list[str] | None = None) -> int:

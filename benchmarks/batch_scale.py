@@ -42,7 +42,7 @@ NOTES_PER_SECOND = 100.0
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks batch_scale",
+        prog="python -m asymtalker.benchmarks.batch_scale",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
