@@ -19,7 +19,7 @@ from .shelf import Shelf
 from .worker import Order, Outcome, Status
 
 WAIT_S = 0.5
-START_TRIES = 2
+START_TRIES = 3
 """After so many, a batch that has not begun is refused with the server's log."""
 
 SERVER_TRIES = 6

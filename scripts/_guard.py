@@ -35,7 +35,9 @@ def end_with_parent() -> None:
 
 def kill_at_end_of_input(child: subprocess.Popen[bytes]) -> None:
     """Wait for the end of stdin, then kill the command, and what it started where process groups exist."""
-    sys.stdin.buffer.read()
+    # Not through sys.stdin, whose lock this thread would hold when the interpreter ends.
+    while os.read(0, 1):
+        pass
     child.kill()
     if sys.platform != "win32":
         # This process is the group's leader (see ComfyServer.start).
