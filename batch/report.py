@@ -6,14 +6,14 @@ import base64
 import csv
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
 
+from ..models.files import replacing
 from .ledger import Ledger
 from .plan import Clip, Plan, output_paths
 
@@ -120,25 +120,14 @@ def _not_done(row: int, name: str, clip: Clip, failures: dict[str, str], attempt
 
 def write_reports(folder: Path, title: str, rows: list[Entry]) -> None:
     """Write both reports; a reader never finds half of one."""
-    with _whole(folder / CSV) as stream:
+    with replacing(folder / CSV) as partial, partial.open("x", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([label for _, label in COLUMNS])
         for entry in rows:
             writer.writerow([_plain(getattr(entry, name)) for name, _ in COLUMNS])
-    with _whole(folder / HTML) as stream:
+    with replacing(folder / HTML) as partial, partial.open("x", encoding="utf-8") as stream:
         # In pieces: the page of a hundred thousand rows is large.
         stream.writelines(_page(title, rows))
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[TextIO]:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..models.files import write_text
 from .ledger import Ledger, Output, Stamp
 from .plan import Clip, Plan, output_paths
 
@@ -45,12 +45,7 @@ class Record:
     def save(self, parts: Path) -> None:
         """Write it beside the files; from then on the clip is finished."""
         text = json.dumps({**asdict(self), "thumbnail": base64.b64encode(self.thumbnail).decode()})
-        partial = parts / f"{self.clip}.json.partial"
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(parts / f"{self.clip}.json")
+        write_text(parts / f"{self.clip}.json", text)
 
     @classmethod
     def load(cls, parts: Path, clip: str) -> Record:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import resource
 import shutil
@@ -28,6 +29,7 @@ from ..batch.plan import Plan, make_plan
 from ..batch.progress import Board, ProgressTable, Tally
 from ..batch.report import entries, write_reports
 from ..batch.shelf import Part, Record, Shelf, part_path
+from ..batch.storage import Depot, SentStorage
 from ..batch.table import read_table
 from ..batch.worker import Order, Outcome, Status
 
@@ -35,6 +37,7 @@ HOSTS = 4
 VIDEO_BYTES = 1000
 THUMBNAIL_BYTES = 3000
 FAILING = 0.002
+SENT_BYTES = 256 << 20
 NOTES_PER_SECOND = 100.0
 """Of all workers together, as the batch has them."""
 
@@ -142,6 +145,7 @@ def measure(folder: Path, rows: int, workers: int, seconds: float) -> dict[str, 
             begun, cpu = time.monotonic(), time.process_time()
             failures = drive(pool, plan, ledger, shelf)
             rendered_s, cpu_s = time.monotonic() - begun, time.process_time() - cpu
+            depot_mb_per_s = depot_rate(folder)
         begun = time.monotonic()
         found = entries(plan, ledger, failures)
         write_reports(out, "scale", found)
@@ -161,8 +165,35 @@ def measure(folder: Path, rows: int, workers: int, seconds: float) -> dict[str, 
         "report_mb": round((out / "report.html").stat().st_size / 1e6, 1),
         "ledger_mb": round((out / ".batch" / "ledger.sqlite").stat().st_size / 1e6, 1),
         "driver_peak_mb": round(peak / 1e6),
+        "depot_mb_per_s": round(depot_mb_per_s),
         "passed": done + len(failures) == rows and peak < 1e9 and rows / rendered_s > 200,
     }
+
+
+def depot_rate(folder: Path) -> float:
+    """Megabytes a second of a file that is sent to another process and back, as without a shared disk."""
+    ray = import_ray()
+    source, parts = folder / "large.mp4", folder / "depot"
+    parts.mkdir()
+    with source.open("wb") as stream:
+        stream.writelines(os.urandom(1 << 20) for _ in range(SENT_BYTES >> 20))
+
+    def send() -> None:
+        storage = SentStorage(
+            folder / "far",
+            lambda *block: ray.get(depot.read.remote(*block)),
+            lambda *block: ray.get(depot.write.remote(*block)),
+            lambda record: ray.get(depot.finish.remote(record)),
+        )
+        storage.fetch(source, "large").replace(storage.place("large", 0, ".mp4"))
+        storage.deliver(Record("large", (Part(".mp4", SENT_BYTES, ""),), {}, b""))
+
+    depot = ray.remote(Depot).options(num_cpus=0).remote(parts)
+    ray.get(depot.__ray_ready__.remote())
+    sender = ray.remote(send)
+    begun = time.monotonic()
+    ray.get(sender.remote())
+    return 2 * SENT_BYTES / 1e6 / (time.monotonic() - begun)
 
 
 def drive(pool: StubPool, plan: Plan, ledger: Ledger, shelf: Shelf) -> dict[str, str]:

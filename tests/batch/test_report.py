@@ -27,7 +27,7 @@ def test_every_row_and_no_code_of_others(tmp_path: Path) -> None:
         found = list(csv.DictReader(stream))
     assert [row["row"] for row in found] == ["2", "3", "4"] and found[0]["output"] == "'=cmd()"
     assert "weight_dtype fp8" in found[1]["remedy"] and "correct the path" in found[2]["remedy"]
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_figures_of_a_samplers_report() -> None:

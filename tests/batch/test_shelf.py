@@ -79,7 +79,7 @@ def test_stopped_between_the_ledger_and_the_renaming(out: Path, ledger: Ledger) 
 def test_half_a_file_of_a_killed_worker_is_removed(out: Path, ledger: Ledger) -> None:
     shelf, wanted = Shelf(out, ledger), clip("one", "a")
     part_path(shelf.parts, "one", 0, ".mp4").write_bytes(b"vid")
-    (shelf.parts / "one.json.partial").write_text("{")
+    (shelf.parts / "one.json.part").write_text("{")
     shelf.recover(plan_of(wanted))
     assert not wanted.is_done and list(shelf.parts.iterdir()) == []
 
