@@ -20,7 +20,7 @@ from .graph import GraphFault, find_graph
 from .ledger import Ledger, LedgerBusy
 from .options import parse_arguments
 from .plan import Plan, make_plan
-from .progress import ProgressTable, Tally
+from .progress import ProgressTable
 from .rehearsal import calibrate, describe, look_for_faces
 from .report import HTML, entries, write_reports
 from .server import NamedServer, ServerRefused, check_server
@@ -146,8 +146,7 @@ def on_cluster(
         say(f"Ray's dashboard is at http://{cluster.dashboard_url}")
     say(f"{len(plan.waiting())} clips, {count} worker{'' if count == 1 else 's'}; starting ...")
     names = cluster.start_workers(setup, count, cpus=cpus, gpus=gpus)
-    waiting = plan.waiting()
-    table = ProgressTable(Tally(len(waiting), sum(clip.seconds for clip in waiting)), names)
+    table = ProgressTable(names)
     driver = Driver(cluster, names, plan, ledger, shelf, table)
     printed = len(plan.faults)
     try:

@@ -112,7 +112,6 @@ class Driver:
             self._retry_checks()
             if self._idle and (not all_of_them or len(self._idle) == len(self._workers)):
                 return min(self._idle)
-            self._table.show()
 
     def run(self) -> None:
         """Render all clips that wait.
@@ -120,8 +119,9 @@ class Driver:
         Raises:
             BatchStopped: no worker is left, or the output folder takes no more.
         """
-        self._schedule = Schedule(self._plan.waiting())
-        self._table.tally.begin()
+        waiting = self._plan.waiting()
+        self._schedule = Schedule(waiting)
+        self._table.tally.begin(len(waiting), sum(clip.seconds for clip in waiting))
         self._assign()
         while self._schedule or any(call.clip is not None for call in self._calls.values()):
             self._take(self._pool.wait(list(self._calls), WAIT_S) if self._calls else [])
@@ -235,7 +235,7 @@ class Driver:
         state = self._workers[worker]
         try:
             answer = self._pool.result(handle)
-        except (ServerFault, ServerRefused) as error:
+        except (ServerFault, ServerRefused, OSError) as error:
             self._pause(worker, str(error))
             return error
         if isinstance(answer, Lost):

@@ -46,17 +46,17 @@ class WorkerView:
 class Tally:
     """The counts of a batch; `seconds` are of video."""
 
-    total: int
-    total_s: float
+    total: int = 0
+    total_s: float = 0.0
     done: int = 0
     done_s: float = 0.0
     failed: int = 0
     failed_s: float = 0.0
     begun_s: float = 0.0
 
-    def begin(self) -> None:
-        """Note that the first clip is begun."""
-        self.begun_s = time.monotonic()
+    def begin(self, clips: int, seconds: float) -> None:
+        """Note that the first of so many clips is begun."""
+        self.total, self.total_s, self.begun_s = clips, seconds, time.monotonic()
 
     def finish(self, seconds: float) -> None:
         """Count a finished clip."""
@@ -84,8 +84,8 @@ class Tally:
 class ProgressTable:
     """The table on a terminal, redrawn in place; a line now and then elsewhere. A context manager."""
 
-    def __init__(self, tally: Tally, workers: list[str]) -> None:
-        self.tally = tally
+    def __init__(self, workers: list[str]) -> None:
+        self.tally = Tally()
         self.workers = {name: WorkerView() for name in workers}
         self._shown_s = 0.0
         self._console = Console(file=sys.stderr)

@@ -26,7 +26,7 @@ from ..batch.driver import Driver
 from ..batch.graph import ASSETS, find_graph
 from ..batch.ledger import Ledger
 from ..batch.plan import Plan, make_plan
-from ..batch.progress import Board, ProgressTable, Tally
+from ..batch.progress import Board, ProgressTable
 from ..batch.report import entries, write_reports
 from ..batch.shelf import Part, Record, Shelf, part_path
 from ..batch.storage import Depot, SentStorage
@@ -198,7 +198,7 @@ def depot_rate(folder: Path) -> float:
 
 def drive(pool: StubPool, plan: Plan, ledger: Ledger, shelf: Shelf) -> dict[str, str]:
     """Render the plan; the failures."""
-    table = ProgressTable(Tally(len(plan.clips), float(len(plan.clips))), pool.names)
+    table = ProgressTable(pool.names)
     driver = Driver(pool, pool.names, plan, ledger, shelf, table)
     driver.open(all_of_them=True)
     driver.run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import os
@@ -11,22 +10,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import psutil
 import pytest
-from aiohttp import web
 
 from asymtalker.batch.__main__ import main
-from asymtalker.host.server import VERSION_ROUTE
+from asymtalker.host.server import VERSION
 from asymtalker.scripts._environment import ROOT
-from asymtalker.scripts._server import ComfyServer, free_port
+from asymtalker.scripts._server import ComfyServer
+from asymtalker.tests.batch.gate import TOKEN, Gate, OldServer
 from asymtalker.tests.server.media import probe, speech_like, write_wav
 
 pytest.importorskip("ray")
@@ -35,7 +32,6 @@ pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform == "win32", re
 LENGTHS_S = (0.5, 0.6, 0.7, 0.8, 3.4)
 LIMIT_S = 900
 PORTRAIT = ROOT / "workflows" / "assets" / "asymtalker_portrait.png"
-TOKEN = "Bearer secret"
 
 
 @pytest.fixture(scope="module")
@@ -157,79 +153,11 @@ def test_killed_server_worker_and_driver(undisturbed: Path, table: Path) -> None
     assert servers_of(out) == []
 
 
-class Gate:
-    """A proxy before a ComfyUI that wants a token, with a note of how much was queued before each prompt."""
-
-    def __init__(self, target: str) -> None:
-        self.target, self.url = target, f"http://127.0.0.1:{free_port()}"
-        self.refused, self.queued = 0, [0]
-        self._ready, self._over = threading.Event(), asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def run(self) -> None:
-        asyncio.run(self._serve())
-
-    def stop(self) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._over.set)
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        app = web.Application(client_max_size=1 << 30)
-        app.router.add_route("*", "/{path:.*}", self._pass_on)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", int(self.url.rpartition(":")[2])).start()
-        self._ready.set()
-        await self._over.wait()
-        await runner.cleanup()
-
-    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
-        if request.headers.get("Authorization") != TOKEN:
-            self.refused += 1
-            return web.Response(status=401)
-        async with aiohttp.ClientSession(self.target) as session:
-            if request.path == "/ws":
-                return await self._pass_on_messages(request, session)
-            if request.path == "/prompt":
-                queue = await (await session.get("/queue")).json()
-                self.queued.append(len(queue["queue_running"]) + len(queue["queue_pending"]))
-            headers = {name: value for name, value in request.headers.items() if name in ("Content-Type",)}
-            body = await request.read()
-            async with session.request(request.method, request.rel_url, data=body, headers=headers) as answer:
-                kept = {name: answer.headers[name] for name in ("Content-Type",) if name in answer.headers}
-                if request.method == "HEAD":
-                    kept["Content-Length"] = answer.headers.get("Content-Length", "0")
-                return web.Response(status=answer.status, body=await answer.read() or None, headers=kept)
-
-    async def _pass_on_messages(self, request: web.Request, session: aiohttp.ClientSession) -> web.WebSocketResponse:
-        near = web.WebSocketResponse()
-        await near.prepare(request)
-        async with session.ws_connect(request.rel_url) as far:
-
-            async def until_closed() -> None:
-                async for _ in near:
-                    pass
-                await far.close()
-
-            closing = asyncio.create_task(until_closed())
-            async for message in far:
-                is_text = message.type == aiohttp.WSMsgType.TEXT
-                await (near.send_str(message.data) if is_text else near.send_bytes(message.data))
-            closing.cancel()
-        return near
-
-
 @pytest.fixture
 def gate(server: ComfyServer) -> Iterator[Gate]:
     """A gate before the shared server."""
-    opened = Gate(server.url)
-    thread = threading.Thread(target=opened.run)
-    thread.start()
-    opened._ready.wait()
-    yield opened
-    opened.stop()
-    thread.join()
+    with Gate(server.url) as opened:
+        yield opened
 
 
 def test_a_server_that_wants_a_token(
@@ -251,7 +179,7 @@ def test_a_server_that_wants_a_token(
     assert main([*command, *token]) == 1
     assert [row["state"] for row in read_report(out).values()] == ["done"] * 3 + ["refused"]
     # Others find the server's queue with at most the one run of this batch in it.
-    assert len(videos(out)) == 3 and gate.refused == refused and max(gate.queued) == 0
+    assert len(videos(out)) == 3 and gate.refused == refused and set(gate.queued) == {0}
     for file in [path for path in out.rglob("*") if path.is_file()]:
         assert TOKEN.encode() not in file.read_bytes()
 
@@ -259,20 +187,9 @@ def test_a_server_that_wants_a_token(
 def test_a_server_with_another_version_is_refused_by_name(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"version": "0.0.9"} if request.path == VERSION_ROUTE else {})
-
-    gate = Gate("")
-    gate._pass_on = answer  # type: ignore[method-assign]
-    thread = threading.Thread(target=gate.run)
-    thread.start()
-    gate._ready.wait()
-    try:
-        assert main([str(table), "--out", str(tmp_path / "out"), "--servers", gate.url, "--no-dashboard"]) == 2
-    finally:
-        gate.stop()
-        thread.join()
-    assert f"{gate.url} has ComfyUI-AsymTalker 0.0.9, this is 0.1.0" in capsys.readouterr().err
+    with OldServer("") as old:
+        assert main([str(table), "--out", str(tmp_path / "out"), "--servers", old.url]) == 2
+    assert f"{old.url} has ComfyUI-AsymTalker 0.0.9, this is {VERSION}" in capsys.readouterr().err
     assert videos(tmp_path / "out") == {}
 
 
