@@ -47,7 +47,11 @@ def read_table(path: Path) -> Table:
         raise TableFault(f"{path}: use a table in .csv, .jsonl or .parquet")
     try:
         rows = tuple(reader(path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise TableFault(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise TableFault(f"{path}: the table cannot be read ({error}); save it as UTF-8") from error
+    except csv.Error as error:
         raise TableFault(f"{path}: the table cannot be read ({error})") from error
     if not rows:
         raise TableFault(f"{path}: the table has no rows")

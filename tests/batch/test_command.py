@@ -218,3 +218,12 @@ def test_a_table_that_cannot_be_used(
     assert main([str(tmp_path / "clips.csv"), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("Error: ") and len(error.splitlines()) == 1
+
+
+def test_the_readmes_command_runs_from_any_folder(comfyui: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "batch.py"), "none.csv", "--out", "videos"]
+    environment = {**os.environ, "COMFYUI_PATH": str(comfyui)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: {tmp_path / 'none.csv'}: no such file or directory\n"
+    assert not (tmp_path / "videos").exists()
