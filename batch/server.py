@@ -148,7 +148,7 @@ def check_server(client: ComfyClient) -> dict[str, Any]:
         version = client.get(VERSION_ROUTE)["version"]
         object_info = client.object_info()
     except requests.HTTPError as error:
-        status = error.response.status_code
+        status = 0 if error.response is None else error.response.status_code
         if status in (401, 403):
             raise ServerRefused(f"{client.url} refuses the request ({status}); check --header") from error
         if status != 404:

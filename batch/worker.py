@@ -277,7 +277,7 @@ class Renderer:
         status = Status.RETRY
         if is_permanent(error):
             status = Status.REFUSED
-        elif isinstance(error, requests.HTTPError) and error.response.status_code == 404:
+        elif isinstance(error, requests.HTTPError) and error.response is not None and error.response.status_code == 404:
             # The node's result is cached, but its file was removed.
             self._server.client().free()
         elif isinstance(error, LOST):
