@@ -94,19 +94,19 @@ def entries(plan: Plan, ledger: Ledger, failures: dict[str, str]) -> list[Entry]
 
 
 def _done(row: int, name: str, attempts: int, result: dict[str, Any], thumbnail: bytes) -> Entry:
-    files = output_paths(name, [file["suffix"] for file in result["files"]])
-    figures = {key: result.get(key) for key in ("seconds", "drift", "seam", "run_s")}
-    worker, warnings = result.get("worker", ""), "; ".join(result.get("warnings", []))
     return Entry(
         row,
         "done",
         name,
-        files,
+        files=output_paths(name, [file["suffix"] for file in result["files"]]),
+        seconds=result.get("seconds"),
+        drift=result.get("drift"),
+        seam=result.get("seam"),
         attempts=attempts,
-        worker=worker,
-        warnings=warnings,
+        run_s=result.get("run_s"),
+        worker=result.get("worker", ""),
+        warnings="; ".join(result.get("warnings", [])),
         thumbnail=thumbnail,
-        **figures,
     )
 
 

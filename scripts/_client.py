@@ -153,7 +153,7 @@ class ComfyClient:
         ):
             prompt_id = await asyncio.to_thread(begin)
             while True:
-                if not await self._next_message(socket, prompt_id, on_event):
+                if not await self._next_message(socket.receive, prompt_id, on_event):
                     continue
                 entry = await asyncio.to_thread(self.history, prompt_id)
                 if entry is not None:
@@ -162,10 +162,11 @@ class ComfyClient:
                 if not await asyncio.to_thread(self.is_queued, prompt_id):
                     raise ConnectionLost("the server no longer has this run")
 
-    async def _next_message(self, socket: aiohttp.ClientWebSocketResponse, prompt_id: str, on_event: OnEvent) -> bool:
+    @staticmethod
+    async def _next_message(receive: Callable[..., Any], prompt_id: str, on_event: OnEvent) -> bool:
         """Pass on one message; return whether the run may be over."""
         try:
-            message = await socket.receive(timeout=SILENCE_S)
+            message = await receive(timeout=SILENCE_S)
         except asyncio.TimeoutError:
             on_event("silence", {})
             return True
