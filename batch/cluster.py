@@ -21,6 +21,8 @@ TOKEN_FILE = "batch-id"
 OBJECT_STORE_BYTES = 100 << 20
 """Frames never pass through it, so that Ray's smallest will do."""
 
+START_TRIES = 3
+
 CALLS_PER_WORKER = 4
 """Two clips, the next one's files being sent while one is rendered; a check and a cancellation beside them."""
 
@@ -162,14 +164,21 @@ class Cluster:
         options: dict[str, Any] = {"address": address} if address else {"address": "local"}
         if not address:
             options |= {"include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
-        try:
-            context = self._ray.init(**options, log_to_driver=False, logging_level="error")
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise NoRay(f"Ray {'at ' + address if address else ''} cannot be reached: {error}") from error
-        self.dashboard_url: str | None = context.dashboard_url
+        self.dashboard_url: str | None = self._connect(options, 1 if address else START_TRIES).dashboard_url
         self._workers: list[Any] = []
         self._board: Any = None
         self._depot: Any = None
+
+    def _connect(self, options: dict[str, Any], tries: int) -> Any:
+        """Connect to Ray. Ray waits 30 s for its own processes to start, which a busy machine may exceed."""
+        for left in reversed(range(tries)):
+            try:
+                return self._ray.init(**options, log_to_driver=False, logging_level="error")
+            except Exception as error:  # noqa: BLE001 - Ray raises the class itself
+                self._ray.shutdown()
+                if not left:
+                    raise NoRay(f"Ray ({options['address']}) cannot be reached or started: {error}") from error
+        raise AssertionError("unreachable")
 
     def __enter__(self) -> Cluster:
         return self
