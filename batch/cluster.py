@@ -174,7 +174,8 @@ class Cluster:
         for left in reversed(range(tries)):
             try:
                 return self._ray.init(**options, log_to_driver=False, logging_level="error")
-            except Exception as error:  # noqa: BLE001 - Ray raises the class itself
+            except Exception as error:
+                # Ray raises the class itself, too.
                 self._ray.shutdown()
                 if not left:
                     raise NoRay(f"Ray ({options['address']}) cannot be reached or started: {error}") from error
