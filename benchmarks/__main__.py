@@ -49,7 +49,17 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-COMMANDS = ("long", "kill", "continuity", "watching", "hosts", "spool", "peers", "gpu")
+COMMANDS = (
+    "long",
+    "kill",
+    "continuity",
+    "watching",
+    "hosts",
+    "spool",
+    "peers",
+    "gpu",
+    "batch",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

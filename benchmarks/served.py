@@ -6,6 +6,8 @@ import json
 import wave
 from pathlib import Path
 
+from torch import Tensor
+
 from ..scripts._client import ComfyClient, Graph
 from ..scripts._environment import ROOT, find_comfyui
 from ..scripts._server import ComfyServer
@@ -25,7 +27,7 @@ def start_server(workdir: Path) -> ComfyServer:
 def nano_graph(client: ComfyClient, seconds: float, workdir: Path) -> Graph:
     """The shipped nano graph with speech of that length; its files are uploaded."""
     graph: Graph = json.loads(GRAPH.read_text(encoding="utf-8"))
-    speech = _write_wav(workdir / "speech.wav", seconds)
+    speech = write_speech(workdir / "speech.wav", repeated_speech(seconds))
     names = {"LoadImage": ("image", client.upload(PORTRAIT)), "LoadAudio": ("audio", client.upload(speech))}
     for entry in graph.values():
         if entry["class_type"] in names:
@@ -34,8 +36,9 @@ def nano_graph(client: ComfyClient, seconds: float, workdir: Path) -> Graph:
     return graph
 
 
-def _write_wav(path: Path, seconds: float) -> Path:
-    samples = (repeated_speech(seconds) * 32767).round().clamp(-32768, 32767).short().numpy()
+def write_speech(path: Path, speech: Tensor) -> Path:
+    """Write mono float32 [M] at 16 kHz as a WAV."""
+    samples = (speech * 32767).round().clamp(-32768, 32767).short().numpy()
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
-from ..host import messages
+from ..host import messages, server
 from ..host.checkpoints import folders
 from ..live import routes as live_routes
 from .audio_features import AsymTalkerAudioFeatures
@@ -28,6 +28,7 @@ class AsymTalkerExtension(ComfyExtension):
         # Here and not in on_load, which older ComfyUI versions never call.
         folders.register()
         live_routes.register()
+        server.add_version_route()
         messages.name_errors_plainly()
         return [
             AsymTalkerLoader,

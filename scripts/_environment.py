@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -31,6 +32,8 @@ COMFYUI_UNLISTED = ["requests"]
 PACK_REQUIREMENTS = ROOT / "requirements.txt"
 TEST_REQUIREMENTS = ROOT / "scripts" / "requirements-test.txt"
 TRAINING_REQUIREMENTS = ROOT / "training" / "requirements.txt"
+BATCH_REQUIREMENTS = ROOT / "batch" / "requirements.txt"
+ALL_TEST_REQUIREMENTS = (TEST_REQUIREMENTS, TRAINING_REQUIREMENTS, BATCH_REQUIREMENTS)
 
 
 class EnvironmentFault(RuntimeError):
@@ -68,11 +71,9 @@ def requirement_lines(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("-")]
 
 
-def requirements(comfyui: Path, with_tests: bool) -> list[str]:
-    """Return all requirements of the pack, of `comfyui` and, if asked for, of the tests."""
-    files = [comfyui / "requirements.txt", PACK_REQUIREMENTS]
-    if with_tests:
-        files += [TEST_REQUIREMENTS, TRAINING_REQUIREMENTS]
+def requirements(comfyui: Path, extras: Sequence[Path] = ()) -> list[str]:
+    """Return all requirements of the pack, of `comfyui` and of the requirements files `extras`."""
+    files = [comfyui / "requirements.txt", PACK_REQUIREMENTS, *extras]
     return TORCH + COMFYUI_UNLISTED + [line for file in files for line in requirement_lines(file)]
 
 
@@ -207,8 +208,10 @@ def become(python: Path) -> None:
     os.execv(arguments[0], arguments)
 
 
-def bootstrap(*, with_tests: bool = False) -> Path:
-    """Make sure that the running interpreter has everything and return the folder of a ComfyUI.
+def bootstrap(extras: Sequence[Path] = ()) -> Path:
+    """Make sure that the running interpreter has everything, also of the requirements files `extras`.
+
+    Returns the folder of a ComfyUI.
 
     Takes the running interpreter, else the one of the ComfyUI found, else `.venv`, which it makes. Where that is
     another one than the running one, the program starts again under it.
@@ -221,15 +224,15 @@ def bootstrap(*, with_tests: bool = False) -> Path:
     comfyui = find_comfyui()
     in_venv = Path(sys.prefix).resolve() == VENV.resolve()
     if comfyui and not in_venv:
-        if not missing_here(requirements(comfyui, with_tests)):
+        if not missing_here(requirements(comfyui, extras)):
             return comfyui
-        probe = [str(Path(__file__).resolve()), str(comfyui), *(["tests"] if with_tests else [])]
+        probe = [str(Path(__file__).resolve()), str(comfyui), *map(str, extras)]
         for python in interpreters_of(comfyui) if comfyui != OWN_COMFYUI else []:
             if subprocess.run([str(python), *probe], capture_output=True).returncode == 0:
                 become(python)
     python = create_venv()
     comfyui = comfyui or fetch_comfyui(python)
-    install(python, requirements(comfyui, with_tests))
+    install(python, requirements(comfyui, extras))
     install_pack(python)
     if not in_venv:
         become(python)
@@ -259,4 +262,4 @@ def apt_install(packages: list[str]) -> None:
 
 if __name__ == "__main__":
     # The probe of bootstrap(): has this interpreter what the ComfyUI in argv[1] needs?
-    sys.exit(bool(missing_here(requirements(Path(sys.argv[1]), "tests" in sys.argv[2:]))))
+    sys.exit(bool(missing_here(requirements(Path(sys.argv[1]), list(map(Path, sys.argv[2:]))))))

@@ -121,7 +121,7 @@ class GraphBuilder:
             ValueError: the server's node has no such input.
         """
         group, info = self.groups[-1], self._object_info[class_type]
-        unknown = inputs.keys() - self._declared(info).keys()
+        unknown = inputs.keys() - declared_inputs(info).keys()
         if unknown:
             raise ValueError(f"{self._name}: {class_type} has no input {', '.join(sorted(unknown))}")
         links = {name: value for name, value in inputs.items() if isinstance(value, Link)}
@@ -145,7 +145,7 @@ class GraphBuilder:
         graph: Json = {}
         for node in self._nodes:
             inputs: Json = {}
-            for name, (_, options, kind) in self._declared(node.info).items():
+            for name, (_, options, kind) in declared_inputs(node.info).items():
                 if name in node.links:
                     continue
                 if _is_widget(kind, options):
@@ -189,7 +189,7 @@ class GraphBuilder:
 
     def _ui_node(self, node: Node, order: int, numbers: dict[tuple[int, str], int]) -> Json:
         inputs, values = [], []
-        for name, (section, options, kind) in self._declared(node.info).items():
+        for name, (section, options, kind) in declared_inputs(node.info).items():
             entry: Json = {"name": name, "type": kind, "link": numbers.get((node.id, name))}
             if _is_widget(kind, options):
                 entry["widget"] = {"name": name}
@@ -246,35 +246,32 @@ class GraphBuilder:
         }
 
     def _ordered_links(self, node: Node) -> list[tuple[str, Link]]:
-        return [(name, node.links[name]) for name in self._declared(node.info) if name in node.links]
+        return [(name, node.links[name]) for name in declared_inputs(node.info) if name in node.links]
 
     def _slot(self, node: Node, name: str) -> int:
-        return list(self._declared(node.info)).index(name)
+        return list(declared_inputs(node.info)).index(name)
 
     def _kind(self, link: Link) -> str:
         return self._nodes[link.node - 1].info["output"][link.index]
-
-    @staticmethod
-    def _declared(info: Json) -> dict[str, tuple[str, Json, str]]:
-        """{input: (section, options, type)} in order; the choices of a COMBO are in its options."""
-        found = {}
-        for section in ("required", "optional"):
-            for name, declaration in info["input"].get(section, {}).items():
-                kind, options = declaration[0], declaration[1] if len(declaration) > 1 else {}
-                # The older form has the choices in place of the type.
-                is_list = isinstance(kind, list)
-                found[name] = (
-                    section,
-                    {"options": kind, **options} if is_list else options,
-                    "COMBO" if is_list else kind,
-                )
-        return found
 
     def _value(self, node: Node, name: str, kind: str, options: Json) -> Any:
         value = node.values.get(name, options.get("default"))
         if value is None and kind == "COMBO":
             value = options["options"][0]
         return value
+
+
+def declared_inputs(info: Json) -> dict[str, tuple[str, Json, str]]:
+    """{input: (section, options, type)} of a node in order; the choices of a COMBO are in its options."""
+    found = {}
+    for section in ("required", "optional"):
+        for name, declaration in info["input"].get(section, {}).items():
+            kind, options = declaration[0], declaration[1] if len(declaration) > 1 else {}
+            # The older form has the choices in place of the type.
+            is_list = isinstance(kind, list)
+            options = {"options": kind, **options} if is_list else options
+            found[name] = (section, options, "COMBO" if is_list else kind)
+    return found
 
 
 def _is_widget(kind: str, options: Json) -> bool:

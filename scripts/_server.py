@@ -18,6 +18,7 @@ from types import TracebackType
 from ._environment import ROOT, link_folder
 
 PACK_NAME = "ComfyUI-AsymTalker"
+GUARD = Path(__file__).with_name("_guard.py")
 START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 10
 LOG_TAIL_LINES = 30
@@ -58,6 +59,8 @@ class ComfyServer:
         port: TCP port on 127.0.0.1, None for a free one.
         options: further options of ComfyUI's command line.
         python: its interpreter, None for the running one.
+        dies_with_us: kill the server also when this process is killed. `process` is then a guard between the two, and
+            the server's process id is in `pid_file`.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class ComfyServer:
         port: int | None = None,
         options: Sequence[str] = (),
         python: Path | None = None,
+        dies_with_us: bool = False,
     ) -> None:
         self.comfyui = comfyui
         installed = installed_name(comfyui)
@@ -86,14 +90,17 @@ class ComfyServer:
         self.options = tuple(options)
         self.python = python or Path(sys.executable)
         self.url = f"http://127.0.0.1:{self.port}"
+        self.dies_with_us = dies_with_us
         self.log = workdir / "comfyui.log"
+        self.pid_file = workdir / "comfyui.pid"
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
         """Create the folders and return the command line."""
         for name in ("input", "output", "user"):
             (self.workdir / name).mkdir(parents=True, exist_ok=True)
-        command = [str(self.python), str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, str(GUARD), str(self.pid_file)] if self.dies_with_us else []
+        command += [str(self.python), str(self.comfyui / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port)]
         command += ["--disable-auto-launch", "--max-upload-size", "10000"]
         command += [] if self.api_nodes else ["--disable-api-nodes"]
         command += ["--front-end-root", str(self.front_end)] if self.front_end else []
@@ -126,7 +133,7 @@ class ComfyServer:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.workdir,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self.dies_with_us else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -172,6 +179,8 @@ class ComfyServer:
                 process.wait()
         if sys.platform != "win32":
             self.signal_group(process, signal.SIGKILL)
+        if process.stdin is not None:
+            process.stdin.close()
 
     @staticmethod
     def signal_group(process: subprocess.Popen[bytes], number: int) -> None:

@@ -22,15 +22,14 @@ from typing import TYPE_CHECKING, Any
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts._environment import ROOT, EnvironmentFault, bootstrap, say
+from scripts._workflow import Graph, read_graph
 
 if TYPE_CHECKING:
-    from scripts._client import ComfyClient, Graph
+    from scripts._client import ComfyClient
 
 WORKFLOW = ROOT / "workflows" / "api" / "asymtalker_nano.json"
 ASSETS = ROOT / "workflows" / "assets"
 UI_DATA = ROOT / ".comfyui-data"
-
-EXPORT = "export it in ComfyUI with File > Export (API), or take one of workflows/api"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -81,27 +80,6 @@ def set_input(graph: Graph, class_type: str, name: str, value: Any) -> None:
         if name not in node["inputs"]:
             raise ValueError(f"{class_type} has no input {name}; it has {sorted(node['inputs'])}")
         node["inputs"][name] = value
-
-
-def read_graph(file: Path) -> Graph:
-    """Return the graph in API form that a file holds.
-
-    Raises:
-        ValueError: it holds none, or one without the nodes that load the portrait and the speech.
-    """
-    try:
-        graph: Any = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"--workflow {file}: it is not JSON ({error}); {EXPORT}") from error
-    nodes = list(graph.values()) if isinstance(graph, dict) else [graph]
-    if not all(
-        isinstance(node, dict) and isinstance(node.get("inputs"), dict) and "class_type" in node for node in nodes
-    ):
-        raise ValueError(f"--workflow {file}: it is not a graph in API form; {EXPORT}")
-    missing = {"LoadImage", "LoadAudio"} - {node["class_type"] for node in nodes}
-    if missing:
-        raise ValueError(f"--workflow {file}: the graph has no node {' and no node '.join(sorted(missing))}")
-    return graph
 
 
 def load_graph(options: argparse.Namespace) -> Graph:

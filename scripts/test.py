@@ -14,7 +14,15 @@ from pathlib import Path
 # In place of this folder, whose test.py would hide the standard library's.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scripts._environment import ROOT, EnvironmentFault, apt_install, bootstrap, package_path, say
+from scripts._environment import (
+    ALL_TEST_REQUIREMENTS,
+    ROOT,
+    EnvironmentFault,
+    apt_install,
+    bootstrap,
+    package_path,
+    say,
+)
 
 # What some tests need; they skip with a reason where it is missing.
 DRAWING_PACKAGES = ["libegl1", "libgl1"]
@@ -36,7 +44,7 @@ def pytest_arguments(arguments: list[str], processes: int) -> list[str]:
 def main() -> int:
     """Run the checks and return the exit status: 0 if all passed."""
     try:
-        comfyui = bootstrap(with_tests=True)
+        comfyui = bootstrap(ALL_TEST_REQUIREMENTS)
     except EnvironmentFault as error:
         say(f"Error: {error}")
         return 1

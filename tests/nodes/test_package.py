@@ -16,7 +16,7 @@ import pytest
 from asymtalker.scripts.package import LIMIT_BYTES, write_archive
 from asymtalker.tests.helpers import ROOT, Import
 
-LEFT_OUT = ("tests", "training", "benchmarks", "scripts", "docs", ".ci", ".venv", ".comfyui")
+LEFT_OUT = ("tests", "training", "benchmarks", "scripts", "batch", "docs", ".ci", ".venv", ".comfyui")
 NAME = "asymtalker_out_of_the_archive"
 
 

@@ -68,5 +68,5 @@ def test_a_failed_change_is_made_good(python: Path) -> None:
 
 def test_what_is_wanted_is_the_comfyuis(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("comfyui-frontend-package==9.9.9  # pinned\nav>=16.0.0\n", "utf-8")
-    wanted = requirements(tmp_path, with_tests=False)
+    wanted = requirements(tmp_path)
     assert {"comfyui-frontend-package==9.9.9", "av>=16.0.0"} <= set(wanted)

@@ -20,8 +20,10 @@ use_comfyui()
 for room in sorted(path.parent.name for path in root.glob("*/__init__.py")):
     package = importlib.import_module(f"asymtalker.{room}")
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not module.name.endswith("__main__") and module.name.split(".")[-1] not in ("talk", "test"):
+        commands = [f"asymtalker.scripts.{name}" for name in ("batch", "talk", "test")]
+        if not module.name.endswith("__main__") and module.name not in commands:
             importlib.import_module(module.name)
+assert "ray" not in sys.modules, "Ray is imported where it is used"
 files = collections.Counter(
     module.__file__ for module in list(sys.modules.values())
     if getattr(module, "__file__", None) and pathlib.Path(module.__file__).is_relative_to(root)

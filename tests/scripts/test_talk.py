@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asymtalker.scripts._environment import ROOT
-from asymtalker.scripts.talk import read_graph
+from asymtalker.scripts._workflow import read_graph
 
 IMAGE = {"class_type": "LoadImage", "inputs": {}}
 

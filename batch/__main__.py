@@ -1,0 +1,213 @@
+"""The command: checks, then Ray, then the report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ..scripts._server import ServerFault
+from .cluster import SERVERS_FOLDER, TOKEN_FILE, Cluster, NoRay, Setup
+from .driver import BatchStopped, Driver
+from .graph import GraphFault, find_graph
+from .ledger import Ledger, LedgerBusy
+from .options import parse_arguments
+from .plan import Plan, make_plan
+from .progress import ProgressTable
+from .rehearsal import calibrate, describe, look_for_faces
+from .report import HTML, entries, write_reports
+from .server import NamedServer, ServerRefused, check_server
+from .shelf import WORK_FOLDER, Shelf, ShelfFault
+from .table import TableFault, read_table
+
+FAULTS_SHOWN = 50
+PROBE_BYTES = 1 << 20
+SERVERS_AT_ONCE = 16
+CORES_PER_WORKER = 4
+"""On a machine without GPUs."""
+
+REFUSED = (TableFault, GraphFault, LedgerBusy, NoRay, ServerRefused, ServerFault, ShelfFault)
+
+
+class FolderFault(RuntimeError):
+    """The output folder cannot be used."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command. The exit status is 0 if every row is done, 1 if not, 2 if nothing was begun."""
+    options = parse_arguments(arguments)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            # As an exception, so that runs are cancelled and the report is written on the way out.
+            signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        say("Stopped. Run the same command again to go on.")
+        return 130
+    except (*REFUSED, FolderFault) as error:
+        say(f"Error: {error}")
+        return 2
+    except BatchStopped as error:
+        say(f"Stopped: {error}")
+        return 1
+
+
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check everything that needs no server, then render or rehearse."""
+    table, graph = read_table(options.table), find_graph(options.workflow)
+    folder: Path = options.out
+    work = prepare_folder(folder)
+    with Ledger(work / "ledger.sqlite") as ledger:
+        shelf = Shelf(folder, ledger)
+        plan = make_plan(table, graph, folder, ledger)
+        shelf.recover(plan)
+        printed = report_faults(plan, 0)
+        if plan.waiting() and options.servers and not options.address:
+            # The workers are on this machine: what they would find is found before Ray starts.
+            plan.check_on(check_servers(options))
+            printed = report_faults(plan, printed)
+        if not plan.waiting():
+            return finish(options, plan, ledger, {})
+        setup = Setup(
+            folder,
+            token=uuid.uuid4().hex,
+            scratch=options.scratch and options.scratch.absolute(),
+            servers=options.servers,
+            headers=tuple(options.header),
+            cpu=False,
+            comfyui_options=tuple(options.comfyui_option),
+            note_interval_s=0.0,
+        )
+        (work / TOKEN_FILE).write_text(setup.token, encoding="utf-8")
+        with Cluster(options.address, dashboard=not options.no_dashboard) as cluster:
+            status = on_cluster(options, cluster, setup, plan, ledger, shelf)
+        if not plan.waiting():
+            # Copies of the inputs, frames and logs; a batch that is not over needs the frames.
+            shutil.rmtree(work / SERVERS_FOLDER, ignore_errors=True)
+        return status
+
+
+def check_servers(options: argparse.Namespace) -> dict[str, Any]:
+    """What the first of --servers says about its nodes. Raises ServerRefused where one of them cannot be used."""
+    clients = [NamedServer(url, tuple(options.header)).client() for url in options.servers]
+    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
+        first, *_ = pool.map(check_server, clients)
+        return first
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make the output folder and return the batch's own folder in it. Raises FolderFault where it takes no files."""
+    work = folder / WORK_FOLDER
+    probe = work / "probe"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            with probe.open("wb") as stream:
+                stream.write(bytes(PROBE_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise FolderFault(f"--out {folder}: it takes no files ({error.strerror}); choose another folder") from error
+    return work
+
+
+def report_faults(plan: Plan, already: int) -> int:
+    """Print the rows that are set aside, but for those that were printed already; returns their number."""
+    faults = [str(plan.faults[row]) for row in sorted(plan.faults)]
+    for line in faults[already : already + FAULTS_SHOWN]:
+        say(line)
+    if len(faults) - already > FAULTS_SHOWN:
+        say(f"... and {len(faults) - already - FAULTS_SHOWN} more rows, which the report lists")
+    return len(faults)
+
+
+def on_cluster(
+    options: argparse.Namespace, cluster: Cluster, setup: Setup, plan: Plan, ledger: Ledger, shelf: Shelf
+) -> int:
+    """Start the workers, check the rows with a server, then render or rehearse."""
+    count, cpus, gpus = shares(options, len(plan.waiting()), cluster.resources())
+    setup = Setup(**{**vars(setup), "cpu": gpus == 0, "note_interval_s": count / 100})
+    if cluster.dashboard_url:
+        say(f"Ray's dashboard is at http://{cluster.dashboard_url}")
+    say(f"{len(plan.waiting())} clips, {count} worker{'' if count == 1 else 's'}; starting ...")
+    names = cluster.start_workers(setup, count, cpus=cpus, gpus=gpus)
+    table = ProgressTable(names)
+    driver = Driver(cluster, names, plan, ledger, shelf, table)
+    printed = len(plan.faults)
+    try:
+        first = driver.open(all_of_them=bool(setup.servers))
+        object_info = cluster.object_info(first)
+        plan.check_on(object_info)
+        if options.dry_run:
+            warnings = look_for_faces(cluster, first, plan, object_info)
+            report_faults(plan, printed)
+            for warning in warnings:
+                say(f"warning: {warning}")
+            return rehearse(cluster, first, plan, shelf, count, options)
+        report_faults(plan, printed)
+        with table:
+            driver.run()
+    except BaseException:
+        if not options.dry_run:
+            finish(options, plan, ledger, driver.failures)
+        if setup.servers:
+            cluster.cancel()
+        raise
+    return finish(options, plan, ledger, driver.failures)
+
+
+def rehearse(cluster: Cluster, first: int, plan: Plan, shelf: Shelf, count: int, options: argparse.Namespace) -> int:
+    """Measure the speed and print the plan."""
+    fits = True
+    if plan.waiting():
+        pace = calibrate(cluster, first, plan, shelf.parts, options.out / WORK_FOLDER)
+        lines, fits = describe(plan, pace, count, options.out)
+        print("\n".join(lines), flush=True)
+        if not fits:
+            say(f"Error: --out {options.out}: the disk has no room for the videos")
+    return 0 if fits and not plan.faults else 1
+
+
+def shares(options: argparse.Namespace, clips: int, resources: dict[str, float]) -> tuple[int, float, float]:
+    """(workers, CPUs of each, GPUs of each). Raises NoRay where the machines have not so many."""
+    if options.servers:
+        return len(options.servers), 0, 0
+    total_gpus, total_cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)
+    use_gpus = total_gpus > 0 and not options.cpu
+    gpus = (options.gpus_per_worker or 1.0) if use_gpus else 0.0
+    default = int(total_gpus / gpus) if use_gpus else int(total_cpus / CORES_PER_WORKER)
+    count = options.workers or max(1, default)
+    if count * gpus > total_gpus:
+        raise NoRay(f"--workers {count}: there are {total_gpus:g} GPUs; use fewer workers or --gpus-per-worker 0.5")
+    cpus = total_cpus / count
+    count = min(count, clips)
+    return count, float(int(cpus)) if cpus >= 1 else cpus, gpus
+
+
+def finish(options: argparse.Namespace, plan: Plan, ledger: Ledger, failures: dict[str, str]) -> int:
+    """Write the report and return the exit status."""
+    rows = entries(plan, ledger, failures)
+    done = sum(entry.state == "done" for entry in rows)
+    with contextlib.suppress(OSError) if done < len(rows) else contextlib.nullcontext():
+        write_reports(options.out, f"{options.table.name}: {options.workflow}", rows)
+    say(f"{done} of {len(rows)} rows done. Report: {options.out / HTML}")
+    return 0 if done == len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

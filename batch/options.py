@@ -1,0 +1,79 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line's options, checked as far as that needs no files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asymtalker.batch",
+        description="Render a table of clips on one or many ComfyUI servers. Run the same command again to go on after "
+        "a stop, or to render what was added or changed.",
+    )
+    parser.add_argument("table", type=Path, help="clips in .csv, .jsonl or .parquet; one row for each clip")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the videos and the report")
+    parser.add_argument(
+        "--workflow", default="nano", help="graph in API form, or the name of a shipped one (default: %(default)s)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check every row, measure the speed, and print a plan")
+    where = parser.add_argument_group("where it runs")
+    where.add_argument("--workers", type=int, help="ComfyUI servers to start (default: one for each GPU)")
+    where.add_argument("--gpus-per-worker", type=float, help="GPUs of each worker (default: 1 where there is a GPU)")
+    where.add_argument("--cpu", action="store_true", help="do not use GPUs")
+    where.add_argument(
+        "--comfyui-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="option for the servers that are started, for example --comfyui-option=--lowvram; repeatable",
+    )
+    where.add_argument(
+        "--servers", type=addresses, default=(), metavar="URL,...", help="drive these servers instead of starting some"
+    )
+    where.add_argument(
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="sent to --servers with each request; $VARIABLES of the environment are filled in; repeatable",
+    )
+    where.add_argument("--address", help="Ray cluster to join, for example ray-head:6379 or auto (default: start Ray)")
+    where.add_argument(
+        "--scratch", type=Path, help="folder for servers' files on each machine (default: .batch in --out)"
+    )
+    where.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
+    options = parser.parse_args(arguments)
+    if options.workers is not None and options.workers < 1:
+        parser.error("--workers must be at least 1")
+    if options.gpus_per_worker is not None and options.gpus_per_worker <= 0:
+        parser.error("--gpus-per-worker must be positive; use --cpu for none")
+    if options.servers and options.workers is not None:
+        parser.error("--workers starts servers, --servers drives those that run: use one of them")
+    if options.header and not options.servers:
+        parser.error("--header is for --servers")
+    options.out, options.table = options.out.absolute(), options.table.absolute()
+    return options
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """The addresses in a comma-separated list."""
+    found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    for url in found:
+        if not url.startswith(("http://", "https://")):
+            raise argparse.ArgumentTypeError(f"{url}: expected an address such as http://127.0.0.1:8188")
+    if not found or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError("expected different addresses, separated by commas")
+    return found
+
+
+def header(text: str) -> tuple[str, str]:
+    """A header with the environment's variables filled in."""
+    name, colon, value = os.path.expandvars(text).partition(":")
+    if not colon or not name.strip() or "\n" in value or "\r" in value:
+        raise argparse.ArgumentTypeError("expected 'NAME: VALUE'")
+    return name.strip(), value.strip()

@@ -1,0 +1,254 @@
+"""The plan of a batch: which rows can be rendered, which clips they are, and what is done already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..scripts._client import VIDEO_SUFFIXES
+from ..scripts._workflow import Graph
+from .files import FileFacts, digest_of, look_at
+from .graph import (
+    ASSETS,
+    OUTPUT,
+    CellFault,
+    GraphFault,
+    Target,
+    Template,
+    bind,
+    check_nodes,
+    check_values,
+    file_targets,
+    identity,
+)
+from .ledger import Ledger, Output, Stamp
+from .table import Row, Table
+
+# Letters that Windows or the shell gives a meaning in names.
+FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*\\]')
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a row is not rendered."""
+
+    row: int
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}, {f'column {self.column}: ' if self.column else ''}{self.reason}"
+
+
+@dataclass(eq=False)
+class Clip:
+    """One video to make: the first row that asks for it, and the names that all its rows give it.
+
+    The files of the `intact` names are there.
+    """
+
+    identity: str
+    row: Row
+    seconds: float
+    names: list[str] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    intact: list[str] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is missing."""
+        return len(self.intact) == len(self.names)
+
+
+@dataclass
+class Plan:
+    """The clips by identity, and the faults by row."""
+
+    table: Table
+    template: Template
+    defaults: dict[Target, Path]
+    facts: dict[tuple[Path, str], FileFacts] = field(default_factory=dict)
+    clips: dict[str, Clip] = field(default_factory=dict)
+    faults: dict[int, Fault] = field(default_factory=dict)
+
+    def filled(self, clip: Clip) -> Graph:
+        """The graph with the clip's values."""
+        return self.template.fill(clip.row.cells)
+
+    def files(self, row: Row) -> dict[Target, tuple[Path, str]]:
+        """The file, and its node's type, of every input of a row that names one."""
+        named = {}
+        for target in file_targets(self.template.graph):
+            column = self.template.column_of(target)
+            value = None if column is None else row.cells.get(column)
+            path = self.defaults[target] if value is None else self.table.path.parent / str(value)
+            named[target] = path.absolute(), self.template.graph[target.node]["class_type"]
+        return named
+
+    def digests(self, row: Row) -> dict[Target, str]:
+        """The content of every file of a row."""
+        return {target: self.facts[file].digest for target, file in self.files(row).items()}
+
+    def refuse(self, row: int, column: str, reason: str) -> None:
+        """Set a row aside."""
+        self.faults.setdefault(row, Fault(row, column, reason))
+
+    def waiting(self) -> list[Clip]:
+        """The clips that are to be rendered."""
+        return [clip for clip in self.clips.values() if not clip.is_done]
+
+    def check_on(self, object_info: Mapping[str, Any]) -> None:
+        """Set the rows aside whose values a server does not take.
+
+        Raises:
+            GraphFault: the server has not all nodes.
+        """
+        check_nodes(self.template.graph, object_info)
+        for clip in list(self.clips.values()):
+            try:
+                check_values(self.template, self.filled(clip), object_info)
+            except CellFault as fault:
+                for row in clip.rows:
+                    self.refuse(row, fault.column, str(fault))
+                del self.clips[clip.identity]
+
+
+def make_plan(table: Table, graph: Graph, folder: Path, ledger: Ledger) -> Plan:
+    """Check every row as far as that needs no server, and find what is done.
+
+    Raises:
+        GraphFault: a column does not fit the graph, or the graph names a file that is not there.
+    """
+    columns = [name for name in table.columns if name]
+    template = bind(graph, columns)
+    plan = Plan(table, template, default_files(template, table))
+    names = dict(_names(plan))
+    plan.facts = look_at((file for row in table.rows for file in plan.files(row).values()), ledger)
+    for row in table.rows:
+        if row.number not in plan.faults:
+            _add(plan, row, names[row.number])
+    found = ledger.outputs()
+    for clip in plan.clips.values():
+        _settle(plan, clip, folder, ledger, found)
+    ledger.commit()
+    return plan
+
+
+def default_files(template: Template, table: Table) -> dict[Target, Path]:
+    """The graph's own file for each input that names one: beside the table, or a shipped one."""
+    defaults: dict[Target, Path] = {}
+    for target in file_targets(template.graph):
+        name = str(template.graph[target.node]["inputs"][target.name])
+        places = [folder / name for folder in (table.path.parent, ASSETS)]
+        path = next((place for place in places if place.is_file()), None)
+        column = template.column_of(target)
+        if path is None and (column is None or any(column not in row.cells for row in table.rows)):
+            loader = f"{template.graph[target.node]['class_type']} (node {target.node})"
+            raise GraphFault(
+                f"{loader} names {name}, which is not beside the table; add the column {target.node}.{target.name}, or "
+                "fill it in each row"
+            )
+        defaults[target] = path or places[0]
+    return defaults
+
+
+def _names(plan: Plan) -> Iterator[tuple[int, str]]:
+    """(row, output name) of every row; faults are noted where it cannot be used or two rows have the same."""
+    seen: dict[str, list[int]] = {}
+    for row in plan.table.rows:
+        given = row.cells.get(OUTPUT)
+        if given is None:
+            sound = next((path for path, kind in plan.files(row).values() if kind == "LoadAudio"), None)
+            given = f"row_{row.number}" if sound is None else sound.stem
+        name = str(given)
+        if name.lower().endswith(VIDEO_SUFFIXES):
+            name = name.rpartition(".")[0]
+        problem = name_problem(name)
+        if problem is not None:
+            plan.refuse(row.number, OUTPUT, problem)
+        # Some file systems do not tell upper from lower case.
+        seen.setdefault(name.casefold(), []).append(row.number)
+        yield row.number, name
+    for name, rows in seen.items():
+        for number in rows if len(rows) > 1 else []:
+            others = ", ".join(str(other) for other in rows if other != number)
+            plan.refuse(number, OUTPUT, f"the output name {name!r} is also that of row {others}; give each row its own")
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name cannot be that of a file in the output folder; None where it can."""
+    path = PurePosixPath(name)
+    if not name.strip() or path.is_absolute() or any(part in ("..", ".") for part in name.split("/")):
+        return f"{name!r} is not a file name in the output folder"
+    if FORBIDDEN.search(name) or any(part.startswith(".") or part.endswith((".", " ")) for part in path.parts):
+        return f"{name!r} has letters or dots that file names cannot have everywhere"
+    return None if len(path.name.encode()) <= 200 else f"the name has more than 200 bytes: {name[:40]!r}..."
+
+
+def _add(plan: Plan, row: Row, name: str) -> None:
+    files = plan.files(row)
+    for target, file in files.items():
+        fault = plan.facts[file].fault
+        if fault is not None:
+            plan.refuse(row.number, plan.template.column_of(target) or target.name, fault)
+            return
+    try:
+        filled = plan.template.fill(row.cells)
+    except CellFault as fault:
+        plan.refuse(row.number, fault.column, str(fault))
+        return
+    key = identity(filled, plan.digests(row))
+    seconds = max((plan.facts[file].seconds or 0.0 for file in files.values()), default=0.0)
+    clip = plan.clips.setdefault(key, Clip(key, row, seconds))
+    clip.names.append(name)
+    clip.rows.append(row.number)
+
+
+def _settle(plan: Plan, clip: Clip, folder: Path, ledger: Ledger, found: Mapping[str, Output]) -> None:
+    """Find a clip's files that are there. Rows whose file is not the batch's own are set aside."""
+    result = ledger.result(clip.identity)
+    suffixes = [] if result is None else [file["suffix"] for file in result["files"]]
+    for name, row in list(zip(clip.names, clip.rows, strict=True)):
+        strange = [path for path in _candidates(folder, name) if not _is_own(folder, path, found, ledger)]
+        if strange:
+            path = strange[0].relative_to(folder).as_posix()
+            state = "was changed after it was rendered" if path in found else "is there and was not made by this batch"
+            plan.refuse(row, OUTPUT, f"{path} {state}; move it, or choose another name")
+            clip.names.remove(name)
+            clip.rows.remove(row)
+            continue
+        paths = output_paths(name, suffixes)
+        owners = [found[path] for path in paths if path in found and (folder / path).is_file()]
+        wanted = [(clip.identity, part) for part in range(len(paths))]
+        if paths and [(output.clip, output.part) for output in owners] == wanted:
+            clip.intact.append(name)
+
+
+def _candidates(folder: Path, name: str) -> list[Path]:
+    return [path for suffix in VIDEO_SUFFIXES if (path := folder / f"{name}{suffix}").exists()]
+
+
+def _is_own(folder: Path, path: Path, found: Mapping[str, Output], ledger: Ledger) -> bool:
+    relative = path.relative_to(folder).as_posix()
+    output = found.get(relative)
+    if output is None or not path.is_file():
+        return False
+    stamp = Stamp.of(path)
+    if stamp == output.stamp:
+        return True
+    result = ledger.result(output.clip)
+    # Copied back from a backup it has another time.
+    if result is None or digest_of(path) != result["files"][output.part]["digest"]:
+        return False
+    ledger.note_output(relative, Output(output.clip, output.part, stamp))
+    return True
+
+
+def output_paths(name: str, suffixes: list[str]) -> list[str]:
+    """The paths of a clip's files under a name, relative to the output folder."""
+    if len(suffixes) == 1:
+        return [f"{name}{suffixes[0]}"]
+    return [f"{name}_{number}{suffix}" for number, suffix in enumerate(suffixes, start=1)]

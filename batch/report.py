@@ -1,0 +1,151 @@
+"""`report.html` and `report.csv`: what became of every row."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+
+from ..models.files import replacing
+from .ledger import Ledger
+from .plan import Clip, Plan, output_paths
+
+HTML, CSV = "report.html", "report.csv"
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+MOST_THUMBNAILS = 2000
+"""Beyond them the page would be too large for a browser: the first rows have theirs."""
+
+REMEDIES = (
+    (r"(?i)out of memory|allocate", "use a smaller size, or weight_dtype fp8 in Load AsymTalker"),
+    (r"no face", "use a portrait with a clear frontal face, or set on_missing to centre in AsymTalker Face Crop"),
+    (r"process ended|was lost", "read the server's log (comfyui.log); then run the same command again"),
+    (r"no such file", "correct the path; it is relative to the table"),
+    (r"cancelled", "run the same command again"),
+    (r"damaged|cannot be read|not an audio|no sound|no audio", "export the file again from its source"),
+    (r"expected|is not one of|is not between", "correct the cell"),
+    (r"no message for", "restart that server, then run the same command again"),
+)
+COLUMNS = (
+    ("row", "row"),
+    ("state", "state"),
+    ("name", "output"),
+    ("seconds", "length (s)"),
+    ("drift", "drift"),
+    ("seam", "worst seam"),
+    ("attempts", "attempts"),
+    ("run_s", "render time (s)"),
+    ("worker", "server"),
+    ("column", "column"),
+    ("warnings", "warnings"),
+    ("reason", "reason"),
+    ("remedy", "remedy"),
+)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One row of the table in the report; `state` is done, failed, refused or missing."""
+
+    row: int
+    state: str
+    name: str = ""
+    files: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    drift: float | None = None
+    seam: float | None = None
+    attempts: int = 0
+    run_s: float | None = None
+    worker: str = ""
+    column: str = ""
+    warnings: str = ""
+    reason: str = ""
+    thumbnail: bytes = b""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about the reason."""
+        found = next((remedy for pattern, remedy in REMEDIES if re.search(pattern, self.reason)), "")
+        return found if self.reason else ""
+
+
+def entries(plan: Plan, ledger: Ledger, failures: dict[str, str]) -> list[Entry]:
+    """An entry for every row of the table, in order."""
+    found = {
+        fault.row: Entry(fault.row, "refused", column=fault.column, reason=fault.reason)
+        for fault in plan.faults.values()
+    }
+    for clip in plan.clips.values():
+        result = ledger.result(clip.identity)
+        attempts = ledger.attempts(clip.identity)
+        for name, row in zip(clip.names, clip.rows, strict=True):
+            if name in clip.intact and result is not None:
+                thumbnail = ledger.thumbnail(clip.identity) if len(found) < MOST_THUMBNAILS else b""
+                found[row] = _done(row, name, len(attempts), result, thumbnail)
+            else:
+                found[row] = _not_done(row, name, clip, failures, attempts)
+    return [found[row.number] for row in plan.table.rows]
+
+
+def _done(row: int, name: str, attempts: int, result: dict[str, Any], thumbnail: bytes) -> Entry:
+    return Entry(
+        row,
+        "done",
+        name,
+        files=output_paths(name, [file["suffix"] for file in result["files"]]),
+        seconds=result.get("seconds"),
+        drift=result.get("drift"),
+        seam=result.get("seam"),
+        attempts=attempts,
+        run_s=result.get("run_s"),
+        worker=result.get("worker", ""),
+        warnings="; ".join(result.get("warnings", [])),
+        thumbnail=thumbnail,
+    )
+
+
+def _not_done(row: int, name: str, clip: Clip, failures: dict[str, str], attempts: list[dict[str, Any]]) -> Entry:
+    reason = failures.get(clip.identity)
+    if reason is not None:
+        worker = attempts[-1]["worker"] if attempts else ""
+        return Entry(row, "failed", name, seconds=clip.seconds, attempts=len(attempts), worker=worker, reason=reason)
+    return Entry(row, "missing", name, seconds=clip.seconds, attempts=len(attempts), reason="the batch was stopped")
+
+
+def write_reports(folder: Path, title: str, rows: list[Entry]) -> None:
+    """Write both reports; a reader never finds half of one."""
+    with replacing(folder / CSV) as partial, partial.open("x", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([label for _, label in COLUMNS])
+        for entry in rows:
+            writer.writerow([_plain(getattr(entry, name)) for name, _ in COLUMNS])
+    with replacing(folder / HTML) as partial, partial.open("x", encoding="utf-8") as stream:
+        # In pieces: the page of a hundred thousand rows is large.
+        stream.writelines(_page(title, rows))
+
+
+def _plain(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def _page(title: str, rows: list[Entry]) -> Iterator[str]:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["url"] = quote
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    counts = {state: sum(entry.state == state for entry in rows) for state in ("done", "failed", "refused", "missing")}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).generate(
+        title=title,
+        rows=rows,
+        counts=counts,
+        columns=COLUMNS,
+        seconds=sum(entry.seconds or 0 for entry in rows if entry.state == "done"),
+    )

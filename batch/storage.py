@@ -1,0 +1,115 @@
+"""How files pass between the driver's machine and the workers': over a disk that both see, or through Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from .shelf import Record, part_path
+
+BLOCK_BYTES = 4 << 20
+
+
+class Storage(Protocol):
+    """Where a worker finds the rows' files and leaves the clips'."""
+
+    def fetch(self, path: Path, digest: str) -> Path:
+        """A row's file on this machine."""
+        ...
+
+    def place(self, clip: str, number: int, suffix: str) -> Path:
+        """Where to write one of a clip's files on this machine."""
+        ...
+
+    def deliver(self, record: Record) -> None:
+        """Hand the clip's files over, which have all been written, and after them the record."""
+        ...
+
+
+class SharedStorage:
+    """The worker sees the driver's disk, under the same paths."""
+
+    def __init__(self, parts: Path) -> None:
+        self._parts = parts
+
+    def fetch(self, path: Path, digest: str) -> Path:
+        """The file itself."""
+        return path
+
+    def place(self, clip: str, number: int, suffix: str) -> Path:
+        """In the batch's folder for parts."""
+        return part_path(self._parts, clip, number, suffix)
+
+    def deliver(self, record: Record) -> None:
+        """The files are there already."""
+        record.save(self._parts)
+
+
+class Depot:
+    """On the driver's machine: gives blocks of the rows' files and takes those of the clips'. An actor for Ray."""
+
+    def __init__(self, parts: Path) -> None:
+        self._parts = parts
+
+    def read(self, path: Path, offset: int) -> bytes:
+        """A block of a file; empty at its end."""
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(BLOCK_BYTES)
+
+    def write(self, name: str, offset: int, block: bytes) -> None:
+        """A block of a clip's file. The first one replaces what a failed attempt left."""
+        with (self._parts / Path(name).name).open("r+b" if offset else "wb") as stream:
+            stream.seek(offset)
+            stream.write(block)
+
+    def finish(self, record: Record) -> None:
+        """Take the record of a clip whose files are all there."""
+        record.save(self._parts)
+
+
+class SentStorage:
+    """The worker does not see the driver's disk: blocks go through Ray, a few at a time, each as large as a message.
+
+    Args:
+        folder: for files on this machine.
+        read, write, finish: the methods of the driver's Depot, each waiting for its answer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        read: Callable[[Path, int], bytes],
+        write: Callable[[str, int, bytes], None],
+        finish: Callable[[Record], None],
+    ) -> None:
+        self._folder = folder
+        self._read, self._write, self._finish = read, write, finish
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def fetch(self, path: Path, digest: str) -> Path:
+        """A copy of the file; one of the same content is there already the second time."""
+        local = self._folder / f"{digest}{path.suffix}"
+        if not local.is_file():
+            partial = local.with_name(local.name + ".partial")
+            with partial.open("wb") as stream:
+                while block := self._read(path, stream.tell()):
+                    stream.write(block)
+            partial.replace(local)
+        return local
+
+    def place(self, clip: str, number: int, suffix: str) -> Path:
+        """In the folder of this machine."""
+        return part_path(self._folder, clip, number, suffix)
+
+    def deliver(self, record: Record) -> None:
+        """Send the files, then the record."""
+        for number, part in enumerate(record.files):
+            local = self.place(record.clip, number, part.suffix)
+            with local.open("rb") as stream:
+                self._write(local.name, 0, b"")
+                while block := stream.read(BLOCK_BYTES):
+                    self._write(local.name, stream.tell() - len(block), block)
+            local.unlink()
+        self._finish(record)
