@@ -181,6 +181,24 @@ def load_nano_vae(state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] 
     return NanoStockVAE(NanoVAE.from_checkpoint(state_dict, metadata))
 
 
+class WholePatcher(model_patcher.ModelPatcher):
+    """Loads a network whole, however little memory is free.
+
+    nano's VAE has a few megabytes, and its layers are PyTorch's own: what core leaves behind of such layers, where
+    memory is short, it does not bring when they are used.
+    """
+
+    def load(
+        self,
+        device_to: Any = None,
+        lowvram_model_memory: float = 0,
+        force_patch_weights: bool = False,
+        full_load: bool = False,
+        **newer: Any,
+    ) -> None:
+        super().load(device_to, lowvram_model_memory, force_patch_weights, full_load=True, **newer)
+
+
 class NanoStockVAE(VAE):
     """nano's VAE with core's interface: IMAGE batches [F, H, W, 3] <-> latents [1, C, T, h, w], tiling included."""
 
@@ -208,7 +226,7 @@ class NanoStockVAE(VAE):
         self.output_device = model_management.intermediate_device()
         network.to(self.vae_dtype)
         offload_device = model_management.vae_offload_device()
-        self.patcher = model_patcher.ModelPatcher(network, load_device=self.device, offload_device=offload_device)
+        self.patcher = WholePatcher(network, load_device=self.device, offload_device=offload_device)
         self.model_size()
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
