@@ -132,7 +132,7 @@ def _variant_seconds(geometry: Geometry, bench: Bench, repeats: int) -> Iterator
         for block in eager:
             block.compile(fullgraph=True)
         yield "step, blocks compiled", timed(bench.step())
-        codec = geometry.codec
+        codec: Any = geometry.codec
         if codec is None:
             return
         yield "decode", timed(lambda: codec.decode(bench.latents))

@@ -109,9 +109,9 @@ def same_frames(device: torch.device) -> str:
 @torch.inference_mode()
 def timing(device: torch.device) -> str:
     """The stages' seconds add up to a chunk's, although the host runs ahead."""
-    chunk = _Nano(device, torch.bfloat16).run(chunks=2)[1][0]
-    assert all(seconds >= 0 for seconds in chunk.seconds.values()) and sum(chunk.seconds.values()) > 0
-    return ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in chunk.seconds.items())
+    stages = _Nano(device, torch.bfloat16).run(chunks=2)[1][0].record.seconds
+    assert all(seconds >= 0 for seconds in stages.values()) and sum(stages.values()) > 0
+    return ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in stages.items())
 
 
 @torch.inference_mode()

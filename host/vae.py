@@ -70,7 +70,7 @@ class StockVideoCodec:
         frames = frames.to(self._device, torch.float32)
         return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)
 
-    def _run(self, directly: Callable[[Tensor], Tensor], by_core: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    def _run(self, directly: Callable[[Tensor], Tensor], by_core: Callable[[Tensor], Any], values: Tensor) -> Tensor:
         """What the VAE makes of ``values``: without copies where its own methods are core's, else as core does it."""
         if not _is_plain(self._vae):
             return by_core(values)
@@ -83,7 +83,7 @@ class StockVideoCodec:
         return by_core(values)
 
     def _encode(self, frames: Tensor) -> Tensor:
-        vae = self._vae
+        vae: Any = self._vae
         pixels = vae.process_input(frames.movedim(-1, 0)[None]).to(vae.vae_dtype)
         self._bring(vae.memory_used_encode, pixels.shape)
         return vae.first_stage_model.encode(pixels.to(vae.device)).float()

@@ -245,7 +245,8 @@ def _place() -> str:
 
 def _set_data(tensor: FakeTensor, data: FakeTensor) -> None:
     """``tensor.data = data``, which leaves a FakeTensor on its device."""
-    torch.Tensor.data.__set__(tensor, data)
+    data_of_tensor: Any = torch.Tensor.data
+    data_of_tensor.__set__(tensor, data)
     tensor.fake_device = data.fake_device
 
 

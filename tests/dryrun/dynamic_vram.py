@@ -52,9 +52,11 @@ def enable() -> None:
     vbar.vbar_fault = lambda allocation: b"resident"
     vbar.vbar_unpin = lambda allocation: None
     vbar.vbars_analyze = lambda device=None: 0
-    importlib.import_module("comfy_aimdo.host_buffer").HostBuffer = NoBuffer
-    importlib.import_module("comfy_aimdo.vram_buffer").VRAMBuffer = NoBuffer
-    importlib.import_module("comfy_aimdo.torch").aimdo_to_tensor = _bytes_on_the_device
+    host_buffer: Any = importlib.import_module("comfy_aimdo.host_buffer")
+    vram_buffer: Any = importlib.import_module("comfy_aimdo.vram_buffer")
+    as_tensors: Any = importlib.import_module("comfy_aimdo.torch")
+    host_buffer.HostBuffer = vram_buffer.VRAMBuffer = NoBuffer
+    as_tensors.aimdo_to_tensor = _bytes_on_the_device
     memory.aimdo_enabled = True
     patcher.CoreModelPatcher = patcher.ModelPatcherDynamic
 

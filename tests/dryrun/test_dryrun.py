@@ -12,6 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,8 @@ MOST = Counts(to_host=2, to_device_bytes=6_000_000, syncs=1, emptied_caches=0, l
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, comfyui: Path) -> dict[Case, Result]:
     """What became of the cases of the tests that run; each process has some of all kinds."""
-    parameters = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    items: list[Any] = list(request.session.items)
+    parameters = [item.callspec.params for item in items if hasattr(item, "callspec")]
     cases = list(dict.fromkeys(found["case"] for found in parameters if isinstance(found.get("case"), Case)))
     with ThreadPoolExecutor(PROCESSES) as threads:
         answers = threads.map(lambda first: _run(comfyui, cases[first::PROCESSES]), range(PROCESSES))
