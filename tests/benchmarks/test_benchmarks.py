@@ -44,3 +44,14 @@ def test_large_geometries_are_left_out_on_a_cpu(capsys: pytest.CaptureFixture[st
 def test_wrong_options(wrong: list[str]) -> None:
     with pytest.raises(SystemExit):
         main(wrong)
+
+
+def test_peers_wants_flashheads_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["peers", str(tmp_path)])
+    assert "no clone of SoulX-FlashHead" in capsys.readouterr().err
+
+
+def test_spool_says_how_frames_were_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spool", "--size", "64", "--chunks", "2"]) == 0
+    assert "56 frames of 64x64" in capsys.readouterr().out
