@@ -172,7 +172,7 @@ class _Nano:
     def run(self, state: ContinuityState | None = None, chunks: int = 3) -> list[tuple[Chunk, ContinuityState]]:
         """``chunks`` chunks from ``state`` on."""
         features = _random(FRAMES if chunks > 1 else 20, 1, 320, seed=2)
-        audio = AudioFeatures(features, len(features) / 25, "random")
+        audio = AudioFeatures(features, "random")
         found: list[tuple[Chunk, ContinuityState]] = []
         options: dict[str, Any] = {"seed": 7, "state": state}
         made = rollout(self._prepare, self._vae, self._reference, audio, self._sampling, ContinuityOptions(), **options)

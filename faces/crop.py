@@ -1,8 +1,8 @@
-"""A square cut out of a picture, and frames put back into it: pixels in, pixels out, one frame in memory."""
+"""A square cut out of a picture, and frames put back into it: pixels in, pixels out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,20 +43,25 @@ def square_around(box: tuple[float, float, float, float], width: int, height: in
     return Crop(min(max(left, 0), width - side), min(max(top, 0), height - side), side, width, height)
 
 
-def paste(frames: Iterable[Picture], picture: Picture, crop: Crop, feather: float) -> Iterator[Picture]:
-    """Each of `frames` (uint8 [n, n, 3]) at the crop's place in `picture` (uint8 [H, W, 3]), at the picture's size.
+def paste_into(crop: Crop, feather: float) -> Callable[[Picture, Picture, float], Picture]:
+    """(picture, frame, weight) -> ``frame`` (uint8 [n, n, 3]) at the crop's place in ``picture`` (uint8 [H, W, 3]).
 
     feather: width of the soft edge, as a share of the crop's side. Edges on the picture's own border stay hard, as
         there is nothing beyond them to blend with.
+    weight: 0..1, how much of the frame shows.
     """
     # For each channel: numpy is an order of magnitude slower where the innermost axis is broadcast.
     mask = np.repeat(feather_mask(crop, feather), 3, axis=2)
     rows, columns = slice(crop.y, crop.y + crop.side), slice(crop.x, crop.x + crop.side)
-    behind = picture[rows, columns].astype(np.uint16) * (_OPAQUE - mask) + _OPAQUE // 2
-    for frame in frames:
+
+    def into(picture: Picture, frame: Picture, weight: float) -> Picture:
         result = picture.copy()
-        result[rows, columns] = (_resized(frame, crop.side) * mask + behind) >> _SHIFT
-        yield result
+        opacity = mask if weight == 1 else np.round(mask * weight).astype(np.uint16)
+        behind = picture[rows, columns].astype(np.uint16) * (_OPAQUE - opacity) + _OPAQUE // 2
+        result[rows, columns] = (_resized(frame, crop.side) * opacity + behind) >> _SHIFT
+        return result
+
+    return into
 
 
 def feather_mask(crop: Crop, feather: float) -> npt.NDArray[np.uint16]:

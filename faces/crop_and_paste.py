@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
-import numpy as np
 import torch
 from comfy_api.latest import Input
 from torch import Tensor
-from typing_extensions import override
 
 from ..host.portrait import SMALLEST_PORTRAIT, checked_portrait
 from ..host.progress import notify
 from ..video.incoming import frames_of
-from ..video.streamed import DerivedVideo
 from ..video.writing import Frame, FrameSource
-from .crop import Crop, paste, square_around
+from .crop import Crop, square_around
 from .detector import Face, find_faces
+from .pasting import PastedVideo, PasteOptions, StillFrames
+from .track import FaceTrack
 
 ON_MISSING = ("error", "centre")
+
+APART_S = 0.1
+"""By how much two videos may differ in length without a word."""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
@@ -98,52 +101,68 @@ def to_picture(rgb: Tensor) -> Frame:
 
 
 def paste_face(
-    video: Input.Video, image: Tensor, crop: Crop, feather: float, node_id: str | None, mask: Tensor | None = None
+    video: Input.Video,
+    image: Tensor | Input.Video,
+    crop: Crop | FaceTrack,
+    feather: float,
+    node_id: str | None,
+    mask: Tensor | None = None,
+    color_match: float = 1.0,
 ) -> PastedVideo:
-    """The video of a cropped face at its place in the picture.
+    """The video of a cropped face at its place in the picture, which may be a video itself.
 
     Raises:
         ValueError: the three do not belong together; names the input and the remedy.
     """
-    rgb, notes = checked_portrait(image, mask)
-    height, width = rgb.shape[1:3]
-    if (width, height) != (crop.width, crop.height):
-        raise ValueError(
-            f"image: it has {width}x{height} pixels, the crop was taken from {crop.width}x{crop.height}; connect the "
-            "same picture as to AsymTalker Face Crop"
-        )
     source = frames_of(video)
+    picture, notes = _picture_frames(image, source.get_frame_rate(), crop, mask)
     video_width, video_height = source.get_dimensions()
     if video_width != video_height:
         raise ValueError(
             f"video: it has {video_width}x{video_height} pixels, but the crop is a square; set width and height of "
             "AsymTalker Temporal Reference Encode to the same value, or crop another video to a square"
         )
-    pasted = PastedVideo(source, to_picture(rgb), crop, feather)
-    if pasted.get_dimensions() != (width, height):
-        even = "x".join(map(str, pasted.get_dimensions()))
-        notes = [*notes, f"H.264 needs even sizes: {width}x{height} is cut to {even}"]
+    pasted = PastedVideo(source, picture, crop, PasteOptions(feather, color_match))
+    if not isinstance(picture, StillFrames):
+        notes += _length_notes(source, picture)
     notify(node_id, *notes)
     return pasted
 
 
-class PastedVideo(DerivedVideo):
-    """A video inside a picture; frames are composed as they are read."""
+def _picture_frames(
+    image: Any, fps: Fraction, crop: Crop | FaceTrack, mask: Tensor | None
+) -> tuple[FrameSource, list[str]]:
+    """What is pasted into, and notes. Raises ValueError if the crop was not taken from it."""
+    if isinstance(image, Tensor):
+        if isinstance(crop, FaceTrack):
+            raise ValueError(
+                "image: the crop comes from AsymTalker Face Track, but this is a picture; connect the video that is "
+                "connected there"
+            )
+        rgb, notes = checked_portrait(image, mask)
+        picture: FrameSource = StillFrames(to_picture(rgb), fps)
+    else:
+        picture = frames_of(image)
+        notes = [] if mask is None else ["mask: a video has no transparency, so it is not used"]
+    size, taken = picture.get_dimensions(), (crop.width, crop.height)
+    node = "AsymTalker Face Track" if isinstance(crop, FaceTrack) else "AsymTalker Face Crop"
+    if size != taken:
+        raise ValueError(
+            f"image: it has {size[0]}x{size[1]} pixels, the crop was taken from {taken[0]}x{taken[1]}; connect the "
+            f"same picture as to {node}"
+        )
+    if isinstance(crop, FaceTrack) and picture.get_frame_count() != crop.num_frames:
+        raise ValueError(
+            f"image: the video has {picture.get_frame_count()} frames, but the face was tracked over "
+            f"{crop.num_frames}; connect the same video as to {node}"
+        )
+    return picture, notes
 
-    def __init__(self, source: FrameSource, picture: Frame, crop: Crop, feather: float) -> None:
-        super().__init__(source)
-        self._picture = picture
-        self._crop = crop
-        self._feather = feather
 
-    @override
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames [start, stop) as uint8 [H, W, 3] of the picture's size (even), in bounded memory."""
-        width, height = self.get_dimensions()
-        for frame in paste(self._source.frames(start, stop), self._picture, self._crop, self._feather):
-            yield np.ascontiguousarray(frame[:height, :width])
-
-    @override
-    def get_dimensions(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        return self._crop.width // 2 * 2, self._crop.height // 2 * 2
+def _length_notes(face: FrameSource, picture: FrameSource) -> list[str]:
+    """A note if the two videos do not end together."""
+    face_s, picture_s = (float(source.get_frame_count() / source.get_frame_rate()) for source in (face, picture))
+    if abs(face_s - picture_s) < APART_S:
+        return []
+    end = "its last frame stays" if face_s > picture_s else "its own face is shown after that"
+    return [f"the speech lasts {face_s:.2f} s, the video in image {picture_s:.2f} s: {end}"]

@@ -6,7 +6,7 @@ It was trained on photographs. Drawn faces are found where they are drawn like p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -48,9 +48,16 @@ class Face:
         """Square pixels of the box."""
         return self.width * self.height
 
+    def moved(self, x: float, y: float) -> Face:
+        """The same face in a picture of which this one is the part from (x, y) on."""
+        landmarks = tuple((px + x, py + y) for px, py in self.landmarks)
+        return replace(self, x=self.x + x, y=self.y + y, landmarks=landmarks)
 
-def find_faces(image: npt.NDArray[np.uint8]) -> list[Face]:
+
+def find_faces(image: npt.NDArray[np.uint8], long_sides: tuple[int, ...] = LONG_SIDES) -> list[Face]:
     """The faces in a picture uint8 [H, W, 3] of RGB, the largest first; empty if there is none.
+
+    It is searched once for each of ``long_sides`` (pixels, descending) that it is scaled to.
 
     Raises ValueError for another shape or type.
     """
@@ -63,7 +70,7 @@ def find_faces(image: npt.NDArray[np.uint8]) -> list[Face]:
     pixels = bgr.permute(2, 0, 1)[None]
     found: list[Face] = []
     with torch.inference_mode():
-        for long_side in LONG_SIDES:
+        for long_side in long_sides:
             # Each size from the one before: most of the time goes into the first reading of a large picture.
             pixels = _shrunk(pixels, long_side)
             found.extend(_search(pixels, image.shape[1], image.shape[0]))

@@ -29,7 +29,16 @@ from ..models.audio import (
 )
 from ..models.mixing import to_mono
 from ..models.resampling import LONG, resample
-from ..models.streaming import LOG_MEL, ROLLING_FRAMES, AudioContext, FeatureEncoder, SpeechFeatures, stream_features
+from ..models.streaming import (
+    AS_TRAINED,
+    LOG_MEL,
+    ROLLING_FRAMES,
+    AudioContext,
+    FeatureEncoder,
+    MouthOptions,
+    SpeechFeatures,
+    stream_features,
+)
 from .checkpoints.sources import file_of
 from .messages import expected, quoted
 from .model import loaded_fingerprint
@@ -74,6 +83,7 @@ def audio_features(
     listening: str = AudioContext.WHOLE,
     continues: SpeechFeatures | None = None,
     node_id: str | None = None,
+    mouth: MouthOptions = AS_TRAINED,
 ) -> SpeechFeatures:
     """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
 
@@ -91,8 +101,11 @@ def audio_features(
     notes = [] if mono.note is None else [mono.note]
     if is_silent(speech):
         notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
+    features = stream_features(feature_encoder, speech, duration, listening=listening, earlier=continues, mouth=mouth)
+    if (gate := features.speech.gate) is not None:
+        notes.append(f"quiet_in_silence: {gate.open_share:.0%} of the recording is speech")
     notify(node_id, *notes)
-    return stream_features(feature_encoder, speech, duration, listening=listening, earlier=continues)
+    return features
 
 
 def sound_of(audio: RecordingFeatures) -> AudioTrack | None:

@@ -51,12 +51,23 @@ class ChunkNetwork:
     Args:
         model: the MODEL, with whatever LoRA, wrappers and options core's nodes have put on it.
         bring: brings the weights to the device; by itself it asks core to.
+        strength: of the audio's part in the cross-attention, against that of silence; 1 is as trained.
+        silence: gives the features [blocks, channels] of silence; needed for another strength than 1.
     """
 
-    def __init__(self, model: ModelPatcher, bring: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelPatcher,
+        bring: Callable[[], None] | None = None,
+        strength: float = 1.0,
+        silence: Callable[[], Tensor] | None = None,
+    ) -> None:
         self._model, self._network = model, talking_head(model)
         self._bring = bring
+        self._strength, self._silence_features = strength, silence
         self._silence: list[AudioKeyValue] | None = None
+        self._rest: Tensor | None = None
+        self._at_rest: list[AudioKeyValue] | None = None
 
     @torch.no_grad()
     def __call__(self, windows: Tensor, reference_latents: Tensor, guidance: float) -> ChunkGuider:
@@ -67,12 +78,15 @@ class ChunkNetwork:
             reference_latents: [1, C, T, h, w] in the MODEL's latent space.
             guidance: weight of the audio against silence; 1 is off and costs nothing.
         """
+        if self._strength != 1 and self._rest is None and self._silence_features is not None:
+            # Before the weights are brought: an audio encoder may take their place.
+            self._rest = self._silence_features().expand_as(windows)
         device, shape = self._model.load_device, reference_latents.shape
         bring = self._bring or partial(load, self._model, shape)
         bring()
         reference = send(reference_latents, device)
         tables = self._network.diffusion_model.rotary_tables(shape, device)
-        conditions = [Condition(SPEECH, uuid.uuid4(), reference, self._keys_values(windows), tables)]
+        conditions = [Condition(SPEECH, uuid.uuid4(), reference, self._speech(windows), tables)]
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
             if self._silence is None:
                 self._silence = self._keys_values(torch.zeros_like(windows))
@@ -83,6 +97,19 @@ class ChunkNetwork:
         """Run a chunk's ``loop`` as one sampling of core's."""
         assert isinstance(denoise, ChunkGuider)
         return denoise.sample(loop, levels, noise)
+
+    def _speech(self, windows: Tensor) -> list[AudioKeyValue]:
+        """Keys and values from those of silence (strength 0) to those of the audio (1), and beyond.
+
+        Silence, not zero: no network was trained without cross-attention, and nano's mouth is half open then.
+        """
+        speech = self._keys_values(windows)
+        if self._rest is None:
+            return speech
+        if self._at_rest is None:
+            self._at_rest = self._keys_values(self._rest)
+        pairs = zip(self._at_rest, speech, strict=True)
+        return [(torch.lerp(k0, k, self._strength), torch.lerp(v0, v, self._strength)) for (k0, v0), (k, v) in pairs]
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
         network = self._network.diffusion_model

@@ -126,7 +126,8 @@ def _chunks(
     progress: RolloutProgress,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The rollout from ``state`` on, each chunk one sampling of core's."""
-    network = ChunkNetwork(inputs.model, residence.bring_network)
+    audio = inputs.audio
+    network = ChunkNetwork(inputs.model, residence.bring_network, audio.strength, audio.silence)
     return rollout(
         network,
         codec,

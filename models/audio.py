@@ -13,6 +13,7 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 from .config import AUDIO_WINDOW
+from .gate import SpeechGate
 from .mixing import to_mono
 from .rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from .resampling import resample
@@ -63,7 +64,8 @@ class FeatureStream(Protocol):
 class RecordingFeatures(Protocol):
     """The audio condition of a video: ``num_frames`` frames at 25 fps, each ``shape`` (blocks, channels) values.
 
-    ``encoder`` names what makes the features.
+    ``encoder`` names what makes the features. ``strength`` is that of the audio: 1 as the network was trained, 0 as if
+    the recording were silent.
     """
 
     @property
@@ -74,6 +76,13 @@ class RecordingFeatures(Protocol):
 
     @property
     def encoder(self) -> str: ...
+
+    @property
+    def strength(self) -> float: ...
+
+    def silence(self) -> Tensor:
+        """[blocks, channels]: the features of a frame in which there is no sound."""
+        ...
 
     def stream(self) -> FeatureStream:
         """A stream for one generation; what it holds in memory does not grow with the recording."""
@@ -86,6 +95,7 @@ class AudioFeatures:
 
     features: Tensor
     encoder: str
+    strength: float = 1.0
 
     @property
     def num_frames(self) -> int:
@@ -94,6 +104,10 @@ class AudioFeatures:
     @property
     def shape(self) -> tuple[int, int]:
         return self.features.shape[1], self.features.shape[2]
+
+    def silence(self) -> Tensor:
+        """Zeros: what makes the features is not known here."""
+        return self.features.new_zeros(self.shape)
 
     def stream(self) -> FeatureStream:
         return _TensorStream(self.features)
@@ -153,25 +167,35 @@ class Speech:
 
     It is cut or zero-padded to whole video frames, frame i being samples [640 i, 640 (i + 1)). Any part of it can be
     had without the whole being made. ``statistics`` are the mean and scale to normalise by, where they are not the
-    waveform's own.
+    waveform's own. Where the ``gate`` is closed, the speech is silent; the waveform stays.
     """
 
-    def __init__(self, waveform: Tensor, num_frames: int, statistics: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        waveform: Tensor,
+        num_frames: int,
+        statistics: tuple[Tensor, Tensor] | None = None,
+        gate: SpeechGate | None = None,
+    ) -> None:
         self.statistics = statistics or _mean_and_scale(waveform)
         self.waveform = waveform[: num_frames * SAMPLES_PER_FRAME]
+        self.gate = gate
 
     def part(self, start: int, stop: int) -> Tensor:
         """Samples [start, stop) normalised; those before the beginning and after the end are zero."""
         mean, scale = self.statistics
         first = max(start, 0)
-        inner = (self.waveform[first : max(stop, 0)] - mean) / scale
+        inner = self._gated((self.waveform[first : max(stop, 0)] - mean) / scale, first)
         return torch.nn.functional.pad(inner, (first - start, stop - first - inner.shape[0]))
 
     def recorded(self, start: int, stop: int) -> Tensor:
-        """Samples [start, stop) as they were recorded, zero outside of the recording."""
+        """Samples [start, stop) at the level at which they were recorded, zero outside of the recording."""
         first = max(start, 0)
-        inner = self.waveform[first : max(stop, 0)]
+        inner = self._gated(self.waveform[first : max(stop, 0)], first)
         return torch.nn.functional.pad(inner, (first - start, stop - first - inner.shape[0]))
+
+    def _gated(self, samples: Tensor, start: int) -> Tensor:
+        return samples if self.gate is None else self.gate.apply(samples, start)
 
 
 @lru_cache(maxsize=1)

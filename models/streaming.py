@@ -36,6 +36,8 @@ from .audio import (
     window_index,
 )
 from .choices import Choice
+from .config import check_number
+from .gate import SpeechGate
 from .resampling import SHORT, SincFilter
 
 
@@ -53,6 +55,28 @@ ROLLING_FRAMES = 8 * FPS
 
 HELD_WINDOWS = 2
 """Windows of features in memory: a chunk can lie across the border between two."""
+
+MAX_STRENGTH = 1.5
+SILENCE_FRAMES = ROLLING_FRAMES
+"""Encoded to find what the features of silence are: those of its middle."""
+
+
+@dataclass(frozen=True)
+class MouthOptions:
+    """How the mouth follows the audio.
+
+    ``strength``: see ``audio.RecordingFeatures``. ``quiet``: whether a speech gate (see ``gate``) silences what lies
+    between the utterances, so that the mouth is closed there.
+    """
+
+    strength: float = 1.0
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("audio_strength", self.strength, 0, MAX_STRENGTH)
+
+
+AS_TRAINED = MouthOptions()
 
 
 @dataclass(frozen=True)
@@ -113,6 +137,7 @@ class SpeechFeatures:
     whole_frames: int
     listening: AudioContext = AudioContext.WHOLE
     earlier: SpeechFeatures | None = None
+    mouth: MouthOptions = AS_TRAINED
 
     @property
     def num_frames(self) -> int:
@@ -125,6 +150,20 @@ class SpeechFeatures:
     @property
     def encoder(self) -> str:
         return self.feature_encoder.name
+
+    @property
+    def strength(self) -> float:
+        return self.mouth.strength
+
+    @property
+    def identity(self) -> str:
+        """What frames depend on beside the sound; that of earlier versions where the mouth follows as trained."""
+        return self.feature_encoder.identity + ("" if self.strength == 1 else f" strength {self.strength}")
+
+    def silence(self) -> Tensor:
+        zeros = torch.zeros(SILENCE_FRAMES * SAMPLES_PER_FRAME)
+        rows = self.feature_encoder.encode(Speech(zeros, SILENCE_FRAMES), 0, SILENCE_FRAMES)
+        return rows[SILENCE_FRAMES // 2].cpu()
 
     @property
     def features(self) -> Tensor:
@@ -175,26 +214,38 @@ def stream_features(
     *,
     listening: str = AudioContext.WHOLE,
     earlier: SpeechFeatures | None = None,
+    mouth: MouthOptions = AS_TRAINED,
 ) -> SpeechFeatures:
     """Features of ``waveform`` [M] at 16 kHz, which lasts ``duration`` seconds and follows on ``earlier`` if given.
 
     Raises:
-        ValueError: ``earlier`` was made by another encoder or with another audio context.
+        ValueError: ``earlier`` was made by another encoder, with another audio context or other mouth options.
     """
     context = AudioContext.parse(listening, "listening")
-    statistics = None
+    statistics, known_gate = None, None
     if earlier is not None:
         if (earlier.feature_encoder.identity, earlier.listening) != (feature_encoder.identity, context):
             raise ValueError(
                 f"continues: its features are {earlier.encoder}, listening {earlier.listening}; these are "
                 f"{feature_encoder.name}, listening {context}. Use the same audio_encoder and listening for both"
             )
+        if earlier.mouth != mouth:
+            raise ValueError(
+                f"continues: its features have audio_strength {earlier.mouth.strength:g} and quiet_in_silence "
+                f"{str(earlier.mouth.quiet).lower()}; these have {mouth.strength:g} and {str(mouth.quiet).lower()}. "
+                "Use the same values for both"
+            )
+        if earlier.speech.gate is not None:
+            known_gate = earlier.speech.gate, earlier.speech.waveform.shape[0]
         waveform = torch.cat((earlier.speech.waveform, waveform))
         duration += earlier.duration
         statistics = earlier.speech.statistics
     num_frames = math.ceil(duration * FPS)
     whole = min(waveform.shape[0] // SAMPLES_PER_FRAME, num_frames)
-    return SpeechFeatures(feature_encoder, Speech(waveform, num_frames, statistics), duration, whole, context, earlier)
+    # "rolling" has a gate for each chunk's context, as it has a loudness.
+    gate = SpeechGate.of(waveform, known_gate) if mouth.quiet and context is AudioContext.WHOLE else None
+    speech = Speech(waveform, num_frames, statistics, gate)
+    return SpeechFeatures(feature_encoder, speech, duration, whole, context, earlier, mouth)
 
 
 class _WindowStream:
@@ -202,6 +253,7 @@ class _WindowStream:
 
     def __init__(self, features: SpeechFeatures) -> None:
         self._encoder, self._num_rows = features.feature_encoder, features.num_rows
+        self._identity = features.identity
         self._encoded = features.encoded_windows()
         self._starts = [encoded.window.keep_start for encoded in self._encoded]
         self._held: dict[int, Tensor] = {}
@@ -224,7 +276,7 @@ class _WindowStream:
     def identity(self, start: int, frames: int) -> bytes:
         index = window_index(start, frames, self._num_rows)
         first, last = int(index[0, 0]), int(index[-1, -1])
-        digest = hashlib.blake2b(self._encoder.identity.encode(), digest_size=16)
+        digest = hashlib.blake2b(self._identity.encode(), digest_size=16)
         digest.update(str((index - start).tolist()).encode())
         for number in self._numbers(first, last + 1):
             window = self._encoded[number].window
@@ -262,20 +314,29 @@ class _RollingStream:
 
     def __init__(self, features: SpeechFeatures) -> None:
         self._encoder, self._speech = features.feature_encoder, features.speech
+        self._identity, self._is_gated = features.identity, features.mouth.quiet
 
     @torch.no_grad()
     def windows(self, start: int, frames: int) -> Tensor:
-        context = Speech(self._context(start, frames), ROLLING_FRAMES)
+        context = self._context(start, frames)
         return audio_windows(self._encoder.encode(context, 0, ROLLING_FRAMES).cpu(), ROLLING_FRAMES - frames, frames)
 
     def identity(self, start: int, frames: int) -> bytes:
-        digest = hashlib.blake2b(f"{self._encoder.identity} rolling {frames}".encode(), digest_size=16)
-        digest.update(_bytes(self._context(start, frames)))
+        digest = hashlib.blake2b(f"{self._identity} rolling {frames}".encode(), digest_size=16)
+        context = self._context(start, frames)
+        digest.update(_bytes(context.waveform))
+        gated = context.recorded(0, context.waveform.shape[0])
+        if not torch.equal(gated, context.waveform):
+            digest.update(_bytes(gated))
         return digest.digest()
 
-    def _context(self, start: int, frames: int) -> Tensor:
+    def _context(self, start: int, frames: int) -> Speech:
         end = start + frames
-        return self._speech.recorded((end - ROLLING_FRAMES) * SAMPLES_PER_FRAME, end * SAMPLES_PER_FRAME)
+        first, stop = (end - ROLLING_FRAMES) * SAMPLES_PER_FRAME, end * SAMPLES_PER_FRAME
+        samples = self._speech.recorded(first, stop)
+        # What lies before the recording is not part of its noise.
+        gate = SpeechGate.of(samples[max(-first, 0) :]).after(max(-first, 0)) if self._is_gated else None
+        return Speech(samples, ROLLING_FRAMES, gate=gate)
 
 
 def _bytes(samples: Tensor) -> memoryview:

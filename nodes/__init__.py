@@ -10,9 +10,11 @@ from ..host.checkpoints import folders
 from ..live import routes as live_routes
 from .audio_features import AsymTalkerAudioFeatures
 from .continuity import AsymTalkerContinuity
+from .conversation import AsymTalkerConversation
 from .drift_chart import AsymTalkerDriftChart
 from .face_crop import AsymTalkerFaceCrop
 from .face_paste import AsymTalkerFacePaste
+from .face_track import AsymTalkerFaceTrack
 from .kept_jobs import AsymTalkerKeptJobs
 from .loader import AsymTalkerLoader
 from .mux import AsymTalkerMux
@@ -33,6 +35,8 @@ class AsymTalkerExtension(ComfyExtension):
         return [
             AsymTalkerLoader,
             AsymTalkerFaceCrop,
+            AsymTalkerFaceTrack,
+            AsymTalkerConversation,
             AsymTalkerReference,
             AsymTalkerAudioFeatures,
             AsymTalkerContinuity,

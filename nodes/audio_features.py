@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from typing_extensions import override
 
 from ..host.audio import audio_features
-from ..models.streaming import AudioContext, SpeechFeatures
+from ..models.streaming import MAX_STRENGTH, AudioContext, MouthOptions, SpeechFeatures
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, search_words
 
@@ -54,6 +54,23 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                     tooltip="Features of an earlier recording that this audio continues. The video covers both; "
                     "frames of the earlier recording are reused while they are kept on disk.",
                 ),
+                io.Float.Input(
+                    "audio_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=MAX_STRENGTH,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How far the mouth moves: 1 is as trained, below 1 it opens less, 0 keeps it closed. "
+                    "Values above 1 exaggerate.",
+                ),
+                io.Boolean.Input(
+                    "quiet_in_silence",
+                    default=False,
+                    optional=True,
+                    tooltip="Closes the mouth in pauses: noise, breaths and distant voices between the utterances do "
+                    "not count as speech. Music does; separate the voice from it first. The saved audio is unchanged.",
+                ),
             ],
             outputs=[AudioSocket.Output(display_name="audio_features", tooltip="For AsymTalker Sampler.")],
             hidden=[io.Hidden.unique_id],
@@ -68,5 +85,8 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
         audio: dict[str, Any],
         listening: str = AudioContext.WHOLE,
         continues: SpeechFeatures | None = None,
+        audio_strength: float = 1.0,
+        quiet_in_silence: bool = False,
     ) -> io.NodeOutput:
-        return io.NodeOutput(audio_features(audio_encoder, audio, listening, continues, cls.hidden.unique_id))
+        mouth = MouthOptions(audio_strength, quiet_in_silence)
+        return io.NodeOutput(audio_features(audio_encoder, audio, listening, continues, cls.hidden.unique_id, mouth))

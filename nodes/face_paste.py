@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from ..faces.crop import Crop
 from ..faces.crop_and_paste import paste_face
+from ..faces.track import FaceTrack
 from .inputs import checked
 from .sockets import CATEGORY, CropSocket, search_words
 
@@ -24,14 +25,22 @@ class AsymTalkerFacePaste(io.ComfyNode):
             category=CATEGORY,
             **search_words("composite", "paste back", "uncrop", "stitch", "head"),
             description="Puts the video of a cropped face back into the picture, at the picture's own size and with a "
-            "soft edge. The rest of the picture does not move. Frames are composed while the file is written, so that "
-            "memory use does not grow with length.",
+            "soft edge. The picture may be a video: the one that AsymTalker Face Track has followed the face in, or "
+            "one into which another person was pasted. Frames are composed while the file is written, so that memory "
+            "use does not grow with length.",
             inputs=[
                 io.Video.Input(
                     "video", tooltip="The Sampler's video of the cropped face. Width and height must be equal."
                 ),
-                io.Image.Input("image", tooltip="The whole picture, the same one as for AsymTalker Face Crop."),
-                CropSocket.Input("crop", tooltip="Position of the face: from AsymTalker Face Crop."),
+                io.MultiType.Input(
+                    "image",
+                    types=[io.Image, io.Video],
+                    tooltip="The whole picture, the same one as for AsymTalker Face Crop, or a VIDEO of its size: that "
+                    "of AsymTalker Face Track, or the one from another Face Paste.",
+                ),
+                CropSocket.Input(
+                    "crop", tooltip="Position of the face: from AsymTalker Face Crop or AsymTalker Face Track."
+                ),
                 io.Float.Input(
                     "feather",
                     default=0.1,
@@ -47,6 +56,16 @@ class AsymTalkerFacePaste(io.ComfyNode):
                     tooltip="The mask connected to AsymTalker Face Crop, if any. Masked areas are white in the video "
                     "too.",
                 ),
+                io.Float.Input(
+                    "color_match",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="With AsymTalker Face Track: how far the face's colour follows that of the video's own "
+                    "face, as light changes. 0 leaves it.",
+                ),
             ],
             outputs=[
                 io.Video.Output(
@@ -61,6 +80,12 @@ class AsymTalkerFacePaste(io.ComfyNode):
     @override
     @checked
     def execute(
-        cls, video: Input.Video, image: Tensor, crop: Crop, feather: float, mask: Tensor | None = None
+        cls,
+        video: Input.Video,
+        image: Tensor | Input.Video,
+        crop: Crop | FaceTrack,
+        feather: float,
+        mask: Tensor | None = None,
+        color_match: float = 1.0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id, mask))
+        return io.NodeOutput(paste_face(video, image, crop, feather, cls.hidden.unique_id, mask, color_match))

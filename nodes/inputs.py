@@ -19,6 +19,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..faces.crop import Crop
+from ..faces.track import FaceTrack
 from ..host.audio import NO_SOUND
 from ..host.messages import encodable, expected, make_encodable, quoted
 from ..models.audio import AudioFeatures
@@ -64,7 +65,9 @@ SOCKETS = {
     "ASYMTALKER_REFERENCE": SocketType(_is(Reference), "connect AsymTalker Temporal Reference Encode"),
     "ASYMTALKER_AUDIO": SocketType(_is(SpeechFeatures, AudioFeatures), "connect AsymTalker Audio Features"),
     "ASYMTALKER_CONTINUITY": SocketType(_is(ContinuityOptions), "connect AsymTalker Continuity"),
-    "ASYMTALKER_CROP": SocketType(_is(Crop), "connect the `crop` output of AsymTalker Face Crop"),
+    "ASYMTALKER_CROP": SocketType(
+        _is(Crop, FaceTrack), "connect the `crop` output of AsymTalker Face Crop or AsymTalker Face Track"
+    ),
 }
 
 
@@ -112,7 +115,11 @@ def checked_value(slot: Any, value: Any) -> Any:
 
 def checked_socket(name: str, kind: str, value: Any) -> Any:
     """``value``, which must be of the socket type ``kind``. Raises ValueError that says what to connect."""
-    socket = SOCKETS[kind]
+    kinds = kind.split(",")
+    if len(kinds) > 1 and value is not None:
+        # A socket of several types: that of the value, or else the first one's error.
+        kind = next((one for one in kinds if SOCKETS[one].fits(value)), kinds[0])
+    socket = SOCKETS[kind.split(",")[0]]
     if value is None and kind == "AUDIO":
         raise ValueError(NO_SOUND)
     if value is None:

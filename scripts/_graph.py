@@ -15,7 +15,11 @@ GAP = 40
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # What the front end adds behind a node's own widgets: upload buttons and players.
-ADDED_WIDGETS: dict[str, list[Any]] = {"LoadImage": ["image"], "LoadAudio": [None, None]}
+ADDED_WIDGETS: dict[str, list[Any]] = {
+    "LoadImage": ["image"],
+    "LoadAudio": [None, None],
+    "LoadVideo": ["image"],
+}
 # The socket of an optional input.
 OPTIONAL_SHAPE = 7
 # Where a graph opens: clear of the tool bars.

@@ -328,7 +328,10 @@ GRAPHS: dict[str, Define] = {
 def built(object_info: dict[str, Any]) -> dict[Path, str]:
     """Every file of workflows/ and workflows/api/ with its text."""
     texts: dict[Path, str] = {}
-    for name, define in GRAPHS.items():
+    # The graphs there are built of the parts here.
+    from .graphs_people import GRAPHS as PEOPLE
+
+    for name, define in (GRAPHS | PEOPLE).items():
         graph = GraphBuilder(object_info, name)
         define(graph)
         for path, form in ((Path(f"{name}.json"), graph.ui_form()), (Path("api", f"{name}.json"), graph.api_form())):

@@ -31,6 +31,7 @@ WORKFLOWS, DOCS, HELP = ROOT / "workflows", ROOT / "docs", ROOT / "web" / "docs"
 ASSETS = WORKFLOWS / "assets"
 SPEECH = ASSETS / "asymtalker_speech.wav"
 PORTRAIT, SECOND, PAINTING = (ASSETS / f"asymtalker_{name}.png" for name in ("portrait", "portrait_2", "painting"))
+TWO_PEOPLE = ASSETS / "asymtalker_two_people.jpg"
 
 SQUARE, WIDE = (256, 256), (456, 256)
 HELP_HEIGHT = 180
@@ -57,6 +58,8 @@ CARDS = {
     ),
     "asymtalker_portrait_batch": Card("Portrait batch", "many portraits, one speech", ORANGE, SECOND, SQUARE),
     "asymtalker_larger_picture": Card("In a larger picture", "crop, speak, paste back", TEAL, PAINTING, WIDE),
+    "asymtalker_two_people": Card("Two people talk", "one speaks, the other listens", ORANGE, TWO_PEOPLE, WIDE),
+    "asymtalker_dubbing": Card("Dubbing", "a face in your video speaks anew", GREEN, PAINTING, WIDE),
     "asymtalker_flashhead_pro": Card("FlashHead Pro", "512 × 512 · Wan 2.1 VAE · GPU", PURPLE, PORTRAIT, None),
     "asymtalker_flashhead_lite": Card("FlashHead Lite", "512 × 512 · LTX-Video VAE · GPU", ORANGE, PORTRAIT, None),
     "asymtalker_leaptalk": Card("LeapTalk", "512 × 512 · one step · GPU", GREEN, PORTRAIT, None),

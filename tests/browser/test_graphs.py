@@ -24,6 +24,8 @@ RUNNABLE = {
     "asymtalker_continuity_comparison": 2,
     "asymtalker_portrait_batch": 2,
     "asymtalker_larger_picture": 1,
+    "asymtalker_two_people": 1,
+    "asymtalker_dubbing": 1,
 }
 HELP_PICTURES = [
     name

@@ -289,3 +289,18 @@ def test_weights_fingerprint_sees_every_change(pack: Import, case: dict[str, Any
     ]
     assert len({fingerprint(version) for version in versions}) == len(versions)
     assert fingerprint(changed(torch.Tensor.clone)) == fingerprint(case["tensors"])
+
+
+def test_strength_leads_from_silence_to_the_audio(pack: Import, case: dict[str, Any]) -> None:
+    """The flow is that of silence at 0 and, bit for bit, as trained at 1."""
+    model, network = load(pack, case), pack("host.network").ChunkNetwork
+    silence = torch.randn(case["audio"].shape[-2:], generator=torch.Generator().manual_seed(1))
+    audio, reference, x, u = case["audio"], case["reference"], case["x"], torch.tensor(0.5)
+
+    def x0(strength: float, windows: torch.Tensor) -> torch.Tensor:
+        return network(model, strength=strength, silence=lambda: silence)(windows, reference, 1.0)(x, u)
+
+    assert torch.equal(x0(1.0, audio), network(model)(audio, reference, 1.0)(x, u))
+    assert torch.equal(x0(0.0, audio), x0(1.0, silence.expand_as(audio)))
+    distances = [float((x0(strength, audio) - x0(0.0, audio)).norm()) for strength in (0.25, 0.5, 1.0, 1.5)]
+    assert distances == sorted(distances)

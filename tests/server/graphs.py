@@ -18,7 +18,7 @@ MakeGraph = Callable[..., Graph]
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 # Their choices are the files of an input folder.
-FILE_INPUTS = {("LoadImage", "image"), ("LoadAudio", "audio")}
+FILE_INPUTS = {("LoadImage", "image"), ("LoadAudio", "audio"), ("LoadVideo", "file")}
 OWN_PREFIX = "AsymTalker"
 # Notes and the like live in the frontend alone.
 FRONTEND_NODES = {"MarkdownNote", "Note", "Reroute", "PrimitiveNode"}
@@ -115,7 +115,7 @@ def widget_values(info: dict[str, Any], class_type: str) -> list[tuple[str, Decl
             if declaration[1].get("control_after_generate"):
                 slots.append(None)
     # The frontend adds an upload button, and a player to audio.
-    return slots + {"LoadImage": [None], "LoadAudio": [None, None]}.get(class_type, [])
+    return slots + {"LoadImage": [None], "LoadAudio": [None, None], "LoadVideo": [None]}.get(class_type, [])
 
 
 def ui_faults(workflow: dict[str, Any], object_info: dict[str, Any]) -> list[str]:

@@ -29,6 +29,8 @@ def test_these_graphs_are_shipped() -> None:
         "asymtalker_continuity_comparison",
         "asymtalker_portrait_batch",
         "asymtalker_larger_picture",
+        "asymtalker_two_people",
+        "asymtalker_dubbing",
     }
 
 
