@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
-from ..host import messages, server
+from ..host import example_files, messages, server
 from ..host.checkpoints import folders
 from ..live import routes as live_routes
 from .audio_features import AsymTalkerAudioFeatures
@@ -30,6 +30,7 @@ class AsymTalkerExtension(ComfyExtension):
         live_routes.register()
         server.add_version_route()
         messages.name_errors_plainly()
+        example_files.provide()
         return [
             AsymTalkerLoader,
             AsymTalkerFaceCrop,
