@@ -31,8 +31,8 @@ class AsymTalkerMux(io.ComfyNode):
                 io.Audio.Input(
                     "audio",
                     optional=True,
-                    tooltip="The soundtrack, usually the speech itself. Its sample rate and channels are kept. "
-                    "Without it, the video is saved without sound.",
+                    tooltip="Another soundtrack, such as the full mix with music. Its sample rate and channels are "
+                    "kept. Without it, the video keeps its own sound: the speech, if it comes from the Sampler.",
                 ),
                 io.String.Input(
                     "filename_prefix",
