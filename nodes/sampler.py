@@ -39,7 +39,7 @@ class AsymTalkerSampler(io.ComfyNode):
             inputs=[*_sockets(), *_sampling_widgets(), *_storage_widgets()],
             outputs=[
                 io.Video.Output(
-                    display_name="video", tooltip="The silent video at 25 frames per second, stored on disk."
+                    display_name="video", tooltip="The video at 25 frames per second with the speech, stored on disk."
                 ),
                 io.String.Output(
                     display_name="report", tooltip="JSON: settings, timings and statistics of each chunk."
