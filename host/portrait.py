@@ -71,7 +71,7 @@ def encode_reference(
         rgb, about_face = frame(rgb, width, height)
         notes = [*notes, *about_face]
     fit = fit_notes(rgb.shape[2], rgb.shape[1], width, height)
-    notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode))
+    notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode), outside=True)
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
     if MODES[mode] is ReferenceKind.STATIC:
