@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..models.config import DiTConfig
+from ..models.family import MODELS, PRO
 from ..models.reference import Reference, ReferenceKind, fit_portrait, static_reference, temporal_reference
 from .guards import ChunkSize, check_memory
 from .messages import quoted
@@ -22,7 +23,6 @@ MODES = {"temporal": ReferenceKind.TRE, "static": ReferenceKind.STATIC}
 Framing = Callable[[Tensor, int, int], tuple[Tensor, list[str]]]
 """(a picture [1, H, W, 3], width, height of the video) -> the part of it that the video shows, and notes."""
 
-NANO_SIZE, PUBLISHED_SIZE = 256, 512
 SMALLEST_PORTRAIT = 16
 SHAPE_TOLERANCE = 0.02
 """How far the aspect ratios of a mask and its picture may differ: sizes are rounded when pictures are scaled."""
@@ -88,8 +88,9 @@ def preview(reference: Reference) -> Tensor:
 
 
 def own_size(config: DiTConfig) -> int:
-    """Pixels a side that a network of the family was trained for: nano's features have one block, and 256 pixels."""
-    return NANO_SIZE if config.audio.blocks == 1 else PUBLISHED_SIZE
+    """Pixels a side that networks with the same audio features were trained for."""
+    sizes = (spec.size for spec in MODELS.values() if spec.config.audio.blocks == config.audio.blocks)
+    return next(sizes, PRO.size)
 
 
 def _refuse_plain(rgb: Tensor) -> None:

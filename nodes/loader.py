@@ -28,7 +28,8 @@ class AsymTalkerLoader(io.ComfyNode):
             "checkpoint in models/diffusion_models.",
         )
         # For web/loader_labels.js; the constructor's argument for it is newer than the lowest supported ComfyUI.
-        model.extra_dict = {**model.extra_dict, "asymtalker_states": states}
+        labels = {"asymtalker_states": states, "asymtalker_titles": folders.titles()}
+        model.extra_dict = {**model.extra_dict, **labels}
         schema = io.Schema(
             node_id="AsymTalkerLoader",
             display_name="Load AsymTalker",

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser
@@ -123,7 +124,7 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
     )
     pro = "asymtalker/SoulX-FlashHead-1_3B/Model_Pro"
     assert "nano (bundled, nothing to download)" in labels
-    assert f"missing, goes to models/{pro}" in labels
+    assert "FlashHead Pro (not installed, 6 GB)" in labels and "FlashHead Lite (not installed, 6.1 GB)" in labels
     assert value == pro
 
 

@@ -85,8 +85,8 @@ def test_a_turned_face_is_told(pack: Import, monkeypatch: pytest.MonkeyPatch, no
 def test_the_size_is_the_model_s_where_it_is_unset(pack: Import, scene: SimpleNamespace) -> None:
     host = pack("host.portrait")
     reference = host.encode_reference(scene.model, scene.vae, torch.rand(1, 80, 100, 3), 0, 0, "temporal", None)
-    assert reference.size == (host.NANO_SIZE, host.NANO_SIZE)
+    assert reference.size == (SIZE, SIZE)
     half = host.encode_reference(scene.model, scene.vae, torch.rand(1, 80, 100, 3), 64, 0, "temporal", None)
-    assert half.size == (64, host.NANO_SIZE)
+    assert half.size == (64, SIZE)
     shown = host.preview(half)
-    assert shown.shape == (1, host.NANO_SIZE, 64, 3) and 0 <= float(shown.min()) < float(shown.max()) <= 1
+    assert shown.shape == (1, SIZE, 64, 3) and 0 <= float(shown.min()) < float(shown.max()) <= 1
