@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from ..host import example_files, messages, server
 from ..host.checkpoints import folders
+from ..jobs import kept_routes
 from ..live import routes as live_routes
 from .audio_features import AsymTalkerAudioFeatures
 from .continuity import AsymTalkerContinuity
@@ -29,6 +30,7 @@ class AsymTalkerExtension(ComfyExtension):
         folders.register()
         live_routes.register()
         server.add_version_route()
+        kept_routes.register()
         messages.name_errors_plainly()
         example_files.provide()
         return [
