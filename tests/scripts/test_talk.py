@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from asymtalker.scripts._environment import ROOT
-from asymtalker.scripts.graphs import TEMPLATES, ui_stem
 from asymtalker.scripts._workflow import read_graph
+from asymtalker.scripts.graphs import TEMPLATES, ui_stem
 
 IMAGE = {"class_type": "LoadImage", "inputs": {}}
 
