@@ -19,6 +19,7 @@ const WORDS = {
 
 const CSS = `
 .asymtalker-kept { display: flex; flex-direction: column; gap: 6px; min-height: ${MIN_HEIGHT}px; height: 100%;
+  width: 100%; min-width: 0; contain: inline-size; overflow: hidden;
   box-sizing: border-box; padding: 4px; font: 12px sans-serif; color: var(--input-text, #ddd); }
 .asymtalker-kept-rows { flex: 1 1 auto; overflow: auto; min-height: 90px; }
 .asymtalker-kept table { width: 100%; border-collapse: collapse; }
@@ -30,7 +31,7 @@ const CSS = `
   background: var(--comfy-input-bg, #222); color: inherit; }
 .asymtalker-kept button:disabled { opacity: 0.4; cursor: default; }
 .asymtalker-kept-bar { display: flex; gap: 6px; align-items: center; flex: none; }
-.asymtalker-kept-note { flex: 1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.asymtalker-kept-note { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .asymtalker-kept-note.error { color: var(--error-text, #ff6b6b); white-space: normal; }
 `;
 
