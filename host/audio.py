@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from comfy import model_management
 from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from torch import Tensor
+from torch.nn import functional
 
 from ..media.carrier import MAX_CHANNELS, AudioTrack
 from ..models.audio import (
@@ -36,6 +37,7 @@ from ..models.streaming import (
     AudioContext,
     FeatureEncoder,
     MouthOptions,
+    Recording,
     SpeechFeatures,
     stream_features,
 )
@@ -101,7 +103,15 @@ def audio_features(
     notes = [] if mono.note is None else [mono.note]
     if is_silent(speech):
         notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
-    features = stream_features(feature_encoder, speech, duration, listening=listening, earlier=continues, mouth=mouth)
+    features = stream_features(
+        feature_encoder,
+        speech,
+        duration,
+        listening=listening,
+        earlier=continues,
+        mouth=mouth,
+        recording=Recording(waveform, sample_rate),
+    )
     if (gate := features.speech.gate) is not None:
         notes.append(f"quiet_in_silence: {gate.open_share:.0%} of the recording is speech")
     notify(node_id, *notes)
@@ -113,6 +123,35 @@ def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
     if not isinstance(audio, SpeechFeatures):
         return None
     return AudioTrack(audio.speech.waveform[None].cpu().numpy(), SAMPLE_RATE)
+
+
+def recordings_of(audio: RecordingFeatures) -> tuple[Recording, ...]:
+    """The sound that a video was made from, as the user gave it; empty where it is not known."""
+    return audio.recordings if isinstance(audio, SpeechFeatures) else ()
+
+
+def joined(recordings: Sequence[Recording]) -> AudioTrack | None:
+    """Recordings one after another, at the first one's sample rate and with the channels of the widest one.
+
+    A single one is not copied. None of none.
+    """
+    if not recordings:
+        return None
+    rate, channels = recordings[0].sample_rate, max(recording.waveform.shape[0] for recording in recordings)
+    parts = [_converted(recording, rate, channels) for recording in recordings]
+    return AudioTrack((parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).numpy(), rate)
+
+
+def _converted(recording: Recording, rate: int, channels: int) -> Tensor:
+    waveform = recording.waveform
+    if recording.sample_rate != rate:
+        waveform = torch.stack([resample(channel, recording.sample_rate, rate) for channel in waveform])
+    if waveform.shape[0] == channels:
+        return waveform
+    # Mono goes to every channel; of other layouts, what is not there stays silent.
+    if waveform.shape[0] == 1:
+        return waveform.expand(channels, -1)
+    return functional.pad(waveform, (0, 0, 0, channels - waveform.shape[0]))
 
 
 def checked_audio(audio: Any) -> tuple[Tensor, int]:

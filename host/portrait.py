@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from ..models.config import DiTConfig
+from ..models.family import MODELS, PRO
 from ..models.reference import Reference, ReferenceKind, fit_portrait, static_reference, temporal_reference
 from .guards import ChunkSize, check_memory
 from .messages import quoted
@@ -18,6 +20,9 @@ from .vae import StockVideoCodec
 
 MODES = {"temporal": ReferenceKind.TRE, "static": ReferenceKind.STATIC}
 """The node's words for the kinds of reference, and what checkpoints call them."""
+Framing = Callable[[Tensor, int, int], tuple[Tensor, list[str]]]
+"""(a picture [1, H, W, 3], width, height of the video) -> the part of it that the video shows, and notes."""
+
 SMALLEST_PORTRAIT = 16
 SHAPE_TOLERANCE = 0.02
 """How far the aspect ratios of a mask and its picture may differ: sizes are rounded when pictures are scaled."""
@@ -41,8 +46,12 @@ def encode_reference(
     mode: str,
     node_id: str | None,
     mask: Tensor | None = None,
+    frame: Framing | None = None,
 ) -> Reference:
     """Temporal Reference Encoding of a portrait (or its static baseline) for a MODEL.
+
+    width, height: 0 stands for the size that the MODEL was trained for.
+    frame: chooses the part of the picture that the video shows.
 
     Raises:
         ValueError: the image, mask, MODEL or VAE cannot be used; the message names the input.
@@ -55,10 +64,14 @@ def encode_reference(
     codec = StockVideoCodec(vae, network, model.load_device)
     rgb, notes = checked_portrait(image, mask)
     _refuse_plain(rgb)
-    width, height, rounded = rounded_size(width, height, config)
+    own = own_size(config)
+    width, height, rounded = rounded_size(width or own, height or own, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
+    if frame is not None:
+        rgb, about_face = frame(rgb, width, height)
+        notes = [*notes, *about_face]
     fit = fit_notes(rgb.shape[2], rgb.shape[1], width, height)
-    notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode))
+    notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode), outside=True)
     # Colours are matched to the portrait where the network works.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
     if MODES[mode] is ReferenceKind.STATIC:
@@ -67,6 +80,17 @@ def encode_reference(
     else:
         latents = temporal_reference(codec.encode, portrait, frames_per_chunk)
     return Reference(latents, portrait, frames_per_chunk)
+
+
+def preview(reference: Reference) -> Tensor:
+    """The portrait as the model sees it, an IMAGE [1, H, W, 3] in 0..1."""
+    return (reference.portrait[:, :, 0].movedim(1, -1).float().cpu() + 1) / 2
+
+
+def own_size(config: DiTConfig) -> int:
+    """Pixels a side that networks with the same audio features were trained for."""
+    sizes = (spec.size for spec in MODELS.values() if spec.config.audio.blocks == config.audio.blocks)
+    return next(sizes, PRO.size)
 
 
 def _refuse_plain(rgb: Tensor) -> None:

@@ -15,16 +15,21 @@ SHORTEST_REPORT_S = 0.2
 """Between two reports of frames that are encoded by the hundred in a second."""
 
 
-def notify(node_id: str | None, *texts: str) -> None:
+def notify(node_id: str | None, *texts: str, outside: bool = False) -> None:
     """Log ``texts`` and show them on the node, a line each (where a server with that ability runs).
 
-    What a node has to say goes into one call: the next one replaces what is shown.
+    What a node has to say goes into one call: the next one replaces what is shown. ``outside``: show it on the nodes
+    of the subgraphs around this one too, which are what the user sees.
     """
     if not texts:
         return
     shown = encodable("\n".join(texts))
     logging.info("AsymTalker: %s", shown)
     show(node_id, shown)
+    # The id of a node in a subgraph is that of the subgraph's node, a colon and its own.
+    while outside and node_id is not None and ":" in node_id:
+        node_id = node_id.rpartition(":")[0]
+        show(node_id, shown)
 
 
 def show(node_id: str | None, text: str) -> None:

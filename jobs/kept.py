@@ -2,22 +2,75 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 import time
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
 
 from ..host.messages import counted, encodable, quoted
 from ..host.progress import duration
-from ..media import FolderBusyError, MediaError, SpoolInfo, is_job_name, list_spools, remove_spool
+from ..media import FolderBusyError, MediaError, SpoolInfo, SpoolReader, is_job_name, list_spools, remove_spool
 from ..media.errors import format_bytes
 from .job import MAX_SPOOL_BYTES, JobRecord, spool_root
 
 ID_LENGTH = 8
 MAX_NAME = 80
+MAX_PICTURES, PICTURE_SIZE = 24, 64
+"""How many of the newest jobs get a picture, and its longer side in pixels."""
 ALL = "all"
 FINISHED = "finished"
 
 
-def kept_jobs(remove: str) -> str:
+@dataclass(frozen=True)
+class KeptJob:
+    """One entry of the list, in words; ``id`` is what `remove` takes, ``picture`` a data URI or empty."""
+
+    id: str
+    state: str
+    description: str
+    progress: str
+    size: str
+    age: str
+    date: str
+    in_use: bool
+    picture: str = ""
+
+    @property
+    def line(self) -> str:
+        """As text."""
+        return " | ".join((self.id, self.state, self.description, self.progress, self.size, f"{self.age} old"))
+
+
+@dataclass(frozen=True)
+class KeptJobs:
+    """What is on disk, newest first, and what could not be removed."""
+
+    summary: str
+    jobs: tuple[KeptJob, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """One job a line. Names of files need not be text, which ComfyUI's own messages must be."""
+        return encodable("\n".join([self.summary, *(job.line for job in self.jobs), *self.failures]))
+
+    def table(self) -> dict[str, Any]:
+        """For the table on the node."""
+        return {
+            "summary": encodable(self.summary),
+            "jobs": [
+                {name: encodable(value) if isinstance(value, str) else value for name, value in vars(job).items()}
+                for job in self.jobs
+            ],
+            "failures": [encodable(failure) for failure in self.failures],
+        }
+
+
+def kept_jobs(remove: str) -> KeptJobs:
     """List what is kept, after removing what ``remove`` names: ids, ``finished`` or ``all``, separated by commas.
 
     What cannot be removed is named under the list, and all else is.
@@ -29,9 +82,13 @@ def kept_jobs(remove: str) -> str:
     spools = list_spools(spool_root())
     words = [word.strip().lower() for word in remove.split(",") if word.strip()]
     chosen = {spool.folder: spool for word in words for spool in _named(word, spools)}
-    failures = list(filter(None, map(_remove, chosen.values())))
-    # Names of files need not be text, which ComfyUI's own messages must be.
-    return encodable("\n".join([_table(list_spools(spool_root()) if words else spools), *failures]))
+    failures = tuple(filter(None, map(_remove, chosen.values())))
+    left = list_spools(spool_root()) if words else spools
+    total = sum(spool.num_bytes for spool in left)
+    summary = f"{len(left)} kept, {format_bytes(total)} of at most {format_bytes(MAX_SPOOL_BYTES)} in {spool_root()}"
+    # The newest first: that is what one looks for.
+    newest = enumerate(reversed(left))
+    return KeptJobs(summary, tuple(_job(spool, number < MAX_PICTURES) for number, spool in newest), failures)
 
 
 def _remove(spool: SpoolInfo) -> str:
@@ -63,14 +120,7 @@ def _named(word: str, spools: list[SpoolInfo]) -> list[SpoolInfo]:
     return found
 
 
-def _table(spools: list[SpoolInfo]) -> str:
-    total = sum(spool.num_bytes for spool in spools)
-    summary = f"{len(spools)} kept, {format_bytes(total)} of at most {format_bytes(MAX_SPOOL_BYTES)} in {spool_root()}"
-    # The newest first: that is what one looks for.
-    return "\n".join([summary, *(_line(spool) for spool in reversed(spools))])
-
-
-def _line(spool: SpoolInfo) -> str:
+def _job(spool: SpoolInfo, with_picture: bool) -> KeptJob:
     record = JobRecord.of(spool)
     if spool.header is None or record is None:
         state, what = "unknown", spool.problem or "its description does not fit this version"
@@ -80,10 +130,30 @@ def _line(spool: SpoolInfo) -> str:
         what = f"{record.model[:MAX_NAME]} {spool.header.width}x{spool.header.height}, seed {record.seed}"
         share = spool.num_frames / record.num_frames
         progress = f"{spool.num_frames / fps:.1f} of {record.num_frames / fps:.1f} s ({share:.0%})"
-    if spool.in_use:
-        state += ", in use"
-    age = f"{duration(max(0.0, time.time() - spool.modified))} old"
-    return " | ".join((_name(spool), state, what, progress, format_bytes(spool.num_bytes), age))
+    return KeptJob(
+        id=_name(spool),
+        state=f"{state}, in use" if spool.in_use else state,
+        description=what,
+        progress=progress,
+        size=format_bytes(spool.num_bytes),
+        age=duration(max(0.0, time.time() - spool.modified)),
+        date=time.strftime("%Y-%m-%d %H:%M", time.localtime(spool.modified)),
+        in_use=spool.in_use,
+        picture=_picture(spool) if with_picture and state != "unknown" and spool.num_frames else "",
+    )
+
+
+def _picture(spool: SpoolInfo) -> str:
+    """The first frame, small, as a data URI; empty where it cannot be read, as while a job is written."""
+    try:
+        frame = next(SpoolReader(spool.folder).frames(0, 1))
+    except (MediaError, StopIteration):
+        return ""
+    image = Image.fromarray(frame)
+    image.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _name(spool: SpoolInfo) -> str:

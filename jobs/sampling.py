@@ -12,7 +12,7 @@ from pathlib import Path
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
-from ..host.audio import sound_of
+from ..host.audio import recordings_of, sound_of
 from ..host.guards import check_memory
 from ..host.model import talking_head
 from ..host.network import ChunkNetwork, noise_dtype
@@ -114,7 +114,7 @@ def generate(
     elapsed_s = time.monotonic() - started
     usual.note([sum(record.seconds.values()) for record in made])
     report = run_report(inputs, header, resumed, made, elapsed_s, notes)
-    return _video(handle, job.num_frames, node_id), report
+    return _video(handle, audio, node_id), report
 
 
 def _chunks(
@@ -144,13 +144,13 @@ def _chunks(
     )
 
 
-def _video(handle: SpoolHandle, num_frames: int, node_id: str | None) -> SpooledVideo:
-    """The finished video. Raises MediaError if it is not whole any more, rather than give a shorter one."""
-    video = SpooledVideo(handle, node_id)
-    if video.get_frame_count() != num_frames:
+def _video(handle: SpoolHandle, audio: RecordingFeatures, node_id: str | None) -> SpooledVideo:
+    """The finished video with the speech. Raises MediaError if frames are missing from it."""
+    video = SpooledVideo(handle, node_id, recordings_of(audio))
+    if video.get_frame_count() != audio.num_frames:
         raise MediaError(
-            f"{handle.folder} holds {video.get_frame_count()} of {num_frames} frames: files in it were removed or "
-            "changed while the job ran. Queue the job again to generate what is missing."
+            f"{handle.folder} holds {video.get_frame_count()} of {audio.num_frames} frames: files in it were removed "
+            "or changed while the job ran. Queue the job again to generate what is missing."
         )
     return video
 

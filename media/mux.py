@@ -57,9 +57,10 @@ def encode_video(
     width: int,
     height: int,
     fps: Fraction | float = FPS,
-    audio: tuple[Any, int] | None = None,
+    audio: AudioTrack | tuple[Any, int] | None = None,
     crf: int = 18,
     preset: str = "medium",
+    lossless_audio: bool = False,
     metadata: Mapping[str, str] | None = None,
     if_taken: Callable[[], Path] | None = None,
     watch: Watch = lambda num_frames: None,
@@ -69,8 +70,9 @@ def encode_video(
     frames: uint8 [H, W, 3], arrays or CPU tensors, pulled one at a time; an exception they raise passes through
         unchanged after ffmpeg was stopped and its files removed. H.264 needs even sizes: the last row or column of an
         odd one is repeated.
-    audio: (waveform float32 [C, N], sample rate), 1 to 8 channels, written at its own rate, channels and length,
-        neither cut nor padded to the video: as AAC where that supports it, else as FLAC (lossless, 24 bits).
+    audio: a track, or (waveform float32 [C, N], sample rate), 1 to 8 channels, written at its own rate, channels and
+        length, neither cut nor padded to the video: as AAC where that supports it, else as FLAC (lossless, 24 bits).
+    lossless_audio: FLAC also where AAC supports the audio: for a file that is encoded once more.
     crf: x264's constant quality, 0 (lossless) to 51.
     metadata: tags of the file, as ComfyUI's own savers write `prompt` and `workflow`.
     if_taken: gives another name in the same folder where `path` exists when the file is whole, again until one is free,
@@ -81,8 +83,8 @@ def encode_video(
     """
     path = Path(path)
     _check_picture(width, height, crf)
-    track = None if audio is None else AudioTrack.checked(*audio)
-    codec = None if track is None else _audio_codec(track)
+    track = None if audio is None else _track(audio)
+    codec = None if track is None else "flac" if lossless_audio else _audio_codec(track)
     carrier = _carrier(track, codec)
     tags = metadata or {}
     with working_folder(path) as work:
@@ -139,6 +141,12 @@ def _carrier(track: AudioTrack | None, codec: AudioCodec | None) -> AudioTrack:
         missing = FLAC_MIN_SAMPLES - track.num_samples
         return AudioTrack(np.pad(track.waveform, ((0, 0), (0, missing))), track.sample_rate)
     return track
+
+
+def _track(audio: AudioTrack | tuple[Any, int]) -> AudioTrack:
+    if isinstance(audio, AudioTrack):
+        return AudioTrack.checked(audio.waveform, audio.sample_rate)
+    return AudioTrack.checked(*audio)
 
 
 def _audio_codec(track: AudioTrack) -> AudioCodec:

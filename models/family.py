@@ -56,6 +56,11 @@ class Weights:
         return f"models--{self.organisation}--{self.repository_name}"
 
     @property
+    def size(self) -> str:
+        """The download's size for people."""
+        return f"{self.gigabytes:g} GB" if self.gigabytes >= 0.1 else f"{self.gigabytes * 1000:.0f} MB"
+
+    @property
     def link(self) -> str:
         """Page of the files; empty for those that come with the pack or from elsewhere."""
         tree = f"/tree/main/{self.folder}" if self.folder else ""

@@ -115,6 +115,17 @@ LOG_MEL = FeatureEncoder(
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Sound as the user gave it, for the finished video: ``waveform`` [channels, N] at ``sample_rate`` Hz.
+
+    It is shared with whoever else holds it, never copied, and no frame depends on it.
+    """
+
+    waveform: Tensor
+    sample_rate: int
+
+
 @dataclass(frozen=True)
 class EncodedWindow:
     """A window of the recording that ``speech`` is; rows [keep_start, keep_stop) of the whole video come from it."""
@@ -129,6 +140,7 @@ class SpeechFeatures:
 
     ``speech`` is the whole recording, ``duration`` its exact length in seconds, ``whole_frames`` the video frames that
     its sound fills completely, ``earlier`` the recording that it begins with, if there is one.
+    ``recording`` is the part after ``earlier`` as the user gave it.
     """
 
     feature_encoder: FeatureEncoder
@@ -138,6 +150,15 @@ class SpeechFeatures:
     listening: AudioContext = AudioContext.WHOLE
     earlier: SpeechFeatures | None = None
     mouth: MouthOptions = AS_TRAINED
+    recording: Recording | None = None
+
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """The whole video's sound in order; empty unless all of it is known."""
+        before = () if self.earlier is None else self.earlier.recordings
+        if self.recording is None or (self.earlier is not None and not before):
+            return ()
+        return (*before, self.recording)
 
     @property
     def num_frames(self) -> int:
@@ -215,8 +236,11 @@ def stream_features(
     listening: str = AudioContext.WHOLE,
     earlier: SpeechFeatures | None = None,
     mouth: MouthOptions = AS_TRAINED,
+    recording: Recording | None = None,
 ) -> SpeechFeatures:
     """Features of ``waveform`` [M] at 16 kHz, which lasts ``duration`` seconds and follows on ``earlier`` if given.
+
+    ``recording`` is the sound that ``waveform`` was made from.
 
     Raises:
         ValueError: ``earlier`` was made by another encoder, with another audio context or other mouth options.
@@ -245,7 +269,7 @@ def stream_features(
     # "rolling" has a gate for each chunk's context, as it has a loudness.
     gate = SpeechGate.of(waveform, known_gate) if mouth.quiet and context is AudioContext.WHOLE else None
     speech = Speech(waveform, num_frames, statistics, gate)
-    return SpeechFeatures(feature_encoder, speech, duration, whole, context, earlier, mouth)
+    return SpeechFeatures(feature_encoder, speech, duration, whole, context, earlier, mouth, recording)
 
 
 class _WindowStream:

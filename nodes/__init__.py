@@ -5,8 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
-from ..host import messages, server
+from ..host import example_files, messages, server
 from ..host.checkpoints import folders
+from ..jobs import kept_routes
 from ..live import routes as live_routes
 from .audio_features import AsymTalkerAudioFeatures
 from .continuity import AsymTalkerContinuity
@@ -31,7 +32,9 @@ class AsymTalkerExtension(ComfyExtension):
         folders.register()
         live_routes.register()
         server.add_version_route()
+        kept_routes.register()
         messages.name_errors_plainly()
+        example_files.provide()
         return [
             AsymTalkerLoader,
             AsymTalkerFaceCrop,

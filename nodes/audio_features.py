@@ -10,7 +10,7 @@ from typing_extensions import override
 from ..host.audio import audio_features
 from ..models.streaming import MAX_STRENGTH, AudioContext, MouthOptions, SpeechFeatures
 from .inputs import checked
-from .sockets import CATEGORY, AudioSocket, search_words
+from .sockets import CATEGORY, AudioSocket, search_words, with_experts
 
 
 class AsymTalkerAudioFeatures(io.ComfyNode):
@@ -19,11 +19,11 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
     @classmethod
     @override
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        schema = io.Schema(
             node_id="AsymTalkerAudioFeatures",
             display_name="AsymTalker Audio Features",
             category=CATEGORY,
-            **search_words("speech", "voice", "wav2vec2", "lip sync"),
+            **search_words("speech", "voice", "talking head", "lip sync", "wav2vec2"),
             description="Extracts speech features for the network, one set for each of the 25 video frames per "
             "second. The video is as long as the audio.",
             inputs=[
@@ -75,6 +75,7 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
             outputs=[AudioSocket.Output(display_name="audio_features", tooltip="For AsymTalker Sampler.")],
             hidden=[io.Hidden.unique_id],
         )
+        return with_experts(schema, "listening")
 
     @classmethod
     @override

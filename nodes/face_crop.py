@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from ..faces.crop_and_paste import ON_MISSING, CropOptions, crop_face
 from .inputs import checked
-from .sockets import CATEGORY, CropSocket, search_words
+from .sockets import CATEGORY, CropSocket, search_words, with_experts
 
 
 class AsymTalkerFaceCrop(io.ComfyNode):
@@ -17,7 +17,7 @@ class AsymTalkerFaceCrop(io.ComfyNode):
     @classmethod
     @override
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        schema = io.Schema(
             node_id="AsymTalkerFaceCrop",
             display_name="AsymTalker Face Crop",
             category=CATEGORY,
@@ -50,16 +50,21 @@ class AsymTalkerFaceCrop(io.ComfyNode):
                     "square in the middle.",
                 ),
                 *(
-                    io.Int.Input(name, default=0, min=0, max=16384, tooltip=tooltip)
-                    for name, tooltip in (
-                        ("box_x", "Left edge of a manual box, in pixels of the picture."),
-                        ("box_y", "Top edge of a manual box, in pixels of the picture."),
+                    io.Int.Input(name, display_name=label, default=0, min=0, max=16384, tooltip=tooltip)
+                    for name, label, tooltip in (
+                        ("box_x", "box_x", "Left edge of a manual box, in pixels of the picture."),
+                        ("box_y", "box_y", "Top edge of a manual box, in pixels of the picture."),
                         (
                             "box_width",
+                            "box_width (0 = detect)",
                             "Width of a manual box around the face, for drawn faces that are not detected; 0 detects "
                             "the face. The margin is added to the box.",
                         ),
-                        ("box_height", "Height of a manual box around the face; 0 detects the face."),
+                        (
+                            "box_height",
+                            "box_height (0 = detect)",
+                            "Height of a manual box around the face; 0 detects the face.",
+                        ),
                     )
                 ),
                 io.Mask.Input(
@@ -75,6 +80,7 @@ class AsymTalkerFaceCrop(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+        return with_experts(schema, "box_x", "box_y", "box_width", "box_height")
 
     @classmethod
     @override

@@ -70,7 +70,8 @@ class AsymTalkerFacePaste(io.ComfyNode):
             outputs=[
                 io.Video.Output(
                     display_name="video",
-                    tooltip="The picture with the talking face, silent: for AsymTalker Mux & Save or Save Video.",
+                    tooltip="The picture with the talking face and the sound of `video`: for AsymTalker Mux & Save "
+                    "or Save Video.",
                 )
             ],
             hidden=[io.Hidden.unique_id],

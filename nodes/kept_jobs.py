@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from typing_extensions import override
 
 from ..jobs.kept import kept_jobs
@@ -24,8 +24,8 @@ class AsymTalkerKeptJobs(io.ComfyNode):
             category=CATEGORY,
             **search_words("resume", "disk", "spool", "clean up"),
             description="Lists the frames that the Sampler keeps on disk: unfinished jobs, which resume when their "
-            "graph is queued again, and finished ones that have not been saved or are kept for extending. It can also "
-            "remove them.",
+            "graph is queued again, and finished ones that have not been saved or are kept for extending. The buttons "
+            "remove them at once, the input when the graph runs.",
             inputs=[
                 io.String.Input(
                     "remove",
@@ -53,4 +53,5 @@ class AsymTalkerKeptJobs(io.ComfyNode):
     @checked
     def execute(cls, remove: str) -> io.NodeOutput:
         jobs = kept_jobs(remove)
-        return io.NodeOutput(jobs, ui=ui.PreviewText(jobs))
+        # The table is drawn by web/kept_jobs.js, the text by whoever reads results over HTTP.
+        return io.NodeOutput(jobs.text, ui={"text": (jobs.text,), "asymtalker_kept": (jobs.table(),)})

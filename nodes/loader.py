@@ -10,7 +10,7 @@ from ..host.checkpoints.companions import missing_model
 from ..host.checkpoints.loading import load_all
 from ..host.model import WEIGHT_DTYPES
 from .inputs import checked
-from .sockets import CATEGORY, search_words
+from .sockets import CATEGORY, search_words, with_experts
 
 
 class AsymTalkerLoader(io.ComfyNode):
@@ -28,12 +28,13 @@ class AsymTalkerLoader(io.ComfyNode):
             "checkpoint in models/diffusion_models.",
         )
         # For web/loader_labels.js; the constructor's argument for it is newer than the lowest supported ComfyUI.
-        model.extra_dict = {**model.extra_dict, "asymtalker_states": states}
-        return io.Schema(
+        labels = {"asymtalker_states": states, "asymtalker_titles": folders.titles()}
+        model.extra_dict = {**model.extra_dict, **labels}
+        schema = io.Schema(
             node_id="AsymTalkerLoader",
             display_name="Load AsymTalker",
             category=CATEGORY,
-            **search_words("talking head", "lip sync", "checkpoint", "FlashHead", "SoulX", "nano"),
+            **search_words("talking head", "lip sync", "avatar", "checkpoint", "FlashHead", "SoulX", "nano"),
             description="Loads a talking-head network with the VAE and the audio encoder that belong to it. "
             "`nano` comes with the pack and needs no download.",
             inputs=[
@@ -69,6 +70,7 @@ class AsymTalkerLoader(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+        return with_experts(schema, "weight_dtype", "vae", "audio_encoder")
 
     @classmethod
     @override

@@ -10,7 +10,7 @@ from typing_extensions import override
 from ..video.destination import saving_problem
 from ..video.saving import save_with_audio
 from .inputs import checked
-from .sockets import CATEGORY, search_words
+from .sockets import CATEGORY, search_words, with_experts
 
 
 class AsymTalkerMux(io.ComfyNode):
@@ -19,11 +19,11 @@ class AsymTalkerMux(io.ComfyNode):
     @classmethod
     @override
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        schema = io.Schema(
             node_id="AsymTalkerMux",
             display_name="AsymTalker Mux & Save",
             category=CATEGORY,
-            **search_words("save video", "mp4", "combine audio", "join"),
+            **search_words("save video", "talking head", "lip sync", "mp4", "combine audio", "join"),
             description="Joins the video with your audio and saves an mp4 (H.264 and AAC) in ComfyUI's output folder. "
             "The workflow is embedded, as with Save Video.",
             inputs=[
@@ -31,8 +31,8 @@ class AsymTalkerMux(io.ComfyNode):
                 io.Audio.Input(
                     "audio",
                     optional=True,
-                    tooltip="The soundtrack, usually the speech itself. Its sample rate and channels are kept. "
-                    "Without it, the video is saved without sound.",
+                    tooltip="Another soundtrack, such as the full mix with music. Its sample rate and channels are "
+                    "kept. Without it, the video keeps its own sound: the speech, if it comes from the Sampler.",
                 ),
                 io.String.Input(
                     "filename_prefix",
@@ -59,6 +59,7 @@ class AsymTalkerMux(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
+        return with_experts(schema, "crf", "mark_generated")
 
     @classmethod
     @override

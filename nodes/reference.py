@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 from typing_extensions import override
 
-from ..host.portrait import MODES, encode_reference
+from ..faces.framing import FRAMINGS, framed
+from ..host.portrait import MODES, encode_reference, preview
 from .inputs import checked
-from .sockets import CATEGORY, ReferenceSocket, search_words
+from .sockets import CATEGORY, ReferenceSocket, search_words, with_experts
 
 
 class AsymTalkerReference(io.ComfyNode):
@@ -19,14 +21,14 @@ class AsymTalkerReference(io.ComfyNode):
     @classmethod
     @override
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        schema = io.Schema(
             node_id="AsymTalkerReference",
             display_name="AsymTalker Temporal Reference Encode",
             category=CATEGORY,
-            **search_words("portrait", "identity", "TRE", "image to video"),
+            **search_words("portrait", "face framing", "identity", "avatar", "TRE", "image to video"),
             description="Encodes a portrait as the reference that preserves the person's identity: the picture is "
             "repeated to form a clip and encoded as a video, so that it lies in the same latent space as the moving "
-            "frames.",
+            "frames. The node shows the portrait as the model sees it.",
             inputs=[
                 io.Model.Input(
                     "model", tooltip="MODEL of Load AsymTalker; it determines the clip's length and the size steps."
@@ -34,27 +36,22 @@ class AsymTalkerReference(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="VAE of Load AsymTalker."),
                 io.Image.Input(
                     "image",
-                    tooltip="One portrait with the face centred and facing the camera. It is scaled to cover the "
-                    "video and cropped at the centre. Load Image outputs transparency separately: connect its MASK "
+                    tooltip="One portrait with the face towards the camera. It is scaled to cover the video; `framing` "
+                    "chooses the part that is shown. Load Image outputs transparency separately: connect its MASK "
                     "output to `mask`.",
                 ),
-                io.Int.Input(
-                    "width",
-                    default=256,
-                    min=32,
-                    max=2048,
-                    step=8,
-                    tooltip="Width of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to a size that "
-                    "the model supports.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=256,
-                    min=32,
-                    max=2048,
-                    step=8,
-                    tooltip="Height of the video in pixels: 256 for nano, 512 for FlashHead. Rounded to a size that "
-                    "the model supports.",
+                *(
+                    io.Int.Input(
+                        name,
+                        display_name=f"{name} (0 = auto)",
+                        default=0,
+                        min=0,
+                        max=2048,
+                        step=8,
+                        tooltip=f"{name.capitalize()} of the video in pixels. 0 uses the size that the model was "
+                        "trained for: 256 for nano, 512 for FlashHead. Rounded to a size that the model supports.",
+                    )
+                    for name in ("width", "height")
                 ),
                 io.Combo.Input(
                     "mode",
@@ -69,15 +66,34 @@ class AsymTalkerReference(io.ComfyNode):
                     tooltip="For a portrait with transparency: the MASK output of the same Load Image. Masked areas "
                     "become white; without a mask, transparent areas keep the colour stored in the file, often black.",
                 ),
+                io.Combo.Input(
+                    "framing",
+                    options=list(FRAMINGS),
+                    default="centre",
+                    optional=True,
+                    tooltip="`face` finds the face and shows head and neck, whatever the picture's shape; without a "
+                    "face it uses the middle. `centre` always uses the middle of the picture.",
+                ),
             ],
             outputs=[ReferenceSocket.Output(display_name="reference", tooltip="For AsymTalker Sampler.")],
             hidden=[io.Hidden.unique_id],
         )
+        return with_experts(schema, "mode")
 
     @classmethod
     @override
     @checked
     def execute(
-        cls, model: Any, vae: Any, image: Tensor, width: int, height: int, mode: str, mask: Tensor | None = None
+        cls,
+        model: Any,
+        vae: Any,
+        image: Tensor,
+        width: int,
+        height: int,
+        mode: str,
+        mask: Tensor | None = None,
+        framing: str = "centre",
     ) -> io.NodeOutput:
-        return io.NodeOutput(encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask))
+        frame = functools.partial(framed, framing=framing)
+        reference = encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask, frame)
+        return io.NodeOutput(reference, ui=ui.PreviewImage(preview(reference), cls=cls))

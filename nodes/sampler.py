@@ -19,7 +19,7 @@ from ..video.savers import check_savers
 from ..video.spooled import Keep, SpooledVideo
 from ..video.writing import Look
 from .inputs import checked
-from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words
+from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words, with_experts
 
 
 class AsymTalkerSampler(io.ComfyNode):
@@ -28,18 +28,18 @@ class AsymTalkerSampler(io.ComfyNode):
     @classmethod
     @override
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        schema = io.Schema(
             node_id="AsymTalkerSampler",
             display_name="AsymTalker Sampler",
             category=CATEGORY,
-            **search_words("talking head", "lip sync", "avatar", "speech to video", "audio to video"),
+            **search_words("talking head", "lip sync", "avatar", "portrait", "speech to video", "audio to video"),
             description="Generates the talking head chunk by chunk, straight to disk, so that memory use does not "
             "grow with length. An interrupted job resumes after its last complete chunk when the same graph is queued "
             "again. Connect the video to AsymTalker Mux & Save, Save Video or Get Video Components.",
             inputs=[*_sockets(), *_sampling_widgets(), *_storage_widgets()],
             outputs=[
                 io.Video.Output(
-                    display_name="video", tooltip="The silent video at 25 frames per second, stored on disk."
+                    display_name="video", tooltip="The video at 25 frames per second with the speech, stored on disk."
                 ),
                 io.String.Output(
                     display_name="report", tooltip="JSON: settings, timings and statistics of each chunk."
@@ -47,6 +47,7 @@ class AsymTalkerSampler(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
         )
+        return with_experts(schema, "steps", "sampler", "shift", "audio_guidance", "keep")
 
     @classmethod
     @override
@@ -105,6 +106,7 @@ def _sampling_widgets() -> list[io.Input]:
         ),
         io.Int.Input(
             "steps",
+            display_name="steps (0 = auto)",
             default=0,
             min=0,
             max=50,
@@ -120,6 +122,7 @@ def _sampling_widgets() -> list[io.Input]:
         ),
         io.Float.Input(
             "shift",
+            display_name="shift (0 = auto)",
             default=0.0,
             min=0.0,
             max=20.0,
@@ -129,6 +132,7 @@ def _sampling_widgets() -> list[io.Input]:
         ),
         io.Float.Input(
             "audio_guidance",
+            display_name="audio_guidance (0 = auto, 1 = off)",
             default=0.0,
             min=0.0,
             max=10.0,

@@ -16,6 +16,14 @@ def search_words(*words: str) -> dict[str, Any]:
     return {"search_aliases": list(words)} if "search_aliases" in known else {}
 
 
+def with_experts(schema: io.Schema, *names: str) -> io.Schema:
+    """The schema with these inputs shown on request only, where ComfyUI can: their defaults are right for most."""
+    for slot in schema.inputs:
+        if slot.id in names and hasattr(slot, "advanced"):
+            setattr(slot, "advanced", True)  # noqa: B010 -- unknown to the lowest supported ComfyUI
+    return schema
+
+
 ReferenceSocket = io.Custom("ASYMTALKER_REFERENCE")
 """Carries ``models.reference.Reference``."""
 

@@ -1,10 +1,13 @@
-"""Builds a workflow in both of its forms from what a server says about its nodes, laid out in columns of groups."""
+"""Builds a workflow in both of its forms from what a server says about its nodes, laid out in columns of groups.
+
+A part of it may be a subgraph: one node outside, which can be opened.
+"""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 COLUMN_WIDTH = 360
 COLUMN_GAP = 90
@@ -22,8 +25,13 @@ ADDED_WIDGETS: dict[str, list[Any]] = {
 }
 # The socket of an optional input.
 OPTIONAL_SHAPE = 7
+PACK = "comfyui-asymtalker"
 # Where a graph opens: clear of the tool bars.
 VIEW = {"scale": 0.6, "offset": [620, 230]}
+
+# Ids of the nodes inside a subgraph that stand for its inputs and outputs.
+INPUT_NODE, OUTPUT_NODE = -10, -20
+BOUNDARY_WIDTH = 120
 
 Json = dict[str, Any]
 
@@ -34,6 +42,32 @@ class Link:
 
     node: int
     index: int
+
+
+class Part(Protocol):
+    """A subgraph (`_subgraph.Subgraph`), as the graph around it uses it."""
+
+    id: str
+    title: str
+    input_names: list[str]
+    outputs: list[tuple[str, Link]]
+    promoted: list[list[str]]
+
+    def info(self) -> Json:
+        """What the server would say about the node outside."""
+        ...
+
+    def definition(self) -> Json:
+        """What the front end opens."""
+        ...
+
+    def api_nodes(self, prefix: str, given: dict[int, list[Any]]) -> Json:
+        """The nodes inside in API form."""
+        ...
+
+    def api_link(self, link: Link, prefix: str, given: dict[int, list[Any]]) -> list[Any] | None:
+        """Where a link comes from."""
+        ...
 
 
 @dataclass
@@ -48,6 +82,8 @@ class Node:
     links: dict[str, Link]
     values: Json
     info: Json
+    properties: Json = field(default_factory=dict)
+    inside: Part | None = None
 
     def out(self, name: str) -> Link:
         """The output of that name."""
@@ -94,12 +130,14 @@ class GraphBuilder:
     """
 
     def __init__(self, object_info: Json, name: str) -> None:
-        self._object_info = object_info
+        self.object_info = object_info
         self._name = name
         self._nodes: list[Node] = []
         self.groups: list[Group] = []
+        self.extra: Json = {}
         self._note: Json | None = None
         self._x = 40
+        self.first_id = 1
 
     def column(self, title: str, color: str, width: int = COLUMN_WIDTH) -> Group:
         """Begin a column right of the last one, with its first group."""
@@ -116,7 +154,7 @@ class GraphBuilder:
         self.groups.append(Group(title, color, self._x, top, width))
         return self.groups[-1]
 
-    def add(self, class_type: str, tall: int, /, *, title: str | None = None, **inputs: Any) -> Node:
+    def add(self, class_type: str | Part, tall: int, /, *, title: str | None = None, **inputs: Any) -> Node:
         """Add a node, so many pixels tall, at the end of the last group.
 
         `inputs` are links, and the values that differ from the defaults.
@@ -124,14 +162,18 @@ class GraphBuilder:
         Raises:
             ValueError: the server's node has no such input.
         """
-        group, info = self.groups[-1], self._object_info[class_type]
-        unknown = inputs.keys() - declared_inputs(info).keys()
+        inside = None
+        if not isinstance(class_type, str):
+            inside, title, class_type = class_type, title or class_type.title, class_type.id
+        group, info = self.groups[-1], inside.info() if inside else self.object_info[class_type]
+        unknown = inputs.keys() - self._declared(info).keys()
         if unknown:
             raise ValueError(f"{self._name}: {class_type} has no input {', '.join(sorted(unknown))}")
         links = {name: value for name, value in inputs.items() if isinstance(value, Link)}
         values = {name: value for name, value in inputs.items() if name not in links}
         pos, size = (group.x, group.next_y), (group.width, tall)
-        node = Node(len(self._nodes) + 1, class_type, title or class_type, pos, size, links, values, info)
+        node = Node(self.first_id + len(self._nodes), class_type, title or class_type, pos, size, links, values, info)
+        node.inside = inside
         group.nodes.append(node)
         self._nodes.append(node)
         return node
@@ -140,60 +182,97 @@ class GraphBuilder:
         """The nodes of a type, in order."""
         return [node for node in self._nodes if node.class_type == class_type]
 
+    def app(self, inputs: list[tuple[Node, str]], outputs: list[Node]) -> None:
+        """What ComfyUI's app mode asks for (widgets of nodes) and shows (the results of nodes)."""
+        asked = [[node.id, widget] for node, widget in inputs]
+        self.extra["linearData"] = {"inputs": asked, "outputs": [node.id for node in outputs]}
+
     def note(self, text: str, height: int, width: int = 420) -> None:
         """Put a note left of everything."""
         self._note = {"text": text, "size": [width, height], "pos": [-width - 2 * GAP, 50]}
 
     def api_form(self) -> Json:
         """What is queued over HTTP."""
+        return self.api_nodes("", {})
+
+    def api_nodes(self, prefix: str, given: dict[int, list[Any]]) -> Json:
+        """The nodes in API form; `given` are the sources of a subgraph's inputs by their index."""
         graph: Json = {}
         for node in self._nodes:
+            links = {name: self.api_link(link, prefix, given) for name, link in self._ordered_links(node)}
+            if node.inside is not None:
+                outer = {index: links[name] for index, name in enumerate(node.inside.input_names) if name in links}
+                graph |= node.inside.api_nodes(f"{prefix}{node.id}:", outer)
+                continue
             inputs: Json = {}
-            for name, (_, options, kind) in declared_inputs(node.info).items():
-                if name in node.links:
-                    continue
-                if _is_widget(kind, options):
+            for name, (_, options, kind) in self._declared(node.info).items():
+                if name not in node.links and _is_widget(kind, options):
                     inputs[name] = self._value(node, name, kind, options)
-            inputs |= {name: [str(link.node), link.index] for name, link in self._ordered_links(node)}
-            graph[str(node.id)] = {"class_type": node.class_type, "inputs": inputs, "_meta": {"title": node.title}}
+            # What is not connected outside a subgraph is not connected inside.
+            inputs |= {name: link for name, link in links.items() if link is not None}
+            meta = {"title": node.title}
+            graph[f"{prefix}{node.id}"] = {"class_type": node.class_type, "inputs": inputs, "_meta": meta}
         return graph
+
+    def api_link(self, link: Link, prefix: str, given: dict[int, list[Any]]) -> list[Any] | None:
+        """Where a link comes from in API form; None: from an input of a subgraph that is not connected."""
+        if link.node == INPUT_NODE:
+            return given.get(link.index)
+        source = self._node(link.node)
+        if source.inside is None:
+            return [f"{prefix}{link.node}", link.index]
+        inner = source.inside.outputs[link.index][1]
+        return source.inside.api_link(inner, f"{prefix}{source.id}:", {})
 
     def ui_form(self) -> Json:
         """What the front end loads."""
-        links = [(link, node, name) for node in self._nodes for name, link in self._ordered_links(node)]
-        numbers = {(node.id, name): number for number, (_, node, name) in enumerate(links, 1)}
-        nodes = [self._ui_node(node, order, numbers) for order, node in enumerate(self._nodes)]
+        links, numbers = self._links()
+        nodes = self._ui_nodes(numbers)
         if self._note is not None:
             nodes.append(self._ui_note(len(nodes)))
+        inside = {node.inside.id: node.inside for node in self._nodes if node.inside is not None}
+        definitions = {"definitions": {"subgraphs": [one.definition() for one in inside.values()]}} if inside else {}
         return {
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-asymtalker/{self._name}")),
+            "id": named_id(self._name),
             "revision": 0,
-            "last_node_id": len(nodes),
+            "last_node_id": max(node["id"] for node in nodes),
             "last_link_id": len(links),
             "nodes": nodes,
             "links": [
                 [numbers[node.id, name], link.node, link.index, node.id, self._slot(node, name), self._kind(link)]
                 for link, node, name in links
             ],
-            "groups": [
-                {
-                    "id": number,
-                    "title": group.title,
-                    "bounding": group.bounding(),
-                    "color": group.color,
-                    "font_size": 24,
-                    "flags": {},
-                }
-                for number, group in enumerate(self.groups, 1)
-            ],
+            "groups": self._ui_groups(),
+            **definitions,
             "config": {},
-            "extra": {"ds": VIEW},
+            "extra": {"ds": VIEW, **self.extra},
             "version": 0.4,
         }
 
+    def _links(self) -> tuple[list[tuple[Link, Node, str]], dict[tuple[int, str], int]]:
+        """Every link with the input that it goes to, and their numbers by (node id, input)."""
+        links = [(link, node, name) for node in self._nodes for name, link in self._ordered_links(node)]
+        return links, {(node.id, name): number for number, (_, node, name) in enumerate(links, 1)}
+
+    def _ui_nodes(self, numbers: dict[tuple[int, str], int]) -> list[Json]:
+        return [self._ui_node(node, order, numbers) for order, node in enumerate(self._nodes)]
+
+    def _ui_groups(self) -> list[Json]:
+        return [
+            {
+                "id": number,
+                "title": group.title,
+                "bounding": group.bounding(),
+                "color": group.color,
+                "font_size": 24,
+                "flags": {},
+            }
+            for number, group in enumerate(self.groups, 1)
+        ]
+
     def _ui_node(self, node: Node, order: int, numbers: dict[tuple[int, str], int]) -> Json:
         inputs, values = [], []
-        for name, (section, options, kind) in declared_inputs(node.info).items():
+        for name, (section, options, kind) in self._declared(node.info).items():
             entry: Json = {"name": name, "type": kind, "link": numbers.get((node.id, name))}
             if _is_widget(kind, options):
                 entry["widget"] = {"name": name}
@@ -203,16 +282,13 @@ class GraphBuilder:
             if section == "optional":
                 entry["shape"] = OPTIONAL_SHAPE
             inputs.append(entry)
-        outgoing: dict[int, list[int]] = {}
-        for other in self._nodes:
-            for name, link in self._ordered_links(other):
-                if link.node == node.id:
-                    outgoing.setdefault(link.index, []).append(numbers[other.id, name])
+        outgoing = self._outgoing(node.id, numbers)
         outputs = [
             {"name": name, "type": kind, "links": outgoing.get(index)}
             for index, (name, kind) in enumerate(zip(node.info["output_name"], node.info["output"], strict=True))
         ]
-        pack = "comfyui-asymtalker" if node.class_type.startswith("AsymTalker") else "comfy-core"
+        own: Json = {"proxyWidgets": node.inside.promoted} if node.inside else {"Node name for S&R": node.class_type}
+        is_core = not node.inside and not node.class_type.startswith("AsymTalker")
         described: Json = {
             "id": node.id,
             "type": node.class_type,
@@ -223,12 +299,21 @@ class GraphBuilder:
             "mode": 0,
             "inputs": inputs,
             "outputs": outputs,
-            "properties": {"cnr_id": pack, "Node name for S&R": node.class_type},
+            "properties": {"cnr_id": "comfy-core" if is_core else PACK, **own, **node.properties},
             "widgets_values": values + ADDED_WIDGETS.get(node.class_type, []),
         }
         if node.title != node.class_type:
             described["title"] = node.title
         return described
+
+    def _outgoing(self, source: int, numbers: dict[tuple[int, str], int]) -> dict[int, list[int]]:
+        """Numbers of the links from each output of a node."""
+        found: dict[int, list[int]] = {}
+        for node in self._nodes:
+            for name, link in self._ordered_links(node):
+                if link.node == source:
+                    found.setdefault(link.index, []).append(numbers[node.id, name])
+        return found
 
     def _ui_note(self, order: int) -> Json:
         assert self._note is not None
@@ -249,20 +334,33 @@ class GraphBuilder:
             "bgcolor": "#653",
         }
 
+    def _node(self, number: int) -> Node:
+        return self._nodes[number - self.first_id]
+
     def _ordered_links(self, node: Node) -> list[tuple[str, Link]]:
-        return [(name, node.links[name]) for name in declared_inputs(node.info) if name in node.links]
+        return [(name, node.links[name]) for name in self._declared(node.info) if name in node.links]
 
     def _slot(self, node: Node, name: str) -> int:
-        return list(declared_inputs(node.info)).index(name)
+        return list(self._declared(node.info)).index(name)
 
     def _kind(self, link: Link) -> str:
-        return self._nodes[link.node - 1].info["output"][link.index]
+        return self._node(link.node).info["output"][link.index]
+
+    @staticmethod
+    def _declared(info: Json) -> dict[str, tuple[str, Json, str]]:
+        """``declared_inputs`` in the front end's order: sockets first."""
+        return dict(sorted(declared_inputs(info).items(), key=lambda entry: _is_widget(entry[1][2], entry[1][1])))
 
     def _value(self, node: Node, name: str, kind: str, options: Json) -> Any:
         value = node.values.get(name, options.get("default"))
         if value is None and kind == "COMBO":
             value = options["options"][0]
         return value
+
+
+def named_id(name: str) -> str:
+    """The id of a workflow, a subgraph or a socket of that name: the same whenever it is written."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-asymtalker/{name}"))
 
 
 def declared_inputs(info: Json) -> dict[str, tuple[str, Json, str]]:

@@ -26,6 +26,7 @@ from . import _drawing as drawing
 from ._client import ComfyClient, videos
 from ._environment import ROOT, find_comfyui
 from ._server import ComfyServer
+from .graphs import ui_stem
 
 WORKFLOWS, DOCS, HELP = ROOT / "workflows", ROOT / "docs", ROOT / "web" / "docs" / "images"
 ASSETS = WORKFLOWS / "assets"
@@ -56,7 +57,7 @@ CARDS = {
     "asymtalker_continuity_comparison": Card(
         "Continuity comparison", "two samplers side by side", TEAL, PORTRAIT, SQUARE
     ),
-    "asymtalker_portrait_batch": Card("Portrait batch", "many portraits, one speech", ORANGE, SECOND, SQUARE),
+    "asymtalker_portrait_batch": Card("Many portraits", "one speech, a video each", ORANGE, SECOND, SQUARE),
     "asymtalker_larger_picture": Card("In a larger picture", "crop, speak, paste back", TEAL, PAINTING, WIDE),
     "asymtalker_two_people": Card("Two people talk", "one speaks, the other listens", ORANGE, TWO_PEOPLE, WIDE),
     "asymtalker_dubbing": Card("Dubbing", "a face in your video speaks anew", GREEN, PAINTING, WIDE),
@@ -117,7 +118,7 @@ def write_jobs_picture(client: ComfyClient, workdir: Path) -> None:
 
 
 def write_thumbnails(frames: dict[str, list[list[Image.Image]]], levels: drawing.Levels) -> None:
-    """workflows/<graph>.jpg: frames of each video at loud moments."""
+    """workflows/<title>.jpg: frames of each video at loud moments."""
     for name, card in CARDS.items():
         films = frames.get(name, [])
         moments = drawing.loud_moments(levels, 3 if card.size == SQUARE else 1)
@@ -127,7 +128,7 @@ def write_thumbnails(frames: dict[str, list[list[Image.Image]]], levels: drawing
             shown = [film[moment] for film, moment in zip(films, moments, strict=False)]
         picture = _square(Image.open(card.picture).convert("RGB"))
         drawn = drawing.thumbnail(card.title, card.subtitle, card.accent, picture, shown, levels)
-        drawn.save(WORKFLOWS / f"{name}.jpg", quality=88)
+        drawn.save(WORKFLOWS / f"{ui_stem(name)}.jpg", quality=88)
 
 
 def write_moving_picture(frames: dict[str, list[list[Image.Image]]]) -> None:

@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NODE.INPUT=VALUE",
-        help="set any other node input, for example --set AsymTalkerContinuity.color_strength=0.5; repeatable",
+        help="set any other node input, for example --set AsymTalkerMux.crf=23; repeatable",
     )
     parser.add_argument("--workflow", type=Path, default=WORKFLOW, help="graph in API form (default: nano)")
     parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
@@ -141,12 +141,13 @@ def make_video(client: ComfyClient, graph: Graph, options: argparse.Namespace) -
 
 
 def open_ui(client: ComfyClient, pack_name: str) -> None:
-    """Put the shipped portrait and speech into the input folder, open the nano graph, wait for Ctrl-C."""
+    """Open the Quick start, whose portrait and speech the pack itself puts into the input folder; wait for Ctrl-C."""
     import webbrowser
+    from urllib.parse import quote
 
-    for asset in sorted(ASSETS.iterdir()):
-        client.upload(asset)
-    url = f"{client.url}/?template={WORKFLOW.stem}&source={pack_name}"
+    from scripts.graphs import ui_stem
+
+    url = f"{client.url}/?asymtalker_template={quote(ui_stem(WORKFLOW.stem))}"
     print(f"ComfyUI is at {url} (more graphs: Workflow > Browse Templates > {pack_name}; Ctrl-C stops it)", flush=True)
     webbrowser.open(url)
     signal.pause() if hasattr(signal, "pause") else input()

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asymtalker.scripts._environment import ROOT
+from asymtalker.scripts.graphs import ui_stem
 
 PACK = "asymtalker"
 NUM_FRAMES = 70
@@ -36,7 +37,13 @@ __all__ = [
     "module_from_file",
     "moving_frames",
     "names",
+    "shipped",
 ]
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """A shipped graph in the front end's form, by the name of its API form."""
+    return json.loads((ROOT / "workflows" / f"{ui_stem(name)}.json").read_text(encoding="utf-8"))
 
 
 def module_from_file(name: str, file: Path, **options: Any) -> ModuleType:

@@ -19,6 +19,8 @@ import torch
 from av.container import InputContainer
 from comfy_api.latest import Input, InputImpl, Types
 
+from ..host.audio import checked_audio
+from ..media.carrier import MAX_CHANNELS, AudioTrack
 from .streamed import StreamedVideo
 from .writing import LOSSLESS_CRF, Frame, FrameSource, temporary_folder
 
@@ -105,6 +107,13 @@ class ImageFrames:
         """Frames per second."""
         return Fraction(self.components.frame_rate)
 
+    def sound(self) -> AudioTrack | None:
+        """The sound beside the images."""
+        if not self.components.audio:
+            return None
+        waveform, sample_rate = checked_audio(self.components.audio)
+        return AudioTrack(waveform.numpy(), sample_rate)
+
     def note_saved(self) -> None:
         """Nothing is kept for another attempt."""
 
@@ -146,6 +155,18 @@ class FileFrames:
 
     def note_saved(self) -> None:
         """Nothing is kept for another attempt."""
+
+    def sound(self) -> AudioTrack | None:
+        """The file's first sound track within the span, with its own rate and channels; None: there is none."""
+        with _readable(), av.open(self.video.get_stream_source(), mode="r") as container:
+            if not container.streams.audio:
+                return None
+            track = decoded_track(container, container.streams.audio[0])
+        if track is None:
+            return None
+        start, length = (round(seconds * track.sample_rate) for seconds in (self.start_s, self.duration_s))
+        part = track.waveform[:, start : start + length if length else None]
+        return AudioTrack(part, track.sample_rate) if part.shape[1] else None
 
     @cached_property
     def _size(self) -> tuple[int, int]:
@@ -193,6 +214,17 @@ class FileFrames:
         if not self.duration_s or item.pts is None:
             return False
         return item.pts >= _ticks(self.start_s + self.duration_s, item.time_base)
+
+
+def decoded_track(container: InputContainer, stream: av.AudioStream) -> AudioTrack | None:
+    """All of a sound stream from the file's beginning on; None of one without samples, or with too many channels."""
+    planes: list[np.ndarray[Any, Any]] = []
+    resampler = av.AudioResampler(format="fltp")
+    for frame in container.decode(stream):
+        planes.extend(part.to_ndarray() for part in resampler.resample(frame))
+    if not planes or planes[0].shape[0] > MAX_CHANNELS:
+        return None
+    return AudioTrack(np.concatenate(planes, axis=1), stream.rate)
 
 
 def _ticks(seconds: float, time_base: Fraction | None) -> int:

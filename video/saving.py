@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-import torch
 from comfy.cli_args import args
 from comfy_api.latest import Input, InputImpl, io, ui
 
 from ..host.audio import checked_audio
 from ..host.messages import counted
 from ..host.progress import notify
+from ..media.carrier import AudioTrack
 from ..media.errors import format_bytes
 from .destination import file_names
 from .incoming import frames_of
@@ -38,7 +37,7 @@ def save_with_audio(
 ) -> tuple[Input.Video, ui.SavedResult]:
     """Write the next free ``<filename_prefix>_00001_.mp4`` of the output folder.
 
-    audio: None saves a silent video.
+    audio: None saves the video's own sound.
     mark_generated: whether the file's tags say that the video is generated, also where the server keeps workflows out.
     node_id: shows the progress and what of the input had to be changed.
 
@@ -50,8 +49,10 @@ def save_with_audio(
         MediaError: encoding failed (disk full, folder not writable); no file is left.
         InterruptProcessingException: the user cancelled; no file is left.
     """
-    track, notes = _sound(audio)
+    given = None if audio is None else _track(audio)
     source = frames_of(video)
+    track = given or source.sound()
+    notes = _sound_notes(track)
     names, subfolder = file_names(filename_prefix, *source.get_dimensions())
     metadata, notes_on_metadata = workflow_metadata(prompt, extra_pnginfo)
     encoded = write_mp4(
@@ -74,32 +75,32 @@ def save_with_audio(
     )
 
 
-def _sound(audio: dict[str, Any] | None) -> tuple[tuple[np.ndarray[Any, Any], int] | None, list[str]]:
-    """The waveform float32 [channels, N] and sample rate of an AUDIO value; a note where it has none or is too loud."""
-    if audio is None:
-        return None, ["audio: there is no sound, the video is saved silent."]
+def _track(audio: dict[str, Any]) -> AudioTrack:
+    """The sound of an AUDIO value. Raises ValueError that names what is wrong with it."""
     waveform, sample_rate = checked_audio(audio)
-    loudest = max(abs(float(extreme)) for extreme in torch.aminmax(waveform))
-    notes = []
-    if loudest > TOO_LOUD:
-        notes.append(
-            f"audio: samples reach {loudest:.3g}, and players clip what is beyond 1: it will sound distorted. Lower "
-            "its volume first (Audio Adjust Volume)."
-        )
-    return (waveform.detach().cpu().numpy(), sample_rate), notes
+    return AudioTrack(waveform.detach().cpu().numpy(), sample_rate)
 
 
-def _length_notes(track: tuple[np.ndarray[Any, Any], int] | None, video_s: Fraction) -> list[str]:
-    """A note if sound and pictures do not end together."""
+def _sound_notes(track: AudioTrack | None) -> list[str]:
+    """A note where there is no sound or it is too loud."""
     if track is None:
-        return []
-    waveform, sample_rate = track
-    sound_s = Fraction(waveform.shape[1], sample_rate)
-    if abs(sound_s - video_s) < APART_S:
+        return ["audio: there is no sound, the video is saved silent."]
+    loudest = float(max(track.waveform.max(), -track.waveform.min()))
+    if loudest <= TOO_LOUD:
         return []
     return [
-        f"audio: it lasts {float(sound_s):.2f} s, the video {float(video_s):.2f} s. Connect the audio that the video "
-        "was made from, or trim the longer one."
+        f"audio: samples reach {loudest:.3g}, and players clip what is beyond 1: it will sound distorted. Lower "
+        "its volume first (Audio Adjust Volume)."
+    ]
+
+
+def _length_notes(track: AudioTrack | None, video_s: Fraction) -> list[str]:
+    """A note if sound and pictures do not end together."""
+    if track is None or abs(track.duration_s - video_s) < APART_S:
+        return []
+    return [
+        f"audio: it lasts {float(track.duration_s):.2f} s, the video {float(video_s):.2f} s. Connect the audio that "
+        "the video was made from, or trim the longer one."
     ]
 
 

@@ -14,8 +14,11 @@ from typing import ClassVar
 from comfy_execution.utils import get_executing_context
 from typing_extensions import override
 
+from ..host.audio import joined
 from ..media import HELD_NAME, FolderBusyError, FolderLock, MediaError, SpoolReader, mark_saved, remove_spool
+from ..media.carrier import AudioTrack
 from ..models.choices import Choice
+from ..models.streaming import Recording
 from .streamed import StreamedVideo
 from .writing import Frame
 
@@ -89,13 +92,15 @@ class SpooledVideo(StreamedVideo):
     Args:
         handle: keeps the spool.
         node_id: the node that made it, which is to run again where the frames turn out to be gone.
+        recordings: its sound, in order; none: it is silent.
     """
 
     _losses: ClassVar[Counter[str]] = Counter()
     """How often frames of a node's videos were missing or damaged, by node id."""
 
-    def __init__(self, handle: SpoolHandle, node_id: str | None = None) -> None:
+    def __init__(self, handle: SpoolHandle, node_id: str | None = None, recordings: tuple[Recording, ...] = ()) -> None:
         super().__init__()
+        self._recordings = recordings
         self._handle = handle
         self._node_id = node_id
         self._reader = SpoolReader(handle.folder)
@@ -125,6 +130,11 @@ class SpooledVideo(StreamedVideo):
                 if self._node_id is not None:
                     self._losses[self._node_id] += 1
             raise type(error)(f"video: {error}") from error
+
+    @override
+    def sound(self) -> AudioTrack | None:
+        """The speech as the user gave it."""
+        return joined(self._recordings)
 
     @override
     def get_dimensions(self) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from ..host.guards import check_room
 from ..media import MediaError
+from ..media.carrier import AudioTrack
 from .writing import SAVED_CRF, Frame, FrameSource, Target, encoding_for, save_frames, write_mp4
 
 TIME_TOLERANCE_FRAMES = 1e-3
@@ -27,7 +28,7 @@ TIME_TOLERANCE_FRAMES = 1e-3
 
 
 class StreamedVideo(InputImpl.VideoFromFile, ABC):
-    """A silent VIDEO whose frames are made or read as they are needed, never all at once unless requested.
+    """A VIDEO whose frames are made or read as they are needed, never all at once unless requested.
 
     It is a video file of the host that is written only when something needs the file itself: a method that a later host
     adds is answered by the host's own code over that file. (The host's abstract class is no base: its next abstract
@@ -65,6 +66,10 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
 
+    def sound(self) -> AudioTrack | None:
+        """The sound that belongs to the frames; None: there is none."""
+        return None
+
     def note_saved(self) -> None:
         """Note that all frames have reached a file or the graph: they need not be kept for another attempt."""
 
@@ -77,7 +82,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         with self._writing:
             if self._file is None or not self._file.is_file():
                 file = Path(folder_paths.get_temp_directory()) / f"asymtalker_{uuid.uuid4().hex}.mp4"
-                write_mp4(self, file, None, crf=SAVED_CRF, metadata=None)
+                write_mp4(self, file, self.sound(), crf=SAVED_CRF, metadata=None)
                 self._file = file
             return str(self._file)
 
@@ -102,7 +107,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         if read < count:
             raise MediaError(f"video: only {read} of {count} frames can be read. Generate or load the video again.")
         self.note_saved()
-        return Types.VideoComponents(images=images, audio=None, frame_rate=self.get_frame_rate())
+        return Types.VideoComponents(images=images, audio=_as_audio(self.sound()), frame_rate=self.get_frame_rate())
 
     @override
     def save_to(
@@ -208,6 +213,13 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         return ReshapedVideo(self, (kept_width, kept_height), resize)
 
 
+def _as_audio(track: AudioTrack | None) -> Any:
+    """An AUDIO value [1, channels, N]."""
+    if track is None:
+        return None
+    return {"waveform": torch.from_numpy(track.waveform)[None], "sample_rate": track.sample_rate}
+
+
 def _frame_from(position: float) -> int:
     """Index of the first frame at or after a position in frames."""
     return math.ceil(position - TIME_TOLERANCE_FRAMES)
@@ -242,6 +254,11 @@ class DerivedVideo(StreamedVideo):
         return self._source.get_frame_rate()
 
     @override
+    def sound(self) -> AudioTrack | None:
+        """The other video's."""
+        return self._source.sound()
+
+    @override
     def note_saved(self) -> None:
         """Every frame has reached a file or the graph in this form."""
         self._source.note_saved()
@@ -264,6 +281,16 @@ class TrimmedVideo(DerivedVideo):
     def get_frame_count(self) -> int:
         """Number of frames in the span."""
         return self._stop - self._first
+
+    @override
+    def sound(self) -> AudioTrack | None:
+        """The span's part, which may be shorter where the sound ends before the pictures."""
+        track = self._source.sound()
+        if track is None:
+            return None
+        rate = track.sample_rate / self.get_frame_rate()
+        part = track.waveform[:, round(self._first * rate) : round(self._stop * rate)]
+        return AudioTrack(part, track.sample_rate) if part.shape[1] else None
 
     @override
     def note_saved(self) -> None:

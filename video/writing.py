@@ -21,6 +21,7 @@ from comfy_api.latest import InputImpl, Types
 
 from ..host.progress import SavingProgress
 from ..media import EncodedVideo, MediaError, encode_video
+from ..media.carrier import AudioTrack
 from ..media.errors import storage_error
 from ..media.ffmpeg import Watch
 from ..media.workfolder import publish, working_folder
@@ -52,6 +53,10 @@ class FrameSource(Protocol):
 
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
+        ...
+
+    def sound(self) -> AudioTrack | None:
+        """The sound that belongs to the frames, from the first one on; None: there is none."""
         ...
 
     def note_saved(self) -> None:
@@ -141,13 +146,14 @@ def save_frames(source: FrameSource, path: Target, encoding: Encoding, metadata:
         MediaError: encoding failed (disk full, folder not writable); no file is left.
     """
     if encoding.is_own:
-        write_mp4(source, path, None, crf=SAVED_CRF if encoding.crf is None else round(encoding.crf), metadata=metadata)
+        crf = SAVED_CRF if encoding.crf is None else round(encoding.crf)
+        write_mp4(source, path, source.sound(), crf=crf, metadata=metadata)
         return
     look = Look(*source.get_dimensions(), source.get_frame_rate())
     check_encoding(encoding, look)
     options = {**encoding.host_options(), "metadata": file_tags(metadata, True)[0]}
     try:
-        _save_by_host(source.frames(), look, path, options, SavingProgress(source.get_frame_count()))
+        _save_by_host(source.frames(), source.sound(), look, path, options, SavingProgress(source.get_frame_count()))
     except OSError as error:  # av.FFmpegError is one where the disk or folder is the cause
         folder = Path(folder_paths.get_temp_directory() if isinstance(path, io.BytesIO) else path).parent
         raise storage_error(folder, "saving the video", error) from error
@@ -166,7 +172,7 @@ def check_encoding(encoding: Encoding, look: Look) -> None:
     options = encoding.host_options()
     black = np.zeros((look.height, look.width, 3), np.uint8)
     try:
-        _save_by_host(iter((black, black)), look, io.BytesIO(), options)
+        _save_by_host(iter((black, black)), None, look, io.BytesIO(), options)
     except (ValueError, LookupError, av.FFmpegError) as error:
         asked = f"{encoding.container} with codec {encoding.codec}"
         raise ValueError(f"format, codec: this ComfyUI cannot write {asked}: {error}") from error
@@ -174,6 +180,7 @@ def check_encoding(encoding: Encoding, look: Look) -> None:
 
 def _save_by_host(
     frames: Iterator[Frame],
+    sound: AudioTrack | None,
     look: Look,
     path: Target,
     options: Mapping[str, Any],
@@ -186,7 +193,9 @@ def _save_by_host(
     with temporary_folder() as folder:
         file = Path(folder) / "lossless.mp4"
         size = {"width": look.width, "height": look.height, "fps": look.fps}
-        encode_video(frames, file, **size, crf=LOSSLESS_CRF, preset="ultrafast", watch=watch)
+        encode_video(
+            frames, file, **size, audio=sound, crf=LOSSLESS_CRF, preset="ultrafast", lossless_audio=True, watch=watch
+        )
         lossless = InputImpl.VideoFromFile(str(file))
         if isinstance(path, io.BytesIO):
             lossless.save_to(path, **options)
@@ -201,7 +210,7 @@ def _save_by_host(
 def write_mp4(
     source: FrameSource,
     path: Target,
-    audio: tuple[np.ndarray[Any, Any], int] | None,
+    sound: AudioTrack | None,
     *,
     crf: int,
     metadata: Mapping[str, Any] | None,
@@ -209,7 +218,7 @@ def write_mp4(
     if_taken: Callable[[], Path] | None = None,
     node_id: str | None = None,
 ) -> EncodedVideo:
-    """Encode frames, streaming, with ``audio`` (waveform float32 [channels, N], sample rate) to an mp4.
+    """Encode frames, streaming, with ``sound`` to an mp4.
 
     metadata, mark_generated: the file's tags, see ``file_tags``.
     node_id: shows the progress as text too; the running node's bar shows it in any case.
@@ -223,7 +232,7 @@ def write_mp4(
     if isinstance(path, io.BytesIO):
         with temporary_folder() as folder:
             file = Path(folder) / "video.mp4"
-            encoded = write_mp4(source, file, audio, crf=crf, metadata=metadata, mark_generated=mark_generated)
+            encoded = write_mp4(source, file, sound, crf=crf, metadata=metadata, mark_generated=mark_generated)
             with file.open("rb") as written:
                 shutil.copyfileobj(written, path)
         return encoded
@@ -235,7 +244,7 @@ def write_mp4(
         width=width,
         height=height,
         fps=source.get_frame_rate(),
-        audio=audio,
+        audio=sound,
         crf=crf,
         metadata=tags,
         if_taken=if_taken,

@@ -1,35 +1,38 @@
-// The choices of Load AsymTalker say what is there: bundled, found, or missing and where it goes.
+// The choices of Load AsymTalker say what is there: bundled, found, or not installed and how large.
 // Only labels change; the values that workflows save are the same in every language.
 import { app } from "../../scripts/app.js";
 
 const NODE = "AsymTalkerLoader";
 const WIDGET = "model";
 const WORDS = {
-    en: { bundled: "bundled, nothing to download", found: "found", missing: "missing, goes to" },
-    zh: { bundled: "自带，无需下载", found: "已找到", missing: "缺失，请放入" },
-    ja: { bundled: "同梱、ダウンロード不要", found: "あり", missing: "なし、置き場所は" },
-    ko: { bundled: "기본 포함, 다운로드 불필요", found: "있음", missing: "없음, 넣을 곳:" },
-    fr: { bundled: "fourni, rien à télécharger", found: "trouvé", missing: "absent, à placer dans" },
-    es: { bundled: "incluido, sin descargas", found: "encontrado", missing: "falta, va en" },
-    ru: { bundled: "в комплекте, скачивать не нужно", found: "найдено", missing: "нет, место:" },
+    en: { bundled: "bundled, nothing to download", found: "found", missing: "not installed" },
+    zh: { bundled: "自带，无需下载", found: "已找到", missing: "未安装" },
+    ja: { bundled: "同梱、ダウンロード不要", found: "あり", missing: "未インストール" },
+    ko: { bundled: "기본 포함, 다운로드 불필요", found: "있음", missing: "설치되지 않음" },
+    fr: { bundled: "fourni, rien à télécharger", found: "trouvé", missing: "non installé" },
+    es: { bundled: "incluido, sin descargas", found: "encontrado", missing: "no instalado" },
+    ru: { bundled: "в комплекте, скачивать не нужно", found: "найдено", missing: "не установлено" },
 };
 
-// From the server's description of the node: { value: "bundled" | "found" | "missing: <folder>" }.
+// From the server's description of the node: { value: "bundled" | "found" | "missing: <folder>" },
+// and of the published models { value: [name, size of the download] }.
 let states = {};
+let titles = {};
 
 function readStates(nodeDef) {
     const options = nodeDef?.input?.required?.[WIDGET]?.at(-1);
     states = options?.asymtalker_states ?? {};
+    titles = options?.asymtalker_titles ?? {};
 }
 
 function label(value) {
     const state = states[value];
     if (state === undefined) return value ?? "";
-    const [kind, folder = ""] = state.split(": ");
+    const [kind] = state.split(": ");
     const language = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
     const word = (WORDS[language] ?? WORDS.en)[kind];
-    // The folder ends with the value; a narrow widget shows the beginning.
-    return kind === "missing" ? `${word} ${folder}` : `${value} (${word})`;
+    const [title, size] = titles[value] ?? [value];
+    return kind === "missing" ? `${title} (${word}, ${size})` : `${title} (${word})`;
 }
 
 app.registerExtension({

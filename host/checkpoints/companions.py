@@ -163,7 +163,8 @@ def locate_vae(choice: str, located: Located, latent_channels: int) -> Found:
     found = _published_vae(kind, located) or _installed_vae(kind)
     if found is None:
         home = located.home or roots()[0] / PUBLISHED
-        published = f"the folder {kind.weights.folder} of {kind.weights.repository} (Hugging Face)"
+        weights = kind.weights
+        published = f"the folder {weights.folder} of {weights.repository} (Hugging Face, {weights.link})"
         raise FileNotFoundError(
             f"vae: no {kind.weights.title} for {located.file.name} ({latent_channels} latent channels) was found. Put "
             f"{kind.download} into {folders_text('vae')}, or {published} into {home}"
@@ -185,8 +186,8 @@ def locate_audio_encoder(choice: str, located: Located) -> Found:
     if found is None:
         raise FileNotFoundError(
             f"audio_encoder: {located.file.name} needs {WAV2VEC2.title}, which was not found. Put "
-            f"{WAV2VEC2.main_file} of {WAV2VEC2.repository} (Hugging Face) as {WAV2VEC2.single_file} into "
-            f"{folders_text('audio_encoders')}"
+            f"{WAV2VEC2.main_file} of {WAV2VEC2.repository} (Hugging Face, {WAV2VEC2.link}) as "
+            f"{WAV2VEC2.single_file} into {folders_text('audio_encoders')}"
         )
     return found
 

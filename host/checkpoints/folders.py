@@ -12,7 +12,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...models.family import FLASHHEAD, LEAPTALK, MODELS, NANO_NETWORK, PRO
+from ...models.family import FLASHHEAD, LEAPTALK, MODELS, NANO_NETWORK, PRO, Weights
 from ..messages import encodable, one_of, quoted
 from .adapters import LORA, PROJECTION, Adapter, find_adapter
 from .weight_files import (
@@ -122,6 +122,11 @@ def model_states() -> dict[str, str]:
     return states
 
 
+def titles() -> dict[str, list[str]]:
+    """The published choices' names for people and their size to download, for the same file."""
+    return {choice: [weights.title, weights.size] for choice in LISTED_CHOICES for weights in (_weights(choice),)}
+
+
 def vae_choices() -> list[str]:
     """``default`` (the checkpoint's own) and the files of models/vae; of models/vae_approx only video VAEs."""
     tiny = [name for name in listed("vae_approx") if "tae" in name and "sd" not in name]
@@ -165,13 +170,18 @@ def locate_model(choice: str) -> Located:
     )
 
 
+def _weights(choice: str) -> Weights:
+    """What a listed choice stands for."""
+    return PUBLISHED_CHOICES[choice].network if choice in PUBLISHED_CHOICES else LEAPTALK
+
+
 def _to_download(choice: str) -> str:
     """What of a listed choice that is not there goes to where."""
-    weights = PUBLISHED_CHOICES[choice].network if choice in PUBLISHED_CHOICES else LEAPTALK
+    weights = _weights(choice)
     files = [f"{weights.folder}/{file}" if weights.folder else file for file in reversed(weights.files)]
     return (
-        f"{choice} is not installed. Put {', '.join(files[:-1])} and {files[-1]} of {weights.repository} "
-        f"(Hugging Face) into {Path(roots()[0], *choice.split('/')[1:])}"
+        f"{choice} is not installed ({weights.size}). Put {', '.join(files[:-1])} and {files[-1]} of "
+        f"{weights.repository} (Hugging Face, {weights.link}) into {Path(roots()[0], *choice.split('/')[1:])}"
     )
 
 

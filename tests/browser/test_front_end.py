@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
-from asymtalker.scripts._environment import ROOT
 from asymtalker.tests.browser.frontend import FrontEnd
+from asymtalker.tests.helpers import shipped
 
 
 def test_the_quick_start_runs_in_the_browser(front_end: FrontEnd) -> None:
-    front_end.load(json.loads((ROOT / "workflows" / "asymtalker_nano.json").read_text(encoding="utf-8")))
+    front_end.load(shipped("asymtalker_nano"))
     saved = front_end.run()
     assert [file["filename"].endswith(".mp4") for file in saved] == [True]
     assert front_end.own_messages() == []

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser
@@ -14,9 +14,11 @@ from playwright.sync_api import Browser
 from asymtalker.scripts._client import ComfyClient
 from asymtalker.scripts._environment import ROOT
 from asymtalker.scripts._server import ComfyServer
+from asymtalker.scripts.graphs import TEMPLATES, ui_stem
 from asymtalker.tests.browser.frontend import FrontEnd
+from asymtalker.tests.helpers import shipped
 
-GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+GRAPHS = [template.name for template in TEMPLATES]
 # nano's weights come with the pack: how many files a run saves.
 RUNNABLE = {
     "asymtalker_nano": 1,
@@ -44,10 +46,6 @@ DROP = """async ([url, name]) => {
     await window.app.handleFile(file); }"""
 
 
-def read(stem: str) -> dict[str, Any]:
-    return json.loads((ROOT / "workflows" / f"{stem}.json").read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def tab(browser: Browser, server: ComfyServer, client: ComfyClient, examples: None) -> Iterator[FrontEnd]:
     """One tab for all graphs: opening the front end takes longer than most of them."""
@@ -66,18 +64,18 @@ def quiet(tab: FrontEnd) -> Iterator[None]:
     assert tab.own_messages() == []
 
 
-@pytest.mark.parametrize("stem", [path.stem for path in GRAPHS])
-def test_the_graph_opens_whole_and_runs(tab: FrontEnd, tmp_path: Path, stem: str) -> None:
-    workflow = read(stem)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_graph_opens_whole_and_runs(tab: FrontEnd, tmp_path: Path, name: str) -> None:
+    workflow = shipped(name)
     tab.load(workflow)
     shown = tab.page.evaluate(SHOWN_NODES)
     assert sorted(shown) == sorted([node["type"], False] for node in workflow["nodes"])
     assert tab.page.evaluate("() => window.app.graph.links.size") == len(workflow["links"])
-    if stem in RUNNABLE:
+    if name in RUNNABLE:
         saved = tab.run()
-        assert len(saved) == RUNNABLE[stem] and all(file["filename"].endswith(".mp4") for file in saved)
+        assert len(saved) == RUNNABLE[name] and all(file["filename"].endswith(".mp4") for file in saved)
     tab.frame_graph()
-    tab.screenshot(tmp_path / f"{stem}.png")
+    tab.screenshot(tmp_path / f"{name}.png")
 
 
 def test_a_graph_that_an_earlier_version_saved_opens_and_runs(tab: FrontEnd) -> None:
@@ -93,7 +91,7 @@ def test_a_graph_that_an_earlier_version_saved_opens_and_runs(tab: FrontEnd) -> 
 
 
 def test_a_graph_without_its_weights_says_what_to_download(tab: FrontEnd) -> None:
-    tab.load(read("asymtalker_flashhead_pro"))
+    tab.load(shipped("asymtalker_flashhead_pro"))
     tab.page.evaluate("() => window.app.queuePrompt(0, 1)")
     message = tab.page.get_by_text("Model_Pro/diffusion_pytorch_model.safetensors and", exact=False)
     # Newer front ends tell the node and the input first, and the node's own words on request.
@@ -107,7 +105,7 @@ def test_a_graph_without_its_weights_says_what_to_download(tab: FrontEnd) -> Non
 
 
 def test_a_saved_mp4_gives_its_graph_back(tab: FrontEnd) -> None:
-    workflow = read("asymtalker_nano")
+    workflow = shipped("asymtalker_long_speech")
     tab.load(workflow)
     tab.page.evaluate(SET_SEED, 41)
     (file,) = tab.run()
@@ -121,14 +119,14 @@ def test_a_saved_mp4_gives_its_graph_back(tab: FrontEnd) -> None:
 
 
 def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
-    tab.load(read("asymtalker_flashhead_pro"))
+    tab.load(shipped("asymtalker_flashhead_pro"))
     labels, value = tab.page.evaluate(
         """() => { const widget = window.app.graph.nodes.find((node) => node.type === "AsymTalkerLoader").widgets[0];
             return [widget.options.values.map(widget.options.getOptionLabel), widget.value]; }"""
     )
     pro = "asymtalker/SoulX-FlashHead-1_3B/Model_Pro"
     assert "nano (bundled, nothing to download)" in labels
-    assert f"missing, goes to models/{pro}" in labels
+    assert "FlashHead Pro (not installed, 6 GB)" in labels and "FlashHead Lite (not installed, 6.1 GB)" in labels
     assert value == pro
 
 
@@ -144,7 +142,7 @@ def test_the_help_pages_pictures_are_served(tab: FrontEnd, picture: str) -> None
 
 def test_the_address_that_the_command_opens_shows_the_quick_start(tab: FrontEnd) -> None:
     """As `scripts/talk.py --ui` opens it."""
-    tab.page.goto(f"{tab.client.url}/?template=asymtalker_nano&source={tab.pack_name}")
-    count = "() => window.app?.graph?.nodes?.filter((node) => node.type.startsWith('AsymTalker')).length"
-    nodes = sum(node["type"].startswith("AsymTalker") for node in read("asymtalker_nano")["nodes"])
-    tab.wait_until(lambda: tab.page.evaluate(count) == nodes, "the template is open")
+    tab.page.goto(f"{tab.client.url}/?asymtalker_template={quote(ui_stem('asymtalker_nano'))}")
+    shown = "() => window.app?.graph?.nodes?.map((node) => node.title)"
+    tab.wait_until(lambda: "Talking head" in (tab.page.evaluate(shown) or []), "the template is open")
+    assert "asymtalker_template" not in tab.page.url

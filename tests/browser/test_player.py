@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import pytest
 
 from asymtalker.scripts._client import ComfyClient
-from asymtalker.scripts._environment import ROOT
 from asymtalker.tests.browser.conftest import OpenFrontEnd
 from asymtalker.tests.browser.frontend import FrontEnd
+from asymtalker.tests.helpers import shipped
 from asymtalker.tests.server.media import speech_like, write_wav
 
 CHUNK_S = 28 / 25
@@ -49,8 +48,8 @@ CLOCK = """() => {
 
 
 def make_workflow(client: ComfyClient, folder: Path, seconds: float, seed: int) -> dict[str, Any]:
-    """The shipped nano graph for a speech of a length, small and in one step."""
-    workflow = json.loads((ROOT / "workflows" / "asymtalker_nano.json").read_text(encoding="utf-8"))
+    """The shipped long speech graph for a speech of a length, small and in one step."""
+    workflow = shipped("asymtalker_long_speech")
     speech = client.upload(write_wav(folder / f"speech_{seconds}.wav", speech_like(seconds, 16000, 1), 16000))
     values = {entry["type"]: entry["widgets_values"] for entry in workflow["nodes"] if "widgets_values" in entry}
     values["LoadAudio"][0] = speech

@@ -45,7 +45,12 @@ def scene(pack: Import, folders: Path) -> SimpleNamespace:
     jobs, rollout = pack("jobs.job"), pack("models.rollout")
     spans = tuple(rollout.ChunkSpan(index, index * CHUNK, 0, CHUNK) for index in range(3))
     reference = SimpleNamespace(latents=torch.zeros(1, 2, 3, 1, 1), size=(SIZE, SIZE), frames_per_chunk=CHUNK)
-    made = SimpleNamespace(jobs=jobs, kept=pack("jobs.kept").kept_jobs, media=pack("media"), reference=reference)
+    made = SimpleNamespace(
+        jobs=jobs,
+        kept=lambda remove: pack("jobs.kept").kept_jobs(remove).text,
+        media=pack("media"),
+        reference=reference,
+    )
     made.state = lambda index: jobs.pack_state(rollout.ContinuityState(index + 1, torch.zeros(1, 2, 1, 1, 1)))
     made.own = jobs.Job("settings", spans, ids("a", "b", "c"))
     made.other = jobs.Job("settings", spans, ids("a", "b", "d"))

@@ -26,7 +26,9 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
     assert video.get_dimensions() == (64, 64) and video.get_frame_count() == NUM_FRAMES
     assert video.get_frame_rate() == Fraction(25) and video.get_duration() == NUM_FRAMES / 25
     components = video.get_components()
-    assert components.images.shape == (NUM_FRAMES, 64, 64, 3) and components.audio is None
+    assert components.images.shape == (NUM_FRAMES, 64, 64, 3)
+    assert torch.equal(components.audio["waveform"], scene.audio["waveform"])
+    assert components.audio["sample_rate"] == scene.audio["sample_rate"]
     video.save_to(str(tmp_path / "core.mp4"), metadata={"prompt": {"1": "x"}})
     with av.open(str(tmp_path / "core.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == NUM_FRAMES

@@ -180,13 +180,20 @@ def test_other_settings_take_nothing_over(pack: Import, scene: SimpleNamespace) 
 
 
 def test_listing_and_removal(pack: Import, scene: SimpleNamespace) -> None:
-    listing = pack("jobs.kept").kept_jobs
+    kept = pack("jobs.kept").kept_jobs
+
+    def listing(remove: str) -> str:
+        return kept(remove).text
+
     assert listing("").startswith("0 kept, 0 bytes of at most 20.0 GB in ")
     video, _ = generate(pack, scene, keep="for extending")
     text = listing("")
     name = spools(scene)[0].name[:8]
     line = rf"{name} \| finished, in use \| tiny 64x64, seed 3 \| 2.8 of 2.8 s \(100%\) \| [\d.]+ [kM]B \| \d+ s old"
     assert re.fullmatch(line, text.splitlines()[1])
+    (row,) = kept("").table()["jobs"]
+    assert (row["id"], row["state"], row["in_use"]) == (name, "finished, in use", True)
+    assert row["picture"].startswith("data:image/jpeg;base64,") and re.fullmatch(r"[-\d]{10} \d\d:\d\d", row["date"])
     with pytest.raises(pack("media").FolderBusyError, match="in use"):
         listing(name)
     assert listing("all") == listing(""), "what is in use stays"

@@ -9,6 +9,7 @@ import pytest
 
 from asymtalker.scripts._environment import ROOT
 from asymtalker.scripts._workflow import read_graph
+from asymtalker.scripts.graphs import TEMPLATES, ui_stem
 
 IMAGE = {"class_type": "LoadImage", "inputs": {}}
 
@@ -43,4 +44,5 @@ def test_binary_is_no_graph(tmp_path: Path) -> None:
 def test_a_graph_saved_for_the_browser_is_refused_and_its_api_form_is_taken(file: Path) -> None:
     with pytest.raises(ValueError, match=r"it is not a graph in API form; export it"):
         read_graph(file)
-    assert read_graph(file.parent / "api" / file.name)
+    (name,) = [template.name for template in TEMPLATES if ui_stem(template.name) == file.stem]
+    assert read_graph(file.parent / "api" / f"{name}.json")

@@ -120,10 +120,17 @@ def widget_values(info: dict[str, Any], class_type: str) -> list[tuple[str, Decl
 
 def ui_faults(workflow: dict[str, Any], object_info: dict[str, Any]) -> list[str]:
     """Return what is wrong with a workflow in UI form, one line per fault."""
+    parts = {part["id"]: part for part in workflow.get("definitions", {}).get("subgraphs", [])}
+    faults = [fault for part in parts.values() for fault in node_faults(part["nodes"], object_info, set())]
+    return faults + node_faults(workflow["nodes"], object_info, set(parts)) + dangling_links(workflow)
+
+
+def node_faults(nodes: list[dict[str, Any]], object_info: dict[str, Any], parts: set[str]) -> list[str]:
+    """Return what is wrong with the nodes of a UI workflow; `parts` are the types that are subgraphs."""
     faults = []
-    for entry in workflow["nodes"]:
+    for entry in nodes:
         class_type = entry["type"]
-        if class_type in FRONTEND_NODES:
+        if class_type in FRONTEND_NODES or class_type in parts:
             continue
         if class_type not in object_info:
             faults.append(f"{entry['id']}: the server has no node {class_type}")
@@ -143,7 +150,7 @@ def ui_faults(workflow: dict[str, Any], object_info: dict[str, Any]) -> list[str
         for value, slot in zip(values, slots, strict=True):
             if slot is not None and (class_type, slot[0]) not in FILE_INPUTS:
                 faults += value_faults(f"{where}.{slot[0]}", value, slot[1])
-    return faults + dangling_links(workflow)
+    return faults
 
 
 def without_unused_outputs(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def without_unused_outputs(workflow: dict[str, Any]) -> dict[str, Any]:
     """
     nodes = [
         entry
-        if entry["type"].startswith(OWN_PREFIX)
+        if entry["type"].startswith(OWN_PREFIX) or "proxyWidgets" in entry["properties"]
         else {**entry, "outputs": [socket for socket in entry["outputs"] if socket["links"]]}
         for entry in workflow.get("nodes", [])
     ]

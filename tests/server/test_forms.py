@@ -61,8 +61,9 @@ def test_sampler_and_mux_in_a_subgraph(client: ComfyClient, graph: Graph, tmp_pa
 
 def test_a_bypassed_option_node_leaves_the_defaults(client: ComfyClient, graph: Graph, tmp_path: Path) -> None:
     whole = saved(client, client.run(graph), tmp_path)
-    del graph[node_id(graph, "AsymTalkerContinuity")]
-    del node(graph, "AsymTalkerSampler")["continuity"]
+    defaults = {"carry": "pixels", "color_strength": 1.0, "latents": 2}
+    graph["options"] = {"class_type": "AsymTalkerContinuity", "inputs": defaults}
+    node(graph, "AsymTalkerSampler")["continuity"] = ["options", 0]
     client.free()
     assert np.array_equal(saved(client, client.run(graph), tmp_path).frames, whole.frames)
 

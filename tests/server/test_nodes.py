@@ -11,7 +11,7 @@ import pytest
 from asymtalker.scripts._client import ComfyClient
 from asymtalker.scripts._environment import ROOT
 from asymtalker.scripts._server import ComfyServer
-from asymtalker.scripts.graphs import WORKFLOWS, built
+from asymtalker.scripts.graphs import built
 from asymtalker.tests.server.graphs import api_faults, declared_inputs, ui_faults, without_unused_outputs
 
 pytestmark = pytest.mark.server
@@ -60,7 +60,7 @@ def test_the_graphs_are_what_their_program_writes(object_info: dict[str, Any]) -
     differing = [
         str(path)
         for path, text in built(object_info).items()
-        if content(text) != content((WORKFLOWS / path).read_text(encoding="utf-8"))
+        if content(text) != content((ROOT / path).read_text(encoding="utf-8"))
     ]
     assert differing == []
 

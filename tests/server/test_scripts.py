@@ -59,7 +59,7 @@ def server_folders(folder: Path) -> list[Path]:
 
 
 def test_talk_makes_a_video_and_cleans_up(comfyui: Path, tmp_path: Path) -> None:
-    options = ("--seed", "3", "--set", "AsymTalkerContinuity.color_strength=0.5")
+    options = ("--seed", "3", "--set", "AsymTalkerReference.framing=centre")
     with talking(tmp_path, comfyui, 0.3, *options) as process:
         out, progress = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, progress

@@ -3,50 +3,112 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asymtalker.scripts._environment import ROOT
+from asymtalker.scripts.graphs import TEMPLATES, ui_stem
+from asymtalker.tests.helpers import shipped
 from asymtalker.tests.workflows.convert import FRONTEND_NODES, to_api, widget_inputs
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+WORKFLOWS = ROOT / "workflows"
+NAMES = [template.name for template in TEMPLATES]
 THUMBNAIL_SIZE = (640, 360)
+SEARCHED = ("talking head", "lip sync", "avatar", "portrait", "speech")
+"""What people type who want what the pack does."""
+MOST_NODES = 5
 
 
-def read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def read(name: str) -> dict[str, Any]:
+    return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_these_graphs_are_shipped() -> None:
-    assert {path.stem for path in WORKFLOWS} == {
-        "asymtalker_nano",
-        "asymtalker_flashhead_pro",
-        "asymtalker_flashhead_lite",
-        "asymtalker_leaptalk",
-        "asymtalker_long_speech",
-        "asymtalker_continuity_comparison",
-        "asymtalker_portrait_batch",
-        "asymtalker_larger_picture",
-        "asymtalker_two_people",
-        "asymtalker_dubbing",
-    }
+def levels(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    """The graph and what is in its subgraphs, each with links as [number, source, output, target, slot, kind]."""
+    inside = workflow.get("definitions", {}).get("subgraphs", [])
+    keys = "id", "origin_id", "origin_slot", "target_id", "target_slot", "type"
+    return [workflow, *({**part, "links": [[link[key] for key in keys] for link in part["links"]]} for part in inside)]
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_api_form_is_the_ui_form(path: Path) -> None:
-    assert to_api(read(path)) == read(path.parent / "api" / path.name)
+def test_every_template_is_there_and_nothing_else() -> None:
+    stems = {ui_stem(name) for name in NAMES}
+    assert {path.stem for path in WORKFLOWS.glob("*.json")} == stems == {path.stem for path in WORKFLOWS.glob("*.jpg")}
+    assert {path.stem for path in (WORKFLOWS / "api").glob("*.json")} == set(NAMES)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_nodes_lie_in_groups_and_links_run_left_to_right(path: Path) -> None:
-    workflow = read(path)
+def test_templates_are_found_by_what_people_type() -> None:
+    """The browser shows and searches file names alone; the older one the beginning of them."""
+    titles = [ui_stem(name)[:45].lower() for name in NAMES]
+    assert [words for words in SEARCHED if not any(words in title for title in titles)] == []
+    assert sum("lip sync" in ui_stem(name) for name in NAMES) > 1
+
+
+def test_the_quick_start_comes_first_and_is_simple() -> None:
+    assert ui_stem("asymtalker_nano").startswith("01 Quick start")
+    workflow = shipped("asymtalker_nano")
+    assert len([node for node in workflow["nodes"] if node["type"] not in FRONTEND_NODES]) <= MOST_NODES
+
+
+def test_the_quick_start_is_an_app_too() -> None:
+    workflow = shipped("asymtalker_nano")
     by_id = {node["id"]: node for node in workflow["nodes"]}
-    assert all(by_id[source]["pos"][0] < by_id[target]["pos"][0] for _, source, _, target, *_ in workflow["links"])
-    for node in workflow["nodes"]:
-        if node["type"] not in FRONTEND_NODES:
-            assert sum(_inside(node, group["bounding"]) for group in workflow["groups"]) == 1, node["type"]
+    parts = {part["id"]: part for part in workflow["definitions"]["subgraphs"]}
+    asked = workflow["extra"]["linearData"]
+    for number, widget in asked["inputs"]:
+        node = by_id[number]
+        own = [entry["name"] for entry in node["inputs"] if "widget" in entry]
+        promoted = [name for _, name in node["properties"].get("proxyWidgets", [])]
+        assert widget in (promoted if node["type"] in parts else own)
+    assert [by_id[number]["type"] for number in asked["outputs"]] == ["AsymTalkerMux"]
+
+
+def test_the_blueprint_is_the_quick_start_s_part_and_found_by_what_people_type() -> None:
+    (path,) = (ROOT / "subgraphs").glob("*.json")
+    blueprint = json.loads(path.read_text(encoding="utf-8"))
+    (part,) = blueprint["definitions"]["subgraphs"]
+    assert [part] == shipped("asymtalker_nano")["definitions"]["subgraphs"]
+    assert [node["type"] for node in blueprint["nodes"]] == [part["id"]]
+    words = " ".join([path.stem, part["description"], *blueprint["extra"]["BlueprintSearchAliases"]]).lower()
+    assert [word for word in SEARCHED if word not in words] == []
+    inner = {node["type"]: node for node in part["nodes"]}
+    assert "face" in inner["AsymTalkerReference"]["widgets_values"]
+    assert [entry["name"] for entry in part["inputs"]] == ["image", "audio", "mask"]
+    assert [entry["type"] for entry in part["outputs"]] == ["VIDEO"]
+
+
+def test_subgraphs_have_ids_that_differ_from_those_outside() -> None:
+    workflow = shipped("asymtalker_nano")
+    numbers = [node["id"] for level in levels(workflow) for node in level["nodes"]]
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_api_form_is_the_ui_form(name: str) -> None:
+    assert to_api(shipped(name)) == read(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_lie_in_groups_and_links_run_left_to_right(name: str) -> None:
+    for level in levels(shipped(name)):
+        by_id = {node["id"]: node for node in level["nodes"]}
+        inner = [link for link in level["links"] if link[1] in by_id and link[3] in by_id]
+        assert all(by_id[source]["pos"][0] < by_id[target]["pos"][0] for _, source, _, target, *_ in inner)
+        for node in level["nodes"]:
+            if node["type"] not in FRONTEND_NODES:
+                assert sum(_inside(node, group["bounding"]) for group in level["groups"]) == 1, node["type"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_lies_on_something_else(name: str) -> None:
+    for level in levels(shipped(name)):
+        boxes = [(*node["pos"], *node["size"]) for node in level["nodes"]]
+        frames = [tuple(group["bounding"]) for group in level["groups"]]
+        for shapes in (boxes, frames):
+            for number, (x, y, width, height) in enumerate(shapes):
+                for left, top, other_width, other_height in shapes[number + 1 :]:
+                    apart = x + width <= left or left + other_width <= x or y + height <= top
+                    assert apart or top + other_height <= y
 
 
 def _inside(node: dict[str, Any], bounding: list[float]) -> bool:
@@ -55,10 +117,10 @@ def _inside(node: dict[str, Any], bounding: list[float]) -> bool:
     return left <= x and top <= y and x + width <= left + group_width and y + height <= top + group_height
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_thumbnail(path: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_thumbnail(name: str) -> None:
     image = pytest.importorskip("PIL.Image")
-    with image.open(path.with_suffix(".jpg")) as thumbnail:
+    with image.open(WORKFLOWS / f"{ui_stem(name)}.jpg") as thumbnail:
         assert (thumbnail.format, thumbnail.size) == ("JPEG", THUMBNAIL_SIZE)
 
 
