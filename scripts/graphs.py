@@ -39,7 +39,7 @@ SECOND_ROW = 1080
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.
 PICTURE_TALL, PORTRAIT_TALL, REFERENCE_TALL, SOUND_TALL = 380, 340, 480, 140
-SAMPLER_TALL, MUX_TALL = 620, 560
+SAMPLER_TALL, HEAD_TALL, MUX_TALL = 800, 620, 560
 
 Define = Callable[[GraphBuilder], None]
 
@@ -131,9 +131,9 @@ def quick_start(graph: GraphBuilder) -> None:
     image, audio = picture_and_speech(graph)
     graph.column("2. Talking head", PURPLE, WIDE)
     part = talking_head_part(graph.object_info)
-    head = graph.add(part, SAMPLER_TALL, image=image.out("IMAGE"), audio=audio.out("AUDIO"), mask=image.out("MASK"))
+    head = graph.add(part, HEAD_TALL, image=image.out("IMAGE"), audio=audio.out("AUDIO"), mask=image.out("MASK"))
     graph.column("3. Save", GOLD, WIDE)
-    saved = graph.add("AsymTalkerMux", SAMPLER_TALL, video=head.out("video"), filename_prefix="video/AsymTalker")
+    saved = graph.add("AsymTalkerMux", HEAD_TALL, video=head.out("video"), filename_prefix="video/AsymTalker")
     graph.app([(image, "image"), (audio, "audio"), (head, "seed")], [saved])
     graph.note(
         "# Quick start\n\n1. Press **Run**: the example portrait speaks the example speech, in a few seconds.\n"
@@ -145,7 +145,7 @@ def quick_start(graph: GraphBuilder) -> None:
         "for photographs choose FlashHead as `model`, or open the FlashHead templates.\n\n"
         "*Talking head* is a subgraph: open it to see its parts. Newer ComfyUI versions also show this graph as an "
         "app (*Enter app mode* in the workflow's menu).",
-        SAMPLER_TALL,
+        HEAD_TALL,
     )
 
 
