@@ -20,6 +20,7 @@ from ._graph_parts import (
     BLUE,
     GOLD,
     GREEN,
+    HEAD_TALL,
     MUX_TALL,
     OTHER_MODELS,
     OWN_FILES,
@@ -82,9 +83,9 @@ def quick_start(graph: GraphBuilder) -> None:
     image, audio = picture_and_speech(graph)
     graph.column("2. Talking head", PURPLE, WIDE)
     part = talking_head_part(graph.object_info)
-    head = graph.add(part, SAMPLER_TALL, image=image.out("IMAGE"), audio=audio.out("AUDIO"), mask=image.out("MASK"))
+    head = graph.add(part, HEAD_TALL, image=image.out("IMAGE"), audio=audio.out("AUDIO"), mask=image.out("MASK"))
     graph.column("3. Save", GOLD, WIDE)
-    saved = graph.add("AsymTalkerMux", SAMPLER_TALL, video=head.out("video"), filename_prefix="video/AsymTalker")
+    saved = graph.add("AsymTalkerMux", HEAD_TALL, video=head.out("video"), filename_prefix="video/AsymTalker")
     graph.app([(image, "image"), (audio, "audio"), (head, "seed")], [saved])
     graph.note(
         "# Quick start\n\n1. Press **Run**: the example portrait speaks the example speech, in a few seconds.\n"
@@ -96,7 +97,7 @@ def quick_start(graph: GraphBuilder) -> None:
         "for photographs choose FlashHead as `model`, or open the FlashHead templates.\n\n"
         "*Talking head* is a subgraph: open it to see its parts. Newer ComfyUI versions also show this graph as an "
         "app (*Enter app mode* in the workflow's menu).",
-        SAMPLER_TALL,
+        HEAD_TALL,
     )
 
 
