@@ -48,6 +48,11 @@ def read_video(path: Path, size: Size) -> list[Image.Image]:
         return [frame.to_image().resize(size, Image.Resampling.LANCZOS) for frame in container.decode(video=0)]
 
 
+def spread(film: list[Image.Image], count: int) -> list[Image.Image]:
+    """``count`` frames of ``film`` at even distances."""
+    return [film[(2 * number + 1) * len(film) // (2 * count)] for number in range(count)]
+
+
 def strip(pictures: Sequence[Image.Image], height: int, gap: int = 4) -> Image.Image:
     """Pictures side by side, of the same height."""
     scaled = [

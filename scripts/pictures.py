@@ -168,6 +168,8 @@ def write_help_pictures(frames: dict[str, list[list[Image.Image]]], levels: draw
         "mux": [film[loud[1]], drawing.speech_card((3 * HELP_HEIGHT, HELP_HEIGHT), ACCENT, levels)],
         "face_crop": _crop_pictures(painting),
         "face_paste": [painting.resize(WIDE), pasted[loud[2]]],
+        "conversation": drawing.spread(frames["asymtalker_two_people"][0], 2),
+        "face_track": drawing.spread(frames["asymtalker_dubbing"][0], 2),
     }
     for name, shown in pictures.items():
         drawing.strip(shown, HELP_HEIGHT).save(HELP / f"{name}.jpg", quality=82)
