@@ -99,6 +99,9 @@ class StockVideoCodec:
             network.decode(latents, output_buffer=pixels)
         else:
             pixels = network.decode(latents).float()
+        if isinstance(network, VideoVAE):
+            # Colours are matched before anything is clipped, as in the published pipeline; core clips here.
+            return _in_place(lambda: pixels.add_(1).mul_(0.5)).movedim(1, -1)
         return vae.process_output(pixels).movedim(1, -1)
 
     def _bring(self, memory_used: Callable[[Any, torch.dtype], float], shape: torch.Size) -> None:
@@ -132,10 +135,10 @@ def _on_device(latent_format: latent_formats.LatentFormat, device: torch.device)
 
 def vae_identity(vae: VAE) -> str:
     """What the frames of a VAE depend on."""
-    # An earlier version of the pack put copies of the first frame in front of what tiny VAEs encode. Their authors
-    # repeat the last one, which core does too.
-    way = " padded at the end" if isinstance(vae.first_stage_model, TAEHV) else ""
-    return loaded_fingerprint(vae) + way
+    # What differs from an earlier version of the pack, which put copies of the first frame in front of what tiny VAEs
+    # encode (their authors repeat the last one, and so does core), and clipped what LTX-Video's decodes.
+    ways = {TAEHV: " padded at the end", VideoVAE: " not clipped"}
+    return loaded_fingerprint(vae) + ways.get(type(vae.first_stage_model), "")
 
 
 def check_vae(vae: Any, model: TalkingHeadModel) -> None:

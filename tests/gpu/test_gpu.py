@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asymtalker.benchmarks.gpu import main
 from asymtalker.benchmarks.gpu_checks import CHECKS
 
 VIDEO = """
@@ -41,3 +42,9 @@ def test_nano_through_the_nodes(comfyui: Path) -> None:
 @pytest.mark.parametrize("name", ["golden_forward", "rotation", "color"])
 def test_checks_pass_on_a_cpu(name: str) -> None:
     assert CHECKS[name](torch.device("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a CUDA GPU")
+def test_without_a_gpu_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    assert "no CUDA device" in capsys.readouterr().err

@@ -53,6 +53,18 @@ def test_a_vae_with_methods_of_its_own_keeps_them(pack: Import, scene: SimpleNam
     assert bool((codec.decode(scene.reference.latents) == -1).all())
 
 
+def test_ltx_frames_are_not_clipped_before_colours_are_matched(
+    pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nano's VAE stands for LTX-Video's, which is large."""
+    latents = 9 * scene.reference.latents
+    codec = pack("host.vae").StockVideoCodec(scene.vae, scene.model.model)
+    clipped = codec.decode(latents)
+    monkeypatch.setattr(pack("host.vae"), "VideoVAE", type(scene.vae.first_stage_model))
+    assert clipped.abs().max() <= 1 < codec.decode(latents).abs().max()
+    torch.testing.assert_close(codec.decode(latents).clamp(-1, 1), clipped, atol=1e-6, rtol=0)
+
+
 def test_a_loaded_vae_is_hashed_once(pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[int] = []
     monkeypatch.setattr(pack("host.model"), "weights_fingerprint", lambda weights: hashed.append(1) or "hash")
