@@ -65,7 +65,7 @@ class StockVideoCodec:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """[1, C, T, h, w] -> float32 [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
+        """[1, C, T, h, w] -> float32 [1, 3, F, H, W] in [-1, 1] on the MODEL's device; Lite's overshoot a little."""
         frames = self._run(self._decode, self._vae.decode, self._format.process_out(latents))
         frames = frames.to(self._device, torch.float32)
         return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)
@@ -99,6 +99,9 @@ class StockVideoCodec:
             network.decode(latents, output_buffer=pixels)
         else:
             pixels = network.decode(latents).float()
+        if _overshoots(network):
+            # Core clips to 0..1; the published pipeline corrects colours before it does.
+            return pixels.add_(1).mul_(0.5).movedim(1, -1)
         return vae.process_output(pixels).movedim(1, -1)
 
     def _bring(self, memory_used: Callable[[Any, torch.dtype], float], shape: torch.Size) -> None:
@@ -135,7 +138,14 @@ def vae_identity(vae: VAE) -> str:
     # An earlier version of the pack put copies of the first frame in front of what tiny VAEs encode. Their authors
     # repeat the last one, which core does too.
     way = " padded at the end" if isinstance(vae.first_stage_model, TAEHV) else ""
+    # An earlier version clipped what Lite's VAE decodes before the colours were corrected.
+    way += " not clipped" if _is_plain(vae) and _overshoots(vae.first_stage_model) else ""
     return loaded_fingerprint(vae) + way
+
+
+def _overshoots(network: Any) -> bool:
+    """Whether the published pipeline takes what this VAE decodes as it is; Wan's it clips too."""
+    return isinstance(network, VideoVAE)
 
 
 def check_vae(vae: Any, model: TalkingHeadModel) -> None:
