@@ -72,7 +72,9 @@ class LtxCodec(CoreCodec):
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         module = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder")
-        super().__init__(module.VideoVAE(version=0), device, dtype)
+        # As published; by itself core pads the decoder's input by reflection.
+        config = {**module.VideoVAE.guess_config(None, 0), "spatial_padding_mode": "zeros"}
+        super().__init__(module.VideoVAE(config=config), device, dtype)
 
 
 def speech_encoder(device: torch.device) -> nn.Module:

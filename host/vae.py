@@ -65,7 +65,7 @@ class StockVideoCodec:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """[1, C, T, h, w] -> float32 [1, 3, F, H, W] in [-1, 1] on the MODEL's device."""
+        """[1, C, T, h, w] -> float32 [1, 3, F, H, W] in [-1, 1] on the MODEL's device; Lite's overshoot a little."""
         frames = self._run(self._decode, self._vae.decode, self._format.process_out(latents))
         frames = frames.to(self._device, torch.float32)
         return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)

@@ -19,6 +19,9 @@ DELTA = 6 / 29
 # L = 116 f(y) - 16, a = 500 (f(x) - f(y)), b = 200 (f(y) - f(z)).
 F_TO_LAB = ((0.0, 116.0, 0.0), (500.0, -500.0, 0.0), (0.0, 200.0, -200.0))
 LAB_OFFSET = (-16.0, 0.0, 0.0)
+# Decoders overshoot [0, 1]: no colour is brighter than white or darker than black. Colours in the range, whose rounding
+# this leaves alone, are not changed.
+DARKEST, BRIGHTEST = -1e-5, 1 + 1e-5
 # IEC 61966-2-1: where the curve of sRGB meets its line, encoded and linear.
 SRGB_KNEE, LINEAR_KNEE = 0.04045, 0.0031308
 
@@ -27,9 +30,9 @@ Matrix = tuple[Vector, ...]
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """sRGB in [0, 1] [B, 3, ...] -> CIE Lab (D65) of the same shape, L in 0..100."""
+    """sRGB in about [0, 1] [B, 3, ...] -> CIE Lab (D65) of the same shape, L in 0..100."""
     to_xyz = tuple(tuple(x / white for x in row) for row, white in zip(RGB_TO_XYZ, D65_WHITE, strict=True))
-    xyz = _mix(_linear(rgb.flatten(2)), to_xyz)
+    xyz = _mix(_linear(rgb.flatten(2)), to_xyz).clamp_(DARKEST, BRIGHTEST)
     f = _below(xyz, DELTA**3, 1 / (3 * DELTA**2)).add_(_power(xyz.clamp_min_(DELTA**3), 1 / 3))
     return _mix(f, F_TO_LAB, LAB_OFFSET).view(rgb.shape)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from asymtalker.models import color
 from asymtalker.models.color import D65_WHITE, DELTA, RGB_TO_XYZ, lab_to_rgb, match_color, rgb_to_lab
 from asymtalker.tests.models.tiny import noise
 
@@ -75,6 +76,25 @@ def test_correction_is_as_defined() -> None:
 def test_known_colours(rgb: tuple[float, ...], lab: tuple[float, ...]) -> None:
     found = rgb_to_lab(torch.tensor(rgb, dtype=torch.float32).view(1, 3, 1, 1, 1)).flatten()
     torch.testing.assert_close(found, torch.tensor(lab, dtype=torch.float32), atol=0.02, rtol=0)
+
+
+def test_what_decoders_overshoot_is_no_brighter_than_white() -> None:
+    white, black, red = ((1.2, 1.3, 1.1), (-0.2, -0.1, -0.3), (1.05, -0.01, 0.2))
+    lab = rgb_to_lab(torch.tensor([white, black, red]).T[None, :, :, None])[0, :, :, 0].T
+    torch.testing.assert_close(lab[:2, 0], torch.tensor([100.0, 0.0]), atol=0.02, rtol=0)
+    # One channel alone may overshoot: it counts as much as its curve says.
+    clipped = rgb_to_lab(torch.tensor([1.0, 0.0, 0.2])[None, :, None, None])[0, :, 0, 0]
+    assert lab[2, 0] > clipped[0] + 1 and lab[2, 1] > clipped[1] + 1
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (0.2, 0.7)])
+def test_colours_in_the_range_are_not_clipped(monkeypatch: pytest.MonkeyPatch, values: tuple[float, float]) -> None:
+    """Not even by a rounding: what was generated before the clipping came stays bit-identical."""
+    rgb = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)).mul(2).sub(0.5).clamp(*values)
+    clipped = rgb_to_lab(rgb)
+    monkeypatch.setattr(color, "DARKEST", -1.0)
+    monkeypatch.setattr(color, "BRIGHTEST", 2.0)
+    assert torch.equal(rgb_to_lab(rgb), clipped)
 
 
 def test_round_trip() -> None:

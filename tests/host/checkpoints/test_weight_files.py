@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,6 +160,28 @@ def test_tiny_vaes_are_told_apart_by_name_in_every_dtype(
     encoded = wan_format.process_in(encoded) if raw else encoded
     torch.testing.assert_close(codec.decode(latents).clamp(-1, 1), decoded, atol=0.01, rtol=0)
     torch.testing.assert_close(codec.encode(pixels), encoded, atol=1e-3, rtol=1e-3)
+
+
+def test_what_lite_s_vae_decodes_is_not_clipped(comfy: Import, pack: Import, tmp_path: Path) -> None:
+    """Before the colours are corrected, as in the published pipeline; core's own decode clips it."""
+    blocks = [["res_x", 1], ["compress_all", 1], ["compress_all", 1], ["compress_all", 1], ["res_x", 1]]
+    config = {"_class_name": "CausalVideoAutoencoder", "dims": 3, "latent_channels": 128, "blocks": blocks}
+    config |= {"norm_layer": "pixel_norm", "patch_size": 4, "latent_log_var": "uniform", "use_quant_conv": False}
+    config |= {"spatial_padding_mode": "zeros"}
+    network = comfy("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(config=config).eval()
+    tensors = random_like(network)
+    tensors["decoder.conv_out.conv.weight"] *= 20
+    network.load_state_dict(tensors)
+    save_file(tensors, tmp_path / "ltx_vae.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    vae = pack("host.checkpoints.vae_files").load_vae(tmp_path / "ltx_vae.safetensors")
+    codec = pack("host.vae").StockVideoCodec(vae, target(pack, 128, (8, 32, 32)))
+    latents = torch.randn(1, 128, 2, 2, 2, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = network.decode(latents)
+    found = codec.decode(latents)
+    assert found.abs().max() > 1.1
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.01)
 
 
 @pytest.mark.parametrize(
