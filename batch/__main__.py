@@ -16,7 +16,7 @@ from typing import Any
 from ..scripts._server import ServerFault
 from .cluster import SERVERS_FOLDER, TOKEN_FILE, Cluster, NoRay, Setup
 from .driver import BatchStopped, Driver
-from .graph import GraphFault, find_graph
+from .graph import GraphFault, bind, find_graph
 from .ledger import Ledger, LedgerBusy
 from .options import parse_arguments
 from .plan import Plan, make_plan
@@ -67,12 +67,13 @@ def say(text: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check everything that needs no server, then render or rehearse."""
-    table, graph = read_table(options.table), find_graph(options.workflow)
+    table = read_table(options.table)
+    template = bind(find_graph(options.workflow), table.columns)
     folder: Path = options.out
     work = prepare_folder(folder)
     with Ledger(work / "ledger.sqlite") as ledger:
         shelf = Shelf(folder, ledger)
-        plan = make_plan(table, graph, folder, ledger)
+        plan = make_plan(table, template, folder, ledger)
         shelf.recover(plan)
         printed = report_faults(plan, 0)
         if plan.waiting() and options.servers and not options.address:

@@ -18,7 +18,6 @@ from .graph import (
     GraphFault,
     Target,
     Template,
-    bind,
     check_nodes,
     check_values,
     file_targets,
@@ -116,14 +115,12 @@ class Plan:
                 del self.clips[clip.identity]
 
 
-def make_plan(table: Table, graph: Graph, folder: Path, ledger: Ledger) -> Plan:
+def make_plan(table: Table, template: Template, folder: Path, ledger: Ledger) -> Plan:
     """Check every row as far as that needs no server, and find what is done.
 
     Raises:
-        GraphFault: a column does not fit the graph, or the graph names a file that is not there.
+        GraphFault: the graph names a file that is not there.
     """
-    columns = [name for name in table.columns if name]
-    template = bind(graph, columns)
     plan = Plan(table, template, default_files(template, table))
     names = dict(_names(plan))
     plan.facts = look_at((file for row in table.rows for file in plan.files(row).values()), ledger)

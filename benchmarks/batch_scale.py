@@ -23,7 +23,7 @@ from typing import Any
 
 from ..batch.cluster import Cluster, import_ray
 from ..batch.driver import Driver
-from ..batch.graph import ASSETS, find_graph
+from ..batch.graph import ASSETS, bind, find_graph
 from ..batch.ledger import Ledger
 from ..batch.plan import Plan, make_plan
 from ..batch.progress import Board, ProgressTable
@@ -138,7 +138,8 @@ def measure(folder: Path, rows: int, workers: int, seconds: float) -> dict[str, 
     started = time.monotonic()
     with Ledger(out / ".batch" / "ledger.sqlite") as ledger:
         shelf = Shelf(out, ledger)
-        plan = make_plan(read_table(table), find_graph("nano"), out, ledger)
+        read = read_table(table)
+        plan = make_plan(read, bind(find_graph("nano"), read.columns), out, ledger)
         planned_s = time.monotonic() - started
         with Cluster(None, dashboard=False) as cluster:
             pool = StubPool(cluster, shelf.parts, workers, seconds)

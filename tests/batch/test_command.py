@@ -219,6 +219,7 @@ def test_a_table_that_cannot_be_used(
     assert main([str(tmp_path / "clips.csv"), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("Error: ") and len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_readmes_command_runs_from_any_folder(comfyui: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asymtalker.batch.files import digest_of
-from asymtalker.batch.graph import GraphFault, find_graph
+from asymtalker.batch.graph import GraphFault, bind, find_graph
 from asymtalker.batch.ledger import Ledger, LedgerBusy, Output, Stamp
 from asymtalker.batch.plan import Plan, make_plan, name_problem
 from asymtalker.batch.table import read_table
@@ -24,7 +24,8 @@ def plan_of(write_table: WriteTable, out: Path, ledger: Ledger) -> MakePlan:
 
     def plan(*rows: dict[str, Any]) -> Plan:
         filled = [{"portrait": "face.png", "audio": "speech.wav", **row} for row in rows]
-        return make_plan(read_table(write_table(*filled)), find_graph("nano"), out, ledger)
+        table = read_table(write_table(*filled))
+        return make_plan(table, bind(find_graph("nano"), table.columns), out, ledger)
 
     return plan
 
@@ -104,7 +105,7 @@ def test_a_file_of_the_graph_that_is_not_there(write_table: WriteTable, out: Pat
     graph = {key: {**node, "inputs": dict(node["inputs"])} for key, node in find_graph("nano").items()}
     graph["2"]["inputs"]["image"] = "elsewhere.png"
     with pytest.raises(GraphFault, match=r"names elsewhere\.png, .* add the column 2\.image"):
-        make_plan(read_table(write_table({"audio": "speech.wav"})), graph, out, ledger)
+        make_plan(read_table(write_table({"audio": "speech.wav"})), bind(graph, ["audio"]), out, ledger)
 
 
 @pytest.mark.parametrize("name", ["", " ", "/etc/x", "a/../b", ".hidden", "a:b", "x" * 201, "dir./a", "a\\b"])
