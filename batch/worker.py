@@ -101,6 +101,7 @@ class Run:
     run_s: float = 0.0
     gap_s: float | None = None
     chunks: int = 0
+    has_turn: bool = False
     last_message_s: float = field(default_factory=time.monotonic)
 
 
@@ -148,9 +149,9 @@ class Renderer:
             client = self._server.client(prompt_id)
             history = self._found(client, order, prompt_id)
             if history is None:
-                graph = self._prepared(client, order)
-                with self._turn:
-                    history = self._rendered(client, order.clip, graph, prompt_id, run)
+                # After a worker's end its run may be going on in a named server.
+                graph = None if client.is_queued(prompt_id) else self._prepared(client, order)
+                history = self._rendered(client, order.clip, graph, prompt_id, run)
             self._hand_over(client, order, history, run)
             self._forget(client, prompt_id)
             return self._outcome(order, Status.DONE, "", run)
@@ -205,16 +206,21 @@ class Renderer:
             return f"{FOLDER}/{name}"
         return client.upload(path, name, FOLDER)
 
-    def _rendered(self, client: ComfyClient, clip: str, graph: Graph, prompt_id: str, run: Run) -> dict[str, Any]:
+    def _rendered(
+        self, client: ComfyClient, clip: str, graph: Graph | None, prompt_id: str, run: Run
+    ) -> dict[str, Any]:
+        """Queue a graph, or find the run that is queued, and follow it to its end, while no other one is."""
+
         def begin() -> str:
-            # After a worker's end its run may be going on in a named server.
-            if not client.is_queued(prompt_id):
+            if graph is not None:
                 client.queue(graph, prompt_id=prompt_id)
             return prompt_id
 
         def on_event(kind: str, data: dict[str, Any]) -> None:
             self._follow(run, clip, kind, data)
 
+        self._turn.acquire()
+        run.has_turn = True
         self._current = prompt_id
         run.last_message_s = time.monotonic()
         try:
@@ -223,9 +229,16 @@ class Renderer:
             self._cancel_run(client, prompt_id)
             raise
         finally:
+            self._end_turn(run)
+
+    def _end_turn(self, run: Run) -> None:
+        """Let the next run begin, once."""
+        if run.has_turn:
+            run.has_turn = False
             self._current = None
             self._idle_since = time.monotonic()
             run.run_s = 0.0 if run.begun_s is None else self._idle_since - run.begun_s
+            self._turn.release()
 
     def _follow(self, run: Run, clip: str, kind: str, data: dict[str, Any]) -> None:
         now = time.monotonic()
@@ -238,6 +251,8 @@ class Renderer:
         if kind == "execution_start":
             run.begun_s = now
             run.gap_s = None if self._idle_since is None else now - self._idle_since
+        elif kind == "executing" and data.get("node") is None:
+            self._end_turn(run)
         elif kind == "progress_text" and (found := CHUNK.match(data["text"])):
             run.chunks = int(found[1])
             self._note_progress(clip, run.chunks, int(found[2]))
