@@ -57,6 +57,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=60, help="rows of the table (default: %(default)s)")
     parser.add_argument("--seconds", type=float, nargs=2, default=(0.5, 1.0), help="lengths of the clips, from and to")
     parser.add_argument("--kills", type=int, default=20, help="number of kills (default: %(default)s)")
+    parser.add_argument(
+        "--pause", type=float, default=20.0, help="longest time between two kills in seconds (default: %(default)s)"
+    )
+    parser.add_argument("--undisturbed", type=Path, help="output folder of the same table, in place of a new run")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of `throughput` (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of lengths and kills (default: %(default)s)")
     parser.add_argument("--workdir", type=Path, help="folder for all files (default: a temporary one)")
@@ -75,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.what == "throughput":
             figures = throughput(table, folder, options.rounds)
         elif options.what == "kills":
-            figures = kills(table, folder, options.kills, options.seed)
+            figures = kills(table, folder, options.kills, options.seed, options.pause, options.undisturbed)
         else:
             figures = bad_rows(table, folder)
     finally:
@@ -195,52 +199,51 @@ def _timed_batch(table: Path, out: Path, workers: int) -> dict[str, float]:
     return {"clips_per_minute": rate, "idle_share": sum(gaps) / (sum(gaps) + sum(runs)), "median_gap_s": median(gaps)}
 
 
-def kills(table: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """Kill workers, servers and drivers until so many are killed, then let the batch end."""
+def kills(table: Path, folder: Path, count: int, seed: int, pause_s: float, reference: Path | None) -> dict[str, Any]:
+    """Render the table again and again, and kill workers, servers and drivers until so many are killed."""
     rng = random.Random(seed)
-    expected_out, out = folder / "undisturbed", folder / "killed"
-    first_s, undisturbed_s = _undisturbed(table, expected_out)
-    started = time.monotonic()
+    expected_out = reference or folder / "undisturbed"
+    if reference is None and run_batch(table, expected_out, "--workers", "2") != 0:
+        raise RuntimeError(expected_out.with_suffix(".log").read_text())
+    expected = _hashes(expected_out)
     killed: list[str] = []
-    with watched(out) as saved:
-        status = None
-        while status is None:
-            with running_batch(table, out, "--workers", "2") as process:
-                status = _disturb(process, killed, count, lambda: rng.uniform(0.0, 1.5 * first_s), rng)
+    batches: list[dict[str, Any]] = []
+    while len(killed) < count:
+        out = folder / f"killed_{len(batches)}"
+        already = len(killed)
+        with watched(out) as saved:
+            status = None
+            while status is None:
+                with running_batch(table, out, "--workers", "2") as process:
+                    status = _disturb(process, killed, count, lambda: rng.uniform(0.0, pause_s), rng)
         if status != 0:
             print(f"the last run ended with {status}:\n{out.with_suffix('.log').read_text()}", file=sys.stderr)
-    expected, found = _hashes(expected_out), _hashes(out)
+        batches.append({"kills": killed[already:], "status": status, **_compared(out, expected, saved)})
+        print(batches[-1], file=sys.stderr, flush=True)
+    wrong = [batch for batch in batches if batch["identical"] != batch["rows"] or batch["saved_more_than_once"]]
+    return {
+        "rows": len(expected),
+        "kills": dict(Counter(killed)),
+        "batches": batches,
+        "passed": not wrong and all(batch["status"] == 0 for batch in batches),
+    }
+
+
+def _compared(out: Path, expected: dict[str, str], saved: dict[str, set[int]]) -> dict[str, Any]:
+    """How a batch's files compare with the undisturbed one's, and what its ledger says."""
+    found = _hashes(out)
     with sqlite3.connect(out / ".batch" / "ledger.sqlite") as ledger:
         outcomes = Counter(outcome for (outcome,) in ledger.execute("SELECT outcome FROM attempts"))
         finished = Counter(clip for (clip,) in ledger.execute("SELECT clip FROM attempts WHERE outcome = 'done'"))
         results = [json.loads(text) for (text,) in ledger.execute("SELECT result FROM clips")]
-    saved_twice = sum(len(files) > 1 for files in saved.values())
-    identical = sum(found.get(name) == digest for name, digest in expected.items())
     return {
-        "rows": _count(table),
-        "kills": dict(Counter(killed)),
-        "outputs_identical": identical,
-        "outputs_in_all": len(found),
-        "clips_saved_more_than_once": saved_twice,
-        "clips_finished_more_than_once": sum(number > 1 for number in finished.values()),
-        "clips_resumed_after_their_last_chunk": sum(result.get("chunks_resumed", 0) > 0 for result in results),
+        "rows": len(expected),
+        "identical": sum(found.get(name) == digest for name, digest in expected.items()),
+        "saved_more_than_once": sum(len(files) > 1 for files in saved.values()),
+        "finished_more_than_once": sum(number > 1 for number in finished.values()),
+        "resumed_after_their_last_chunk": sum(result.get("chunks_resumed", 0) > 0 for result in results),
         "attempts": dict(outcomes),
-        "undisturbed_s": {"first_clip": round(first_s, 1), "all": round(undisturbed_s, 1)},
-        "with_kills_s": round(time.monotonic() - started, 1),
-        "passed": identical == len(expected) == len(found) and saved_twice == 0 and len(killed) == count,
     }
-
-
-def _undisturbed(table: Path, out: Path) -> tuple[float, float]:
-    """Seconds until the first clip is there, and until all are."""
-    started = time.monotonic()
-    with running_batch(table, out, "--workers", "2") as process:
-        while not any(out.glob("*.mp4")) and process.poll() is None:
-            time.sleep(0.1)
-        first_s = time.monotonic() - started
-        if process.wait() != 0:
-            raise RuntimeError(out.with_suffix(".log").read_text())
-    return first_s, time.monotonic() - started
 
 
 def _disturb(
@@ -252,7 +255,7 @@ def _disturb(
             return process.wait(pause())
         except subprocess.TimeoutExpired:
             pass
-        target = TARGETS[len(killed) % len(TARGETS)]
+        target = rng.choice(TARGETS)
         victims = [process.pid] if target == "driver" else _victims(process.pid, target)
         if not victims:
             continue
