@@ -44,6 +44,8 @@ ASSETS = ROOT / "workflows" / "assets"
 PORTRAITS = ("asymtalker_portrait.png", "asymtalker_portrait_2.png")
 ACTOR = "ray::LazyRenderer"
 TARGETS = ("worker", "ComfyUI", "driver")
+WEIGHTS = (2, 2, 1)
+"""A killed driver costs the start of everything, and the others' kills are to fall into rendering too."""
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -255,7 +257,7 @@ def _disturb(
             return process.wait(pause())
         except subprocess.TimeoutExpired:
             pass
-        target = rng.choice(TARGETS)
+        target = rng.choices(TARGETS, WEIGHTS)[0]
         victims = [process.pid] if target == "driver" else _victims(process.pid, target)
         if not victims:
             continue

@@ -86,6 +86,13 @@ def servers_of(out: Path) -> list[int]:
     return found
 
 
+def workers_of(driver: subprocess.Popen[str]) -> list[int]:
+    """Process ids of a driver's workers."""
+    below = {child.pid for child in psutil.Process(driver.pid).children(recursive=True)}
+    lines = {process.pid: process.info["cmdline"] or [""] for process in psutil.process_iter(["cmdline"])}
+    return [pid for pid in below if lines.get(pid, [""])[0].startswith("ray::LazyRenderer")]
+
+
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
     """Wait until a condition holds, while the command runs."""
     while not (found := condition()):
@@ -130,12 +137,7 @@ def test_killed_server_worker_and_driver(undisturbed: Path, table: Path) -> None
         (log,) = wait_for(within_the_long_clip, process)
         os.kill(int(log.with_name("comfyui.pid").read_text()), signal.SIGKILL)
         wait_for(lambda: videos(out), process)
-        workers = [
-            child.pid
-            for child in psutil.Process(process.pid).children(recursive=True)
-            if "ray::LazyRenderer" in " ".join(child.cmdline())
-        ]
-        os.kill(workers[0], signal.SIGKILL)
+        os.kill(workers_of(process)[0], signal.SIGKILL)
         wait_for(lambda: len(videos(out)) >= 2, process)
         process.kill()
         process.wait()
