@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ..models.family import MODELS
+from .command import command_parser
 from .geometries import load_geometry
 from .report import as_json, as_table, machine
 from .stages import measure
@@ -24,11 +25,7 @@ from .stages import measure
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("", __doc__)
     parser.add_argument("--json", type=Path, help="JSON file for the figures")
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="seconds of audio for the audio stage (default: %(default)s)"

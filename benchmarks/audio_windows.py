@@ -6,7 +6,6 @@ uniform and reaches further than that of a trained model. Needs COMFYUI_PATH and
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from dataclasses import replace
@@ -30,6 +29,7 @@ from ..models.audio import (
 )
 from ..models.streaming import LOG_MEL, ROLLING_FRAMES, FeatureEncoder, stream_features
 from . import comfyui
+from .command import command_parser
 from .speech import SPEECH, repeated_speech
 
 CHUNK_FRAMES, NEW_FRAMES = 33, 28
@@ -38,11 +38,7 @@ DEFAULT = (WAV2VEC2_WINDOW_FRAMES // FPS, WAV2VEC2_CONTEXT_FRAMES // FPS)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks.audio_windows",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(".audio_windows", __doc__)
     parser.add_argument("--audio", type=Path, default=SPEECH, help="speech, repeated to fill the length")
     parser.add_argument(
         "--seconds", type=float, default=150.0, help="seconds of audio to measure (default: %(default)s)"

@@ -21,7 +21,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -37,6 +36,7 @@ from ..batch.graph import FOLDER, bind, find_graph, prompt
 from ..batch.graph import file_targets as targets_of_files
 from ..scripts._client import ComfyClient, videos
 from ..scripts._environment import ROOT
+from .command import command_parser, report, scratch_folder
 from .served import start_server, write_speech
 from .speech import repeated_speech
 
@@ -50,11 +50,7 @@ WEIGHTS = (2, 2, 1)
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks batch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" batch", __doc__)
     parser.add_argument("what", choices=("throughput", "kills", "bad"))
     parser.add_argument("--rows", type=int, default=60, help="rows of the table (default: %(default)s)")
     parser.add_argument("--seconds", type=float, nargs=2, default=(0.5, 1.0), help="lengths of the clips, from and to")
@@ -73,10 +69,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 0 only if nothing was wrong."""
     options = parse_arguments(arguments)
-    if options.workdir is not None:
-        options.workdir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="batch-", dir=options.workdir))
-    try:
+    with scratch_folder("batch-", options.workdir) as folder:
         table = write_table(folder / "table", options.rows, tuple(options.seconds), options.seed)
         if options.what == "throughput":
             figures = throughput(table, folder, options.rounds)
@@ -84,13 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
             figures = kills(table, folder, options.kills, options.seed, options.pause, options.undisturbed)
         else:
             figures = bad_rows(table, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    text = json.dumps(figures, indent=1)
-    if options.json is not None:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
-    return 0 if figures["passed"] else 1
+    return report(figures, options.json)
 
 
 def write_table(folder: Path, rows: int, seconds: tuple[float, float], seed: int) -> Path:

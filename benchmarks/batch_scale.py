@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import resource
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from ..batch.shelf import Part, Record, Shelf, part_path
 from ..batch.storage import Depot, SentStorage
 from ..batch.table import read_table
 from ..batch.worker import Order, Outcome, Status
+from .command import command_parser, report, scratch_folder
 
 HOSTS = 4
 VIDEO_BYTES = 1000
@@ -44,11 +43,7 @@ NOTES_PER_SECOND = 100.0
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks.batch_scale",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(".batch_scale", __doc__)
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the table (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1000, help="workers that are simulated (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="mean time of an order (default: %(default)s)")
@@ -118,16 +113,9 @@ class StubPool:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 0 only if the driver kept within its bounds."""
     options = parse_arguments(arguments)
-    folder = Path(tempfile.mkdtemp(prefix="scale-", dir=options.workdir))
-    try:
+    with scratch_folder("scale-", options.workdir) as folder:
         figures = measure(folder, options.rows, options.workers, options.seconds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    text = json.dumps(figures, indent=1)
-    if options.json is not None:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
-    return 0 if figures["passed"] else 1
+    return report(figures, options.json)
 
 
 def measure(folder: Path, rows: int, workers: int, seconds: float) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..models.drift import color_distance
 from ..models.rates import FPS
+from .command import command_parser
 from .host import Host, Made
 from .long_run import Cost, drift
 from .report import aligned
@@ -38,11 +39,7 @@ SHOWN_FRAMES = FPS
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks continuity",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" continuity", __doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each video (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="JSON file for the figures; options already in it are skipped")
     return parser.parse_args(arguments)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from . import comfyui, gpu_checks
+from .command import command_parser
 from .geometries import Geometry, load_geometry
 from .report import aligned, as_json, as_table, machine
 from .stages import Bench, measure
@@ -34,11 +35,7 @@ VIDEO_SECONDS = 10.0
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks gpu",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" gpu", __doc__)
     parser.add_argument("--json", type=Path, help="JSON file for all results")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="time to use (default: %(default)s)")
     parser.add_argument("--checks", action="store_true", help="run the checks only")

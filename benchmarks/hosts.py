@@ -23,6 +23,7 @@ from ..media import SpoolReader, list_spools
 from ..scripts._client import ComfyClient, Graph, videos
 from ..scripts._environment import ROOT
 from ..scripts._server import ComfyServer
+from .command import command_parser
 from .report import aligned, machine
 
 GRAPHS = ROOT / "workflows" / "api"
@@ -34,11 +35,7 @@ Figures = dict[str, dict[str, Any]]
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks hosts",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" hosts", __doc__)
     parser.add_argument(
         "hosts", nargs="+", type=_host, metavar="COMFYUI=PYTHON", help="a ComfyUI folder and its Python interpreter"
     )

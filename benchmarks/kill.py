@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import random
 import re
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +27,7 @@ import requests
 from ..media import SpoolReader, list_spools
 from ..scripts._client import ComfyClient, ConnectionLost, Graph, videos
 from ..scripts._server import ComfyServer
+from .command import command_parser, report, scratch_folder
 from .served import nano_graph, start_server
 
 LOST = (ConnectionLost, aiohttp.ClientError, requests.RequestException)
@@ -83,11 +81,7 @@ class Kill:
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks kill",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" kill", __doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the video (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=25, help="number of kills (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed for the moments of the kills (default: %(default)s)")
@@ -99,17 +93,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 0 only if every kill went well."""
     options = parse_arguments(arguments)
-    if options.workdir is not None:
-        options.workdir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="kill-", dir=options.workdir))
-    try:
+    with scratch_folder("kill-", options.workdir) as folder:
         figures = measure(options.seconds, options.kills, options.seed, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({name: value for name, value in figures.items() if name != "kills"}, indent=1))
-    return 0 if figures["passed"] else 1
+    return report(figures, options.json, hidden={"kills"})
 
 
 def measure(seconds: float, kills: int, seed: int, folder: Path) -> dict[str, Any]:

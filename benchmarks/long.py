@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from .command import command_parser
 from .host import SIZES
 from .report import aligned, machine
 
@@ -30,11 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks long",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" long", __doc__)
     parser.add_argument(
         "--seconds", type=_numbers, default=LENGTHS, help="lengths in seconds (default: 10,60,600,3600)"
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from tabulate import SEPARATING_LINE, tabulate
 
 from .geometries import Geometry
 from .stages import Stage
@@ -65,34 +66,25 @@ def as_json(geometry: Geometry, stages: list[Stage]) -> dict[str, Any]:
 
 def as_table(result: dict[str, Any]) -> str:
     """One geometry's figures as aligned text."""
-    rows: list[tuple[str, str, str, str]] = [HEADINGS]
+    rows: list[Sequence[str]] = [HEADINGS]
     for stage in result["stages"]:
         calls = str(stage["calls_per_chunk"] or "-")
         rows.append((stage["name"], f"{1000 * stage['seconds']:.1f}", calls, _number(stage["fps"])))
     chunk = result["chunk"]
     name = "whole chunk" if chunk["complete"] else "chunk without VAE"
-    rows.append((name, f"{1000 * chunk['seconds']:.1f}", "", _number(chunk["fps"])))
-    lines = aligned(rows).split("\n")
-    lines.insert(-1, "-" * len(lines[0]))
+    rows += [SEPARATING_LINE, (name, f"{1000 * chunk['seconds']:.1f}", "", _number(chunk["fps"]))]
     title = (
         f"{result['geometry']} {result['size']}x{result['size']}, {result['dtype']}, {result['steps']} steps "
         f"({result['sampler']}), {result['new_frames_per_chunk']:g} new frames a chunk"
     )
     notes = [f"note: {note}" for note in result["notes"]]
-    return "\n".join([title, *notes, *lines])
+    return "\n".join([title, *notes, aligned(rows)])
 
 
-def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Headings, a rule and rows, the first column to the left and the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            (row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
+    columns = ("left", *["right"] * (len(rows[0]) - 1))
+    return tabulate(rows, headers="firstrow", colalign=columns, disable_numparse=True)
 
 
 def _number(fps: float | None) -> str:

@@ -5,7 +5,6 @@ The frames are a photograph that sways, turns its mouth and has sensor noise: --
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from torch.nn.functional import grid_sample
 
 from ..media import SpoolHeader, SpoolReader, SpoolWriter
 from ..media.segments import Frames
+from .command import command_parser
 
 PHOTOGRAPH = Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg"
 CHUNK_FRAMES = 28
@@ -28,11 +28,7 @@ CHUNK_FRAMES = 28
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks spool",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" spool", __doc__)
     parser.add_argument("--image", type=Path, default=PHOTOGRAPH, help="the photograph (default: %(default)s)")
     parser.add_argument("--size", type=int, default=512, help="width and height in pixels (default: %(default)s)")
     parser.add_argument("--chunks", type=int, default=40, help="chunks of 28 frames (default: %(default)s)")

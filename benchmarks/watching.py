@@ -7,7 +7,6 @@ Needs COMFYUI_PATH.
 
 from __future__ import annotations
 
-import argparse
 import json
 import queue
 import statistics
@@ -22,16 +21,13 @@ import psutil
 import requests
 
 from ..scripts._client import ComfyClient, Graph, OnEvent
+from .command import command_parser
 from .served import nano_graph, start_server
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks watching",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" watching", __doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the video (default: %(default)s)")
     parser.add_argument(
         "--repeats", type=int, default=4, help="runs each with and without a viewer (default: %(default)s)"

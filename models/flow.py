@@ -61,6 +61,17 @@ def apply_continuity(x: Tensor, continuity: Tensor) -> Tensor:
     return torch.cat((continuity, x[:, :, continuity.shape[2] :]), dim=2)
 
 
+def _predict(
+    denoise: Denoise, x: Tensor, u: Tensor, continuity: Tensor, step: int, callback: OnSample | None
+) -> tuple[Tensor, Tensor]:
+    """``x`` with its continuity, and the x0 predicted from it: what every sampler's step begins with."""
+    x = apply_continuity(x, continuity)
+    x0 = denoise(x, u)
+    if callback is not None:
+        callback(step, u, x, x0)
+    return x, x0
+
+
 def sample_chunk(
     denoise: Denoise,
     schedule: Tensor,
@@ -80,10 +91,7 @@ def sample_chunk(
     draws = iter(noise)
     x = next(draws)
     for step, (u, u_next) in enumerate(itertools.pairwise(schedule)):
-        x = apply_continuity(x, continuity)
-        x0 = denoise(x, u)
-        if callback is not None:
-            callback(step, u, x, x0)
+        x, x0 = _predict(denoise, x, u, continuity, step, callback)
         x = x0 if u_next == 0 else torch.lerp(x0, next(draws), u_next.item())
     return apply_continuity(x, continuity)
 
@@ -98,10 +106,7 @@ def sample_chunk_euler(
     """Euler integration of the flow, for undistilled checkpoints; arguments as in ``sample_chunk`` (one draw)."""
     x = next(iter(noise))
     for step, (u, u_next) in enumerate(itertools.pairwise(schedule)):
-        x = apply_continuity(x, continuity)
-        x0 = denoise(x, u)
-        if callback is not None:
-            callback(step, u, x, x0)
+        x, x0 = _predict(denoise, x, u, continuity, step, callback)
         # x + (u' - u) * v with v = (x - x0) / u, written as the interpolation that it is.
         x = torch.lerp(x0, x, (u_next / u).item())
     return apply_continuity(x, continuity)
@@ -129,10 +134,7 @@ def sample_chunk_bridge(
     x = next(draws)
     for step, (level, next_level) in enumerate(itertools.pairwise(schedule)):
         u, target = level.item(), next_level.item() or -BRIDGE_END
-        x = apply_continuity(x, continuity)
-        x0 = denoise(x, level)
-        if callback is not None:
-            callback(step, level, x, x0)
+        x, x0 = _predict(denoise, x, level, continuity, step, callback)
         # x + (target - u) * v with v = (x - x0) / u.
         x = torch.lerp(x, x0, (u - target) / u)
         if target > 0:

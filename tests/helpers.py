@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "ROOT",
     "Frames",
     "Import",
+    "cells",
     "children",
     "generate",
     "module_from_file",
@@ -90,3 +92,8 @@ def children() -> set[int]:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def cells(table: str) -> str:
+    """A Markdown table without the spaces that align its columns."""
+    return re.sub(" +", " ", table)

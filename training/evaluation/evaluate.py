@@ -26,6 +26,7 @@ from ...models.rollout import ContinuityOptions, rollout
 from ..core.config import TrainingError
 from ..core.inference import condition, load_for_sampling
 from ..core.paths import NETWORK, PROBE, add_vae_argument
+from ..core.tables import markdown_table
 from .alignment import align, read_transcripts
 from .measure import Reading, psnr, window_figures
 from .plots import save_frames, save_opening, save_tracks
@@ -204,11 +205,8 @@ def table(summary: dict[str, dict[str, float]]) -> str:
     """A Markdown table, one column for each kind of speech."""
     columns = [name for name, values in summary.items() if values]
     keys = list(dict.fromkeys(key for name in columns for key in summary[name]))
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for key in keys:
-        cells = [f"{summary[name][key]:.3f}" if key in summary[name] else "" for name in columns]
-        lines.append(f"| {key} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [[key, *(f"{summary[name][key]:.3f}" if key in summary[name] else "" for name in columns)] for key in keys]
+    return markdown_table(["", *columns], rows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ from ...models.files import write_text
 from ...models.rates import FPS
 from ..core.config import TrainingError, read_config
 from ..core.paths import CONFIGS, PROBE, TEACHER, add_config_arguments, add_vae_argument
+from ..core.tables import markdown_table
 from ..recipes import akd, teacher
 from ..recipes.akd import CONTINUITIES, AKDTraining
 from ..recipes.teacher import TeacherTraining
@@ -260,14 +261,11 @@ def _spreads(rows: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
 
 
 def _markdown(table: list[Row]) -> str:
-    lines = [
-        "| method | reference | at | seeds | " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * (4 + len(COLUMNS)),
-    ]
-    for row in table:
-        cells = [f"{mean:.4f} ± {deviation:.4f}" for mean, deviation in (row[key] for key in COLUMNS)]
-        lines.append(f"| {row['method']} | {row['reference']} | {row['at']} s | {row['seeds']} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    def cells(row: Row) -> list[str]:
+        figures = [f"{mean:.4f} ± {deviation:.4f}" for mean, deviation in (row[key] for key in COLUMNS)]
+        return [row["method"], row["reference"], f"{row['at']} s", str(row["seeds"]), *figures]
+
+    return markdown_table(["method", "reference", "at", "seeds", *COLUMNS], map(cells, table))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

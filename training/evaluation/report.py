@@ -10,6 +10,7 @@ import numpy as np
 
 from ...models.rates import FPS
 from ..core.images import figure
+from ..core.tables import markdown_table
 from .syncnet import MAX_OFFSET
 
 # Name in the results -> (as tables print it, decimals).
@@ -47,21 +48,18 @@ def write_report(result: Mapping[str, Any], curves: Curves, out: Path) -> None:
 def markdown(result: Mapping[str, Any]) -> str:
     """The means, then every video's own numbers, then what was not measured."""
     columns = [name for name in COLUMNS if name in result["mean"]]
-    lines = [
-        "| videos | " + " | ".join(COLUMNS[name][0] for name in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
+    rows = [
         _row(f"all {result['counts']['videos']}", result["mean"], columns),
         *(_row(row["name"], row, columns) for row in result["videos"]),
-        "",
     ]
+    lines = [markdown_table(["videos", *(COLUMNS[name][0] for name in columns)], rows)]
     lines += [f"- {COLUMNS[name][0]}: {reason}" for name, reason in result["not_measured"].items()]
     lines += [f"- {name} is left out: {reason}" for name, reason in result["left_out"].items()]
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, values: Mapping[str, Any], columns: list[str]) -> str:
-    cells = [f"{values[key]:.{COLUMNS[key][1]}f}" if key in values else "" for key in columns]
-    return f"| {name} | " + " | ".join(cells) + " |"
+def _row(name: str, values: Mapping[str, Any], columns: list[str]) -> list[str]:
+    return [name, *(f"{values[key]:.{COLUMNS[key][1]}f}" if key in values else "" for key in columns)]
 
 
 def _plot(curves: Mapping[str, list[float]], x_label: str, y_label: str, places: Any, path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from asymtalker.tests.helpers import cells
 from asymtalker.tests.training.videos.videos import person, plain, speech, write_video
 from asymtalker.training.__main__ import main
 from asymtalker.training.core.config import TrainingError
@@ -315,7 +316,7 @@ def test_the_program_writes_json_table_and_plots(tmp_path: Path, monkeypatch: py
     assert result["not_measured"].keys() == {"fid", "fvd", "sync_c", "sync_d"}
     assert "syncnet_v2.model" in result["not_measured"]["sync_c"] and "--i3d" in result["not_measured"]["fvd"]
     assert result["left_out"].keys() == {"broken", "blink"} and result["left_out"]["blink"] == "too short: 4 frames"
-    table = (out / "metrics.md").read_text("utf-8")
+    table = cells((out / "metrics.md").read_text("utf-8"))
     assert "| videos | identity ↑ | PSNR ↑ (dB) | SSIM ↑ |" in table and "| sub/two |" in table
     assert "broken is left out" in table and "pt_inception-2015-12-05" in table
     assert (out / "identity.png").stat().st_size > 1000 and (out / "psnr.png").stat().st_size > 1000
