@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,10 @@ class Batch:
     mask: Tensor
     mouth: Tensor
     continuity: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same samples on ``device``."""
+        return Batch(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
 
 
 class PreparedClips(Dataset[tuple[Tensor, ...]]):

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from ...models.files import replacing
 from .config import RunConfig, learning_rate, set_learning_rate
+from .device import CPU
 from .images import figure
 from .state import TrainingState
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
+GRADIENT_NORM = 1.0
+
+
+def clip_and_step(
+    parameters: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer, limit: float = GRADIENT_NORM
+) -> float:
+    """One step of ``optimizer`` with gradients clipped to the norm ``limit``; returns their norm before."""
+    norm = nn.utils.clip_grad_norm_(list(parameters), limit).item()
+    step_if_finite(optimizer, norm)
+    return norm
+
+
+def step_if_finite(optimizer: torch.optim.Optimizer, norm: float) -> None:
+    """Step and clear the gradients; where their ``norm`` is not finite, only clear them.
+
+    A single such step would make every weight and every moment of the optimiser NaN.
+    """
+    if math.isfinite(norm):
+        optimizer.step()
+    else:
+        log.warning("skipped an optimiser step: the norm of its gradient is %s", norm)
+    optimizer.zero_grad()
 
 
 class TrainingRun:
@@ -28,8 +53,15 @@ class TrainingRun:
     """
 
     def __init__(
-        self, name: str, out: Path, config: RunConfig, state: TrainingState, publish: Callable[[], None]
+        self,
+        name: str,
+        out: Path,
+        config: RunConfig,
+        state: TrainingState,
+        publish: Callable[[], None],
+        device: torch.device = CPU,
     ) -> None:
+        self.device = device
         self.name, self.out, self.config, self.state, self.publish = name, out, config, state, publish
         if state.resume(out / "state.safetensors"):
             log.info("taking up the run in %s at step %d", out, state.step)
@@ -37,8 +69,8 @@ class TrainingRun:
         self.rows = _read_losses(out / "losses.csv", state.step) if state.leads else []
 
     def generator(self) -> torch.Generator:
-        """Noise of the current step: it follows from (seed, step), so that a resumed run draws the same."""
-        return torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.state.step)
+        """Noise of the current step, on the run's device: it follows from (seed, step), also in a resumed run."""
+        return torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.state.step)
 
     def set_learning_rate(self) -> None:
         """Set this step's rate in every optimiser."""

@@ -9,13 +9,16 @@ from torch import Tensor
 
 from ...models.flow import apply_continuity, shift_time
 
+# At level 0 nothing is left to denoise, and the weight of its error divides by zero.
+MIN_LEVEL = 1e-3
+
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x [B, C, T, h, w], u [B]) -> x0."""
 
 
 def draw_levels(count: int, shift: float, generator: torch.Generator) -> Tensor:
-    """Noise levels u [count] along the shifted path."""
-    return shift_time(torch.rand(count, generator=generator), shift)
+    """Noise levels u [count] in ``MIN_LEVEL``..1 along the shifted path."""
+    return shift_time(torch.rand(count, generator=generator), shift).clamp_min(MIN_LEVEL)
 
 
 def broadcast(u: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...models.family import NANO_NETWORK, NANO_VAE
+from .device import add_device_argument
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "training" / "configs"
@@ -21,6 +22,12 @@ def add_run_arguments(parser: argparse.ArgumentParser, config: str) -> None:
     add_config_arguments(parser, config)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing run is continued")
     parser.add_argument("--workers", type=int, default=1, help="number of data processes (default: %(default)s)")
+
+
+def add_nano_arguments(parser: argparse.ArgumentParser, config: str) -> None:
+    """Arguments of a training run of nano, which takes one device."""
+    add_run_arguments(parser, config)
+    add_device_argument(parser)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, config: str) -> None:

@@ -6,7 +6,6 @@ batch). Processes take them in turns, so that a run's result does not depend on 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,11 +22,10 @@ from .config import RunConfig, TrainingError
 from .data import Batch, PreparedClips, load_samples
 from .distributed import World, gather_state, load_state, shard, whole
 from .family import geometry
+from .loop import GRADIENT_NORM, step_if_finite
 from .state import Ema
 
 T = TypeVar("T")
-
-GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +99,7 @@ class Shards:
 
     def _drawn(self, batch: Batch, seed: int) -> Drawn:
         device = self.world.device
-        parts = {item.name: getattr(batch, item.name).to(device) for item in dataclasses.fields(batch)}
-        return Drawn(Batch(**parts), torch.Generator(device).manual_seed(seed))
+        return Drawn(batch.to(device), torch.Generator(device).manual_seed(seed))
 
     def accumulate(self, items: Sequence[T], loss: Callable[[T], Mapping[str, float]]) -> dict[str, float]:
         """Call ``loss``, which adds an item's gradients, for each micro-batch's item; terms averaged over all."""
@@ -126,8 +123,7 @@ class Shards:
             if parameter.grad is not None:
                 parameter.grad.div_(num_batches)
         norm = whole(nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)).item()
-        optimizer.step()
-        optimizer.zero_grad()
+        step_if_finite(optimizer, norm)
         return norm
 
     def publish(self, average: Ema, path: Path, metadata: Mapping[str, str]) -> None:

@@ -68,8 +68,8 @@ class TrainingState:
         write_checkpoint(path, self.tensors(), self.metadata())
 
     def place(self, tensor: Tensor, like: Tensor) -> Tensor:
-        """A tensor of the file as the run holds it: here as it is."""
-        return tensor
+        """A tensor of the file as the run holds it: on the device of ``like``."""
+        return tensor.to(like.device)
 
     def resume(self, path: Path) -> bool:
         """Take up the run at ``path``; False where there is none.

@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.nano_vae import NanoVAE
 from ..core.config import RunConfig, read_config
-from ..core.loop import TrainingRun
-from ..core.paths import add_run_arguments, add_vae_argument
+from ..core.device import CPU, training_device
+from ..core.loop import TrainingRun, clip_and_step
+from ..core.paths import add_nano_arguments, add_vae_argument
 from ..core.state import Ema, TrainingState
 from ..corpus.identity import BEARD_STYLES, GLASSES_STYLES, HAIR_STYLES, Identity, sample_identity
 from ..corpus.motion import Pose, sample_pose
@@ -157,14 +158,15 @@ def soften(pixels: Tensor, vae: NanoVAE, share: float, generator: torch.Generato
     return out + 0.02 * torch.randn(out.shape, generator=generator)
 
 
-def train(config: ProbeTraining, vae_path: Path, out: Path, workers: int) -> None:
+def train(config: ProbeTraining, vae_path: Path, out: Path, workers: int, device: torch.device = CPU) -> None:
     """Train (or take up) a probe in ``out``; writes ``state.safetensors`` and ``face_probe.safetensors`` (averaged)."""
     torch.manual_seed(config.seed)
-    vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
+    vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path)).to(device)
     rng = np.random.default_rng(config.seed)
     known = torch.from_numpy(np.stack([traits(sample_identity(rng)) for _ in range(2000)]))
     probe = FaceProbe(config.width, known.shape[1])
     probe.mean, probe.deviation = known.mean(0), known.std(0).clamp_min(1e-3)
+    probe.to(device)
     optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.01)
     ema = Ema(probe, config.ema_decay)
     state = TrainingState({"probe": probe}, {"adamw": optimizer}, {"probe": ema}, dataclasses.asdict(config))
@@ -173,21 +175,19 @@ def train(config: ProbeTraining, vae_path: Path, out: Path, workers: int) -> Non
     def publish() -> None:
         export(probe, ema, config, out / "face_probe.safetensors")
 
-    run = TrainingRun("probe", out, config, state, publish)
+    run = TrainingRun("probe", out, config, state, publish, device)
     order = range(state.step * config.batch, len(faces))
     for frames, moved, known_traits in DataLoader(faces, config.batch, sampler=order, num_workers=workers):
         run.set_learning_rate()
-        with torch.no_grad():
-            pixels = soften(frames.float() / 127.5 - 1, vae, config.decoded, run.generator())
+        with torch.no_grad(), device:
+            pixels = soften(frames.to(device).float() / 127.5 - 1, vae, config.decoded, run.generator())
         seen, who = probe(pixels)
         terms = {
-            "tracks": ((seen - moved) / TRACK_UNITS).square().mean(),
-            "traits": (who - (known_traits - probe.mean) / probe.deviation).square().mean(),
+            "tracks": ((seen - moved.to(device)) / TRACK_UNITS.to(device)).square().mean(),
+            "traits": (who - (known_traits.to(device) - probe.mean) / probe.deviation).square().mean(),
         }
         (terms["tracks"] + terms["traits"]).backward()
-        nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        clip_and_step(probe.parameters(), optimizer)
         run.finish_step({name: value.item() for name, value in terms.items()})
     run.close()
 
@@ -209,10 +209,16 @@ def export(probe: FaceProbe, ema: Ema, config: ProbeTraining, path: Path) -> Non
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_run_arguments(parser, "probe.toml")
+    add_nano_arguments(parser, "probe.toml")
     add_vae_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    train(read_config(ProbeTraining, args.config, args.set), args.vae, args.out, args.workers)
+    train(
+        read_config(ProbeTraining, args.config, args.set),
+        args.vae,
+        args.out,
+        args.workers,
+        training_device(args.device),
+    )

@@ -28,10 +28,11 @@ from ...models.rollout import VideoCodec, continuity_frames
 from ..core.chunks import CONTINUITY_LATENTS, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
+from ..core.device import CPU, full_precision, training_device
 from ..core.inference import condition, load_network
-from ..core.loop import TrainingRun
+from ..core.loop import TrainingRun, clip_and_step
 from ..core.objectives import Denoise, distribution_matching_loss, draw_levels, flow_matching_loss
-from ..core.paths import add_run_arguments, add_vae_argument
+from ..core.paths import add_nano_arguments, add_vae_argument
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
 from .teacher import given_frames
@@ -89,7 +90,10 @@ def carry(vae: VideoCodec, latents: Tensor, portrait: Tensor) -> Tensor:
     num_frames = continuity_frames(CONTINUITY_LATENTS, stride_of(latents.shape[2]))
     seen = latents[:, :, -TAIL_LATENTS:] if isinstance(vae, NanoVAE) else latents
     pixels = vae.decode(seen)[:, :, -num_frames:]
-    return vae.encode(match_color(pixels, portrait, 1.0))
+    # In bfloat16 or TF32 its colours are up to 16 grey levels off, which the student would learn to undo.
+    with full_precision(pixels.device):
+        matched = match_color(pixels.float(), portrait.float(), 1.0)
+    return vae.encode(matched)
 
 
 def roll_out(
@@ -252,13 +256,18 @@ class Distillation:
         return terms | {"critic": sum(losses) / len(losses)}
 
     def _apply(self, name: str, network: nn.Module) -> float:
-        norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0).item()
-        self.optimizers[name].step()
-        self.optimizers[name].zero_grad()
-        return norm
+        return clip_and_step(network.parameters(), self.optimizers[name])
 
 
-def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, out: Path, workers: int) -> None:
+def train(
+    config: AKDTraining,
+    teacher_path: Path,
+    vae_path: Path,
+    data: Path,
+    out: Path,
+    workers: int,
+    device: torch.device = CPU,
+) -> None:
     """Distil (or take up) a run in ``out``; writes ``state.safetensors`` and ``student.safetensors`` (averaged).
 
     Raises:
@@ -267,8 +276,8 @@ def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, o
     torch.manual_seed(config.seed)
     teacher, metadata = load_network(teacher_path)
     check_reference(teacher_path, metadata, config)
-    vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
-    student, critic = (load_network(teacher_path)[0].train().requires_grad_(True) for _ in range(2))
+    vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path)).to(device)
+    student, critic = (load_network(teacher_path)[0].to(device).train().requires_grad_(True) for _ in range(2))
     optimizers: dict[str, torch.optim.Optimizer] = {
         "student": torch.optim.AdamW(student.parameters(), betas=(0.0, 0.99), weight_decay=0.0),
         "critic": torch.optim.AdamW(critic.parameters(), betas=(0.0, 0.99), weight_decay=0.0),
@@ -288,17 +297,19 @@ def train(config: AKDTraining, teacher_path: Path, vae_path: Path, data: Path, o
         write_checkpoint(out / "student.safetensors", ema.shadow, published)
         strip.save(ema.shadow, published, state.step)
 
-    run = TrainingRun("akd", out, config, state, publish)
-    distillation = Distillation(student, teacher, critic, vae, optimizers, config)
+    run = TrainingRun("akd", out, config, state, publish, device)
+    distillation = Distillation(student, teacher.to(device), critic, vae, optimizers, config)
     for batch in load_batches(clips, config.batch, state.step, workers):
         run.set_learning_rate()
-        run.finish_step(distillation.step(batch, state.step >= config.critic_warmup, run.generator()))
+        with device:
+            terms = distillation.step(batch.to(device), state.step >= config.critic_warmup, run.generator())
+        run.finish_step(terms)
     run.close()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_run_arguments(parser, "nano_akd.toml")
+    add_nano_arguments(parser, "nano_akd.toml")
     parser.add_argument("--teacher", type=Path, required=True, help="teacher checkpoint")
     add_vae_argument(parser)
     parser.add_argument(
@@ -309,4 +320,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     config = read_config(AKDTraining, args.config, args.set)
-    train(config, args.teacher, args.vae, args.data, args.out, args.workers)
+    train(config, args.teacher, args.vae, args.data, args.out, args.workers, training_device(args.device))

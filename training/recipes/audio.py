@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,10 @@ from ...models.layers import AudioProjection
 from ...models.rates import FPS
 from ..core.articulation import ARTICULATION, VALUES, articulation_loss, articulation_of, per_latent
 from ..core.config import RunConfig, TrainingError, read_config
-from ..core.loop import TrainingRun
+from ..core.device import CPU, training_device
+from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
-from ..core.paths import add_run_arguments
+from ..core.paths import add_nano_arguments
 from ..core.state import Ema, TrainingState
 from ..corpus.augment import augment
 from ..corpus.clip import make_speech
@@ -110,10 +112,10 @@ def other_tract(features: Tensor, rng: np.random.Generator) -> Tensor:
     return stretched.flatten(-2) + LEVEL_SPREAD * float(rng.normal())
 
 
-def train(config: AudioTraining, out: Path, workers: int) -> None:
+def train(config: AudioTraining, out: Path, workers: int, device: torch.device = CPU) -> None:
     """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``audio.safetensors`` (averaged)."""
     torch.manual_seed(config.seed)
-    projection = AudioProjection(config.network(), nn)
+    projection = AudioProjection(config.network(), nn).to(device)
     optimizer = torch.optim.AdamW(projection.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(projection, config.ema_decay)
     state = TrainingState({"audio": projection}, {"adamw": optimizer}, {"audio": ema}, dataclasses.asdict(config))
@@ -126,14 +128,14 @@ def train(config: AudioTraining, out: Path, workers: int) -> None:
         scores = score(config, ema, held_out)
         log.info("held-out voices, correlation: %s", ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
-    run = TrainingRun("audio", out, config, state, publish)
+    run = TrainingRun("audio", out, config, state, publish, device)
     order = range(state.step * config.batch, len(spoken))
     for windows, mouth in DataLoader(spoken, config.batch, sampler=order, num_workers=workers):
         run.set_learning_rate()
-        loss = articulation_loss(projection.hidden(windows), mouth, config.vae_stride[0], config.opening_weight)
+        hidden = projection.hidden(windows.to(device))
+        loss = articulation_loss(hidden, mouth.to(device), config.vae_stride[0], config.opening_weight)
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        clip_and_step(projection.parameters(), optimizer, limit=math.inf)
         run.finish_step({"articulation": loss.item()})
     run.close()
 
@@ -182,9 +184,9 @@ def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_run_arguments(parser, "nano_audio.toml")
+    add_nano_arguments(parser, "nano_audio.toml")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    train(read_config(AudioTraining, args.config, args.set), args.out, args.workers)
+    train(read_config(AudioTraining, args.config, args.set), args.out, args.workers, training_device(args.device))

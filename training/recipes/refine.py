@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...models.audio import audio_windows, log_mel_features
@@ -26,11 +26,12 @@ from ...models.flow import SAMPLERS, chunk_noise
 from ...models.nano_vae import SPATIAL_STRIDE, NanoVAE
 from ..core.chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
+from ..core.device import CPU, training_device
 from ..core.images import save_strip
 from ..core.inference import condition, load_for_sampling
 from ..core.latents import clip_frames, num_chunks, read_chunks
-from ..core.loop import TrainingRun
-from ..core.paths import add_run_arguments
+from ..core.loop import TrainingRun, clip_and_step
+from ..core.paths import add_nano_arguments
 from ..core.state import Ema, TrainingState
 from .akd import carry
 
@@ -141,6 +142,7 @@ def train(
     out: Path,
     workers: int,
     count: int,
+    device: torch.device = CPU,
 ) -> None:
     """Refine (or take up) a decoder in ``out``; writes ``state.safetensors``, ``vae.safetensors`` and strips.
 
@@ -152,6 +154,7 @@ def train(
     tensors, metadata = read_checkpoint(vae_path)
     vae = NanoVAE.from_checkpoint(tensors, metadata)
     generate_latents(network, vae, data, out / "generated", count)
+    vae.to(device)
     vae.decoder.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(vae.decoder.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     ema = Ema(vae, config.ema_decay)
@@ -162,15 +165,15 @@ def train(
         write_checkpoint(out / "vae.safetensors", ema.shadow, metadata)
         _sample(NanoVAE.from_checkpoint(ema.shadow, metadata), dataset, out / f"samples_{state.step:06d}.png")
 
-    run = TrainingRun("refine", out, config, state, publish)
+    run = TrainingRun("refine", out, config, state, publish, device)
     order = range(state.step * config.batch, len(dataset))
     for batch in DataLoader(dataset, config.batch, sampler=order, num_workers=workers):
         run.set_learning_rate()
-        terms = refine_loss(vae, batch, config, run.generator())
-        terms["loss"].backward()
-        nn.utils.clip_grad_norm_(vae.decoder.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        frames, mask, latents, is_generated = (part.to(device) for part in batch)
+        with device:
+            terms = refine_loss(vae, (frames, mask, latents, is_generated), config, run.generator())
+            terms["loss"].backward()
+        clip_and_step(vae.decoder.parameters(), optimizer)
         run.finish_step({name: value.item() for name, value in terms.items()})
     run.close()
 
@@ -187,7 +190,7 @@ def _sample(vae: NanoVAE, dataset: GeneratedChunks, path: Path) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_run_arguments(parser, "nano_refine.toml")
+    add_nano_arguments(parser, "nano_refine.toml")
     parser.add_argument("--network", type=Path, required=True, help="DiT checkpoint")
     parser.add_argument("--vae", type=Path, required=True, help="nano VAE checkpoint")
     parser.add_argument("--clips", type=Path, required=True, help="folder written by `synth`")
@@ -198,4 +201,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     config = read_config(RefineTraining, args.config, args.set)
-    train(config, args.network, args.vae, args.clips, args.data, args.out, args.workers, args.count)
+    device = training_device(args.device)
+    train(config, args.network, args.vae, args.clips, args.data, args.out, args.workers, args.count, device)

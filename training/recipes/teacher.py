@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
@@ -19,10 +19,11 @@ from ...models.flow import velocity_to_x0
 from ..core.articulation import articulation_loss, hidden_units
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
-from ..core.loop import TrainingRun
+from ..core.device import CPU, training_device
+from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
 from ..core.objectives import Denoise, draw_levels, flow_matching_loss
-from ..core.paths import add_run_arguments
+from ..core.paths import add_nano_arguments
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
 from .audio import AUDIO_HIDDEN, PREFIX, copy_audio_projection, part, shapes
@@ -127,6 +128,7 @@ def train(
     start: Path | None = None,
     vae: Path | None = None,
     audio: Path | None = None,
+    device: torch.device = CPU,
 ) -> None:
     """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
 
@@ -142,6 +144,7 @@ def train(
         start_from(network, read_checkpoint(start)[0])
     if audio is not None:
         copy_audio_projection(network, audio)
+    network.to(device)
     audio_parameters = [value for name, value in network.named_parameters() if name.startswith(AUDIO_HIDDEN)]
     rest = [value for name, value in network.named_parameters() if not name.startswith(AUDIO_HIDDEN)]
     groups = [{"params": rest}, {"params": audio_parameters, "lr_ratio": config.audio_lr_ratio}]
@@ -155,16 +158,15 @@ def train(
         metadata = export(config, ema, out / "teacher.safetensors")
         strip.save(ema.shadow, metadata, state.step)
 
-    run = TrainingRun("teacher", out, config, state, publish)
+    run = TrainingRun("teacher", out, config, state, publish, device)
     forward = torch.compile(network, dynamic=False) if compile_network else network
     for batch in load_batches(clips, config.batch, state.step, workers):
         generator = run.generator()
         run.set_learning_rate()
-        terms, loss = step_losses(network, forward, batch, config, generator, state.step)
-        loss.backward()
-        terms["gradient"] = nn.utils.clip_grad_norm_(network.parameters(), 1.0).item()
-        optimizer.step()
-        optimizer.zero_grad()
+        with device:
+            terms, loss = step_losses(network, forward, batch.to(device), config, generator, state.step)
+            loss.backward()
+        terms["gradient"] = clip_and_step(network.parameters(), optimizer)
         run.finish_step(terms)
     run.close()
 
@@ -211,7 +213,7 @@ def export(config: TeacherTraining, ema: Ema, path: Path) -> dict[str, str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_run_arguments(parser, "nano_teacher.toml")
+    add_nano_arguments(parser, "nano_teacher.toml")
     parser.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     parser.add_argument("--start", type=Path, help="checkpoint to start from")
     parser.add_argument("--audio", type=Path, help="`audio` checkpoint whose projection replaces the network's")
@@ -222,4 +224,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     config = read_config(TeacherTraining, args.config, args.set)
-    train(config, args.data, args.out, args.workers, args.compile, args.start, args.vae, args.audio)
+    device = training_device(args.device)
+    train(config, args.data, args.out, args.workers, args.compile, args.start, args.vae, args.audio, device)

@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from einops import rearrange
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.nano_vae import NanoVAE, NanoVAEConfig
 from ..core.config import RunConfig, TrainingError, read_config
+from ..core.device import CPU, training_device
 from ..core.images import save_strip
-from ..core.loop import TrainingRun
-from ..core.paths import add_run_arguments
+from ..core.loop import TrainingRun, clip_and_step
+from ..core.paths import add_nano_arguments
 from ..core.state import Ema, TrainingState
 from ..corpus.identity import sample_identity
 from ..corpus.motion import POSE_FIELDS, Pose, sample_pose
@@ -145,7 +146,14 @@ def _loss(
     return {"loss": total, "psnr": psnr, "motion": motion, "latent_rms": z.detach().square().mean().sqrt()}
 
 
-def train(config: VAETraining, out: Path, workers: int, clips: Path | None = None, start: Path | None = None) -> None:
+def train(
+    config: VAETraining,
+    out: Path,
+    workers: int,
+    clips: Path | None = None,
+    start: Path | None = None,
+    device: torch.device = CPU,
+) -> None:
     """Train (or take up) a run in ``out``; writes ``state.safetensors``, ``vae.safetensors`` and sample strips.
 
     Args:
@@ -159,6 +167,7 @@ def train(config: VAETraining, out: Path, workers: int, clips: Path | None = Non
         tensors, metadata = read_checkpoint(start)
         vae.load_state_dict(tensors)
         scale = NanoVAEConfig.from_metadata(metadata).latent_scale
+    vae.to(device)
     trained = vae.decoder if config.decoder_only else vae
     optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
     ema = Ema(vae, config.ema_decay)
@@ -169,17 +178,16 @@ def train(config: VAETraining, out: Path, workers: int, clips: Path | None = Non
         export(vae, ema, config, scale, out / "vae.safetensors")
         _sample(out, config, state.step)
 
-    run = TrainingRun("vae", out, config, state, publish)
+    run = TrainingRun("vae", out, config, state, publish, device)
     order = range(state.step * config.batch, len(data))
     loader = DataLoader(data, config.batch, sampler=order, num_workers=workers, prefetch_factor=4 if workers else None)
     for frames, mask in loader:
         run.set_learning_rate()
-        pixels = rearrange(frames, "b f h w c -> b c f h w").float() / 127.5 - 1
-        terms = _loss(vae, pixels, mask, config, run.generator())
-        terms["loss"].backward()
-        nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        with device:
+            pixels = rearrange(frames.to(device), "b f h w c -> b c f h w").float() / 127.5 - 1
+            terms = _loss(vae, pixels, mask.to(device), config, run.generator())
+            terms["loss"].backward()
+        clip_and_step(trained.parameters(), optimizer)
         run.finish_step({name: value.item() for name, value in terms.items()})
     run.close()
 
@@ -217,11 +225,12 @@ def _sample(out: Path, config: VAETraining, step: int) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_run_arguments(parser, "nano_vae.toml")
+    add_nano_arguments(parser, "nano_vae.toml")
     parser.add_argument("--clips", type=Path, help="folder of clips to train on (default: newly drawn faces)")
     parser.add_argument("--start", type=Path, help="VAE checkpoint to start from")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    train(read_config(VAETraining, args.config, args.set), args.out, args.workers, args.clips, args.start)
+    config = read_config(VAETraining, args.config, args.set)
+    train(config, args.out, args.workers, args.clips, args.start, training_device(args.device))

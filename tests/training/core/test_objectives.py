@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
-from asymtalker.training.core.objectives import distribution_matching_loss, flow_matching_loss
+from asymtalker.training.core.objectives import (
+    MIN_LEVEL,
+    distribution_matching_loss,
+    draw_levels,
+    flow_matching_loss,
+)
 
 SHAPE = (2, 3, 4, 2, 2)
 
@@ -70,3 +76,13 @@ def test_flow_matching_counts_new_frames_alone() -> None:
     assert flow_matching_loss(off_by_one_in_the_given_frame, *arguments) == 0
     # 4 * min(u, 1/2)^2 / u^2 of a squared error of 1: 4 at u = 1/4, 1/0.64 at 0.8.
     torch.testing.assert_close(flow_matching_loss(off_by_one, *arguments), torch.tensor((4 + 1 / 0.64) / 2))
+
+
+def test_a_drawn_level_is_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda count, generator: torch.tensor([0.0, 1.0]))
+    levels = draw_levels(2, 5.0, torch.Generator())
+    assert levels.tolist() == pytest.approx([MIN_LEVEL, 1.0])
+    x0 = torch.zeros(SHAPE)
+    given = torch.zeros(2, 1, 4, 1, 1)
+    loss = flow_matching_loss(lambda x, u: x, x0, given, levels, torch.ones(SHAPE), torch.ones(2, 1, 4, 2, 2))
+    assert loss.isfinite()

@@ -15,6 +15,7 @@ from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
 from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.data import Batch
 from asymtalker.training.core.paths import CONFIGS
+from asymtalker.training.recipes import akd
 from asymtalker.training.recipes.akd import AKDTraining, Distillation, carry, roll_out
 
 CONFIG = CONFIGS / "nano_akd.toml"
@@ -58,6 +59,40 @@ def test_carry_is_the_tail_as_at_inference(vae: NanoVAE) -> None:
     whole = torch.cat([vae.decode(one[None]) for one in latents])
     expected = vae.encode(match_color(whole, portrait, 1.0)[:, :, -5:])
     torch.testing.assert_close(carry(vae, latents, portrait), expected, atol=1e-4, rtol=1e-4)
+
+
+class PixelCodec:
+    """A codec whose latents are its pixels."""
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents
+
+
+def test_colour_correction_is_exact_in_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(3)
+    frames = torch.rand(1, 3, 9, 16, 16, generator=generator) * 2 - 1
+    portrait = torch.rand(1, 3, 1, 16, 16, generator=generator) * 0.5
+    expected = carry(PixelCodec(), frames, portrait)
+    precisions = []
+
+    def observed(*args: torch.Tensor | float) -> torch.Tensor:
+        precisions.append(torch.get_float32_matmul_precision())
+        return match_color(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(akd, "match_color", observed)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            corrected = carry(PixelCodec(), frames, portrait)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(corrected, expected)
+    assert precisions == ["highest"]
 
 
 @pytest.mark.parametrize("continuity", ["asymmetric", "symmetric-self", "symmetric-gt"])
