@@ -21,7 +21,7 @@ TOKEN_FILE = "batch-id"
 OBJECT_STORE_BYTES = 100 << 20
 """Frames never pass through it, so that Ray's smallest will do."""
 
-START_TRIES = 3
+START_TRIES = 5
 
 CALLS_PER_WORKER = 4
 """Two clips, the next one's files being sent while one is rendered; a check and a cancellation beside them."""

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from asymtalker.host.server import VERSION
 from asymtalker.scripts.package import LIMIT_BYTES, write_archive
 from asymtalker.tests.helpers import ROOT, Import
+from asymtalker.training.core.config import tomllib
 
 LEFT_OUT = ("tests", "training", "benchmarks", "scripts", "batch", "docs", ".ci", ".venv", ".comfyui")
 NAME = "asymtalker_out_of_the_archive"
@@ -87,3 +89,8 @@ def test_the_registry_s_fields() -> None:
     assert project["project"]["license"] == {"file": "LICENSE"}
     for field in ("Icon", "Banner"):
         assert (ROOT / comfy[field]).is_file()
+
+
+def test_servers_name_the_version_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == VERSION
