@@ -56,6 +56,7 @@ COMMANDS = (
     "peers",
     "gpu",
     "batch",
+    "contention",
 )
 
 

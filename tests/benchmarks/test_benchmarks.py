@@ -35,6 +35,11 @@ def test_nano_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert all(name in table for name in stages) and "whole chunk" in table
 
 
+def test_contention_measures_in_one_process(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["contention", "--worker", "--seconds", "0"]) == 0
+    assert float(capsys.readouterr().out) > 0
+
+
 def test_large_geometries_are_left_out_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--geometry", "pro", "--device", "cpu"]) == 1
     assert "--large-on-cpu" in capsys.readouterr().err

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...models.files import write_text
 from ...models.rates import FPS
 from ..core.config import TrainingError, read_config
+from ..core.device import CPU, add_device_argument, training_device
 from ..core.paths import CONFIGS, PROBE, TEACHER, add_config_arguments, add_vae_argument
 from ..core.tables import markdown_table
 from ..recipes import akd, teacher
@@ -87,13 +89,22 @@ class Video:
 
 
 def prove(
-    config: Proof, first_teacher: Path, vae: Path, probe: Path, data: Path, runs: Path, out: Path, minutes: float
+    config: Proof,
+    first_teacher: Path,
+    vae: Path,
+    probe: Path,
+    data: Path,
+    runs: Path,
+    out: Path,
+    minutes: float,
+    device: torch.device = CPU,
 ) -> None:
     """Do what is missing, then write ``out``/results.csv, table.md and drift.png from all that is there.
 
     Args:
         runs: folder of the training runs and of what was measured of each video.
         minutes: no new unit begins after that long.
+        device: where the networks are trained; they are measured on the CPU.
     """
     end = time.monotonic() + 60 * minutes
     measurements = runs / "videos"
@@ -106,7 +117,7 @@ def prove(
         if time.monotonic() > end:
             log.info("out of time: call again to go on")
             break
-        checkpoint = _checkpoint(video, config, first_teacher, vae, data, runs)
+        checkpoint = _checkpoint(video, config, first_teacher, vae, data, runs, device)
         values = _measure(video, config, checkpoint, vae, measured)
         write_text(result, json.dumps(values, indent=1))
     summarise(config, measurements, out)
@@ -120,9 +131,11 @@ def videos(config: Proof) -> Iterator[Video]:
                 yield Video(method, reference, seed)
 
 
-def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path) -> Path:
+def _checkpoint(
+    video: Video, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path, device: torch.device
+) -> Path:
     """The network of a video, trained where it is not there yet."""
-    trained = _teacher(video.reference, config, first_teacher, vae, data, runs)
+    trained = _teacher(video.reference, config, first_teacher, vae, data, runs, device)
     if video.method.startswith("teacher"):
         return trained
     student_run = runs / f"{video.method}_{video.reference}"
@@ -134,25 +147,27 @@ def _checkpoint(video: Video, config: Proof, first_teacher: Path, vae: Path, dat
         continuity=video.method,
         reference=video.reference,
     )
-    akd.train(student, trained, vae, data, student_run, 0)
+    akd.train(student, trained, vae, data, student_run, 0, device)
     return student_run / "student.safetensors"
 
 
-def _teacher(reference: str, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path) -> Path:
+def _teacher(
+    reference: str, config: Proof, first_teacher: Path, vae: Path, data: Path, runs: Path, device: torch.device
+) -> Path:
     """The teacher with that kind of reference, trained where it is not there yet."""
     start, audio = first_teacher, None
     if config.drawing_steps:
         drawing = read_config(TeacherTraining, CONFIGS / "nano_teacher_articulation.toml", [])
         drawing = dataclasses.replace(drawing, steps=config.drawing_steps, crop_until=1.0, reference=reference)
         drawing_run = runs / f"drawing_{reference}"
-        teacher.train(drawing, data, drawing_run, 0, False, None, vae)
+        teacher.train(drawing, data, drawing_run, 0, False, None, vae, device=device)
         start, audio = drawing_run / "teacher.safetensors", first_teacher
     settings = read_config(TeacherTraining, CONFIGS / "nano_teacher.toml", [])
     settings = dataclasses.replace(
         settings, steps=config.teacher_steps, crop_until=0.0, reference=reference, seed=settings.seed + 1
     )
     teacher_run = runs / f"teacher_{reference}"
-    teacher.train(settings, data, teacher_run, 0, False, start, vae, audio)
+    teacher.train(settings, data, teacher_run, 0, False, start, vae, audio, device)
     return teacher_run / "teacher.safetensors"
 
 
@@ -278,6 +293,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="teacher that all runs start from (default: the one in training/weights)",
     )
     add_vae_argument(parser)
+    add_device_argument(parser)
     parser.add_argument("--probe", type=Path, default=PROBE, help="probe checkpoint (default: the bundled one)")
     parser.add_argument("--data", type=Path, required=True, help="folder of prepared clips")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the training runs and the measured videos")
@@ -289,4 +305,5 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     config = read_config(Proof, args.config, args.set)
     out = args.out or args.runs / "results"
-    prove(config, args.teacher, args.vae, args.probe, args.data, args.runs, out, args.minutes)
+    device = training_device(args.device)
+    prove(config, args.teacher, args.vae, args.probe, args.data, args.runs, out, args.minutes, device)
