@@ -21,14 +21,14 @@ from ..training.corpus.render import render
 from ..training.corpus.speech import SAMPLE_RATE, Espeak, Voice
 from .examples import ASSETS
 
-FIRST_PERSON, SECOND_PERSON = (5, 11), (5, 22)
+FIRST_PERSON, SECOND_PERSON = (5, 8), (5, 22)
 CALL_SIZE, TILE, ROUND = (1280, 720), 580, 28
 
 PAUSE_S = 0.8
 LEVEL = 0.09
 VOICES = (
-    Voice(language="en-us", variant="f2", rate=165, pitch=60, pitch_range=60),
     Voice(language="en-us", variant="m3", rate=160, pitch=35, pitch_range=55),
+    Voice(language="en-us", variant="f2", rate=165, pitch=60, pitch_range=60),
 )
 SAID = (
     "Have you seen the new painting in the hall?",
