@@ -56,6 +56,12 @@ class Weights:
         return f"models--{self.organisation}--{self.repository_name}"
 
     @property
+    def file_link(self) -> str:
+        """Address of the weights themselves; empty for those that come with the pack or from elsewhere."""
+        path = "/".join(filter(None, (self.folder, self.main_file)))
+        return f"https://huggingface.co/{self.repository}/resolve/main/{path}" if self.repository else ""
+
+    @property
     def size(self) -> str:
         """The download's size for people."""
         return f"{self.gigabytes:g} GB" if self.gigabytes >= 0.1 else f"{self.gigabytes * 1000:.0f} MB"

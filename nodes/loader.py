@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from ..host.checkpoints import folders
 from ..host.checkpoints.companions import missing_model
+from ..host.checkpoints.downloads import missing_files
 from ..host.checkpoints.loading import load_all
 from ..host.model import WEIGHT_DTYPES
 from .inputs import checked
@@ -27,9 +28,15 @@ class AsymTalkerLoader(io.ComfyNode):
             tooltip="The bundled nano (256x256, runs on a CPU), a published folder in models/asymtalker, or a "
             "checkpoint in models/diffusion_models.",
         )
-        # For web/loader_labels.js; the constructor's argument for it is newer than the lowest supported ComfyUI.
-        labels = {"asymtalker_states": states, "asymtalker_titles": folders.titles()}
-        model.extra_dict = {**model.extra_dict, **labels}
+        # For web/loader_labels.js and web/missing_models.js; the constructor's argument for it is newer than the lowest
+        # supported ComfyUI.
+        model.extra_dict = {
+            **model.extra_dict,
+            "asymtalker_states": states,
+            "asymtalker_titles": folders.titles(),
+            "asymtalker_single_files": folders.SINGLE_FILES,
+            "asymtalker_missing": missing_files(),
+        }
         schema = io.Schema(
             node_id="AsymTalkerLoader",
             display_name="Load AsymTalker",

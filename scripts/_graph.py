@@ -61,11 +61,11 @@ class Part(Protocol):
         """What the front end opens."""
         ...
 
-    def api_nodes(self, prefix: str, given: dict[int, list[Any]]) -> Json:
+    def api_nodes(self, prefix: str, given: dict[int, list[Any] | None]) -> Json:
         """The nodes inside in API form."""
         ...
 
-    def api_link(self, link: Link, prefix: str, given: dict[int, list[Any]]) -> list[Any] | None:
+    def api_link(self, link: Link, prefix: str, given: dict[int, list[Any] | None]) -> list[Any] | None:
         """Where a link comes from."""
         ...
 
@@ -195,7 +195,7 @@ class GraphBuilder:
         """What is queued over HTTP."""
         return self.api_nodes("", {})
 
-    def api_nodes(self, prefix: str, given: dict[int, list[Any]]) -> Json:
+    def api_nodes(self, prefix: str, given: dict[int, list[Any] | None]) -> Json:
         """The nodes in API form; `given` are the sources of a subgraph's inputs by their index."""
         graph: Json = {}
         for node in self._nodes:
@@ -214,7 +214,7 @@ class GraphBuilder:
             graph[f"{prefix}{node.id}"] = {"class_type": node.class_type, "inputs": inputs, "_meta": meta}
         return graph
 
-    def api_link(self, link: Link, prefix: str, given: dict[int, list[Any]]) -> list[Any] | None:
+    def api_link(self, link: Link, prefix: str, given: dict[int, list[Any] | None]) -> list[Any] | None:
         """Where a link comes from in API form; None: from an input of a subgraph that is not connected."""
         if link.node == INPUT_NODE:
             return given.get(link.index)

@@ -16,7 +16,7 @@ SPEECH = "asymtalker_speech.wav"
 OWN_FILES = "Choose or drop your own **portrait** and **speech**"
 OTHER_MODELS = "\n\nOther models: choose them on Load AsymTalker. The video's size follows the model."
 
-SIDES = ("A", "B")
+SIDES: tuple[str, ...] = ("A", "B")
 SECOND_ROW = 1080
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.

@@ -18,14 +18,18 @@ const WORDS = {
 // and of the published models { value: [name, size of the download] }.
 let states = {};
 let titles = {};
+// { name as a single file: value }, as web/missing_models.js puts it into graphs.
+let files = {};
 
 function readStates(nodeDef) {
     const options = nodeDef?.input?.required?.[WIDGET]?.at(-1);
     states = options?.asymtalker_states ?? {};
     titles = options?.asymtalker_titles ?? {};
+    files = options?.asymtalker_single_files ?? {};
 }
 
-function label(value) {
+function label(named) {
+    const value = states[named] === undefined ? (files[named] ?? named) : named;
     const state = states[value];
     if (state === undefined) return value ?? "";
     const [kind] = state.split(": ");

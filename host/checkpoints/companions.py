@@ -21,6 +21,7 @@ from .folders import (
     DEFAULT,
     PUBLISHED,
     PUBLISHED_CHOICES,
+    SINGLE_FILES,
     VAE_KINDS,
     Located,
     chosen_file,
@@ -205,6 +206,7 @@ def missing_model(choice: object) -> str | None:
         locate_model(choice)
     except FileNotFoundError as error:
         lines = [str(error)]
+        choice = SINGLE_FILES.get(choice, choice)
         if choice in PUBLISHED_CHOICES:
             lines += _missing_companions(choice)
         return "\n".join(lines)

@@ -41,6 +41,12 @@ LEAPTALK_CHOICE = f"{FOLDER}/{LEAPTALK.repository_name}"
 LISTED_CHOICES = (*PUBLISHED_CHOICES, LEAPTALK_CHOICE)
 """Always listed, so that the shipped graphs load; choosing one that is not there says what to download to where."""
 
+SINGLE_FILES = {
+    f"{spec.network.repository_name}-{spec.network.folder}.safetensors": choice
+    for choice, spec in PUBLISHED_CHOICES.items()
+}
+"""Names of the published networks as files of models/diffusion_models."""
+
 USUAL_NETWORK = Path(PRO.network.main_file).stem
 """The network that a folder's name stands for where the folder holds several."""
 
@@ -153,6 +159,8 @@ def locate_model(choice: str) -> Located:
     if located is not None:
         check_whole(located.file, "model")
         return located
+    if choice in SINGLE_FILES:
+        return locate_model(SINGLE_FILES[choice])
     if choice in offers.ambiguous:
         raise FileNotFoundError(
             f"model: {choice} holds several networks, choose one of them: {', '.join(offers.ambiguous[choice])}"

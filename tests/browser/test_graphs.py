@@ -57,7 +57,10 @@ def test_the_graph_opens_whole(tab: FrontEnd, name: str) -> None:
     workflow = shipped(name)
     tab.load(workflow)
     shown = tab.page.evaluate(SHOWN_NODES)
-    assert sorted(shown) == sorted([node["type"], False] for node in workflow["nodes"])
+    # Where files are missing, newer front ends mark the loader at once.
+    may_lack = [] if name in RUNNABLE else ["AsymTalkerLoader"]
+    assert sorted(kind for kind, _ in shown) == sorted(node["type"] for node in workflow["nodes"])
+    assert [kind for kind, has_errors in shown if has_errors and kind not in may_lack] == []
     assert tab.page.evaluate("() => window.app.graph.links.size") == len(workflow["links"])
 
 
@@ -83,6 +86,10 @@ def test_a_graph_that_an_earlier_version_saved_opens_and_runs(tab: FrontEnd) -> 
 @pytest.mark.parametrize("tab", FRONT_ENDS, indirect=True)
 def test_a_graph_without_its_weights_says_what_to_download(tab: FrontEnd) -> None:
     tab.load(shipped("asymtalker_flashhead_pro"))
+    # Older front ends list them in a dialogue, newer ones among the errors.
+    listed = tab.page.get_by_text("Missing Models").or_(tab.page.get_by_text("View details"))
+    tab.wait_until(lambda: listed.count() > 0, "the front end lists the missing files")
+    tab.page.keyboard.press("Escape")
     tab.page.evaluate("() => window.app.queuePrompt(0, 1)")
     message = tab.page.get_by_text("Model_Pro/diffusion_pytorch_model.safetensors and", exact=False)
     # Newer front ends tell the node and the input first, and the node's own words on request.
@@ -117,10 +124,10 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
         """() => { const widget = window.app.graph.nodes.find((node) => node.type === "AsymTalkerLoader").widgets[0];
             return [widget.options.values.map(widget.options.getOptionLabel), widget.value]; }"""
     )
-    pro = "asymtalker/SoulX-FlashHead-1_3B/Model_Pro"
     assert "nano (bundled, nothing to download)" in labels
     assert "FlashHead Pro (not installed, 6 GB)" in labels and "FlashHead Lite (not installed, 6.1 GB)" in labels
-    assert value == pro
+    # Its name as a file, by which the front end's dialogue on missing models knows it.
+    assert value == "SoulX-FlashHead-1_3B-Model_Pro.safetensors"
 
 
 @pytest.mark.parametrize("picture", HELP_PICTURES)

@@ -1,0 +1,59 @@
+"""The files that a published model lacks, as ComfyUI's own dialogue on missing models shows and downloads them.
+
+The dialogue knows files by their names in a model folder. So each gets the name under which the loader finds it there:
+the published ones (``diffusion_pytorch_model.safetensors``) are those of many models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ...models.family import LITE, PRO, WAV2VEC2
+from .companions import locate_audio_encoder, locate_vae
+from .folders import DEFAULT, PUBLISHED, PUBLISHED_CHOICES, SINGLE_FILES, Located, listed, model_states, roots
+
+WAN_VAE_LINK = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/vae/"
+"""Pro's VAE without pickle, which is all that the dialogue of older versions takes."""
+
+COMPANIONS = {
+    PRO.vae: (PRO.vae.single_file, WAN_VAE_LINK + PRO.vae.single_file),
+    LITE.vae: ("ltx_video_0.9.0_vae.safetensors", LITE.vae.file_link),
+    WAV2VEC2: (WAV2VEC2.single_file, WAV2VEC2.file_link),
+}
+"""Name and address of each."""
+
+
+def missing_files() -> dict[str, dict[str, dict[str, str]]]:
+    """{published choice: {input of the loader: {name, url, directory}}} of what is not installed anywhere."""
+    states = model_states()
+    names = {choice: name for name, choice in SINGLE_FILES.items()}
+    missing: dict[str, dict[str, dict[str, str]]] = {}
+    for choice, spec in PUBLISHED_CHOICES.items():
+        found: dict[str, dict[str, str]] = {}
+        if states[choice].startswith("missing") and names[choice] not in listed("diffusion_models"):
+            found["model"] = _entry(names[choice], spec.network.file_link, "diffusion_models")
+        home = roots()[0] / PUBLISHED
+        located = Located(home / spec.network.folder / spec.network.main_file, home)
+        if _is_missing(partial(locate_vae, DEFAULT, located, spec.config.latent_channels)):
+            found["vae"] = _entry(*COMPANIONS[spec.vae], "vae")
+        encoder = spec.audio_encoder
+        if encoder is not None and _is_missing(partial(locate_audio_encoder, DEFAULT, located)):
+            found["audio_encoder"] = _entry(*COMPANIONS[encoder], "audio_encoders")
+        if found:
+            missing[choice] = found
+    return missing
+
+
+def _entry(name: str, url: str, directory: str) -> dict[str, str]:
+    return {"name": name, "url": url, "directory": directory}
+
+
+def _is_missing(search: Callable[[], Any]) -> bool:
+    """Whether there is none; several to choose from are a matter for the message."""
+    try:
+        search()
+    except FileNotFoundError as error:
+        return "was found" in str(error) or "was not found" in str(error)
+    return False
