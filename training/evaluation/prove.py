@@ -22,6 +22,7 @@ import numpy as np
 
 from ...models.files import write_text
 from ...models.rates import FPS
+from ...models.reference import ReferenceKind
 from ..core.config import TrainingError, read_config
 from ..core.paths import CONFIGS, PROBE, TEACHER, add_config_arguments, add_vae_argument
 from ..core.tables import markdown_table
@@ -203,8 +204,8 @@ def summarise(config: Proof, measurements: Path, out: Path) -> None:
             table.append({**entry, "seeds": len(by_seed), **_spreads(list(by_seed.values()))})
             if method != CONTINUITIES[0]:
                 methods += _differences(entry, measured.get((CONTINUITIES[0], reference), {}), by_seed)
-            if reference == "static":
-                references += _differences(entry, measured.get((method, "tre"), {}), by_seed)
+            if reference == ReferenceKind.STATIC:
+                references += _differences(entry, measured.get((method, ReferenceKind.TRE), {}), by_seed)
     titles = (f"{CONTINUITIES[0]} minus each of the others", "TRE minus each static reference")
     comparisons = [
         f"\n{title}, seed by seed:\n\n{_markdown(rows)}"
