@@ -49,6 +49,18 @@ def test_help_page_names_every_file(name: str) -> None:
         assert (part.folder or part.title) in page and part.main_file.removesuffix(".safetensors") in page
 
 
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_the_graph_names_every_file_and_the_size_of_all(name: str) -> None:
+    spec = MODELS[name]
+    (file,) = (ROOT / "workflows").glob(f"* {spec.title} - *.json")
+    text = file.read_text("utf-8")
+    needed = [part for part in (spec.network, spec.vae, spec.audio_encoder) if part is not None]
+    assert f"{sum(part.gigabytes for part in needed):.1f} GB" in text
+    for part in needed:
+        assert f"https://huggingface.co/{part.repository}" in text
+        assert all(f"{part.folder or part.title}/{name}" in text for name in part.files)
+
+
 def test_licences_are_listed() -> None:
     text = (ROOT / "THIRD_PARTY.md").read_text("utf-8").replace("\n", " ")
     for name in DOWNLOADED:

@@ -23,6 +23,7 @@ import torch
 
 from ...models.files import write_text
 from ...models.rates import FPS
+from ...models.reference import ReferenceKind
 from ..core.config import TrainingError, read_config
 from ..core.device import CPU, add_device_argument, training_device
 from ..core.paths import CONFIGS, PROBE, TEACHER, add_config_arguments, add_vae_argument
@@ -218,8 +219,8 @@ def summarise(config: Proof, measurements: Path, out: Path) -> None:
             table.append({**entry, "seeds": len(by_seed), **_spreads(list(by_seed.values()))})
             if method != CONTINUITIES[0]:
                 methods += _differences(entry, measured.get((CONTINUITIES[0], reference), {}), by_seed)
-            if reference == "static":
-                references += _differences(entry, measured.get((method, "tre"), {}), by_seed)
+            if reference == ReferenceKind.STATIC:
+                references += _differences(entry, measured.get((method, ReferenceKind.TRE), {}), by_seed)
     titles = (f"{CONTINUITIES[0]} minus each of the others", "TRE minus each static reference")
     comparisons = [
         f"\n{title}, seed by seed:\n\n{_markdown(rows)}"

@@ -24,6 +24,7 @@ from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
 from ...models.flow import apply_continuity, sample_chunk, schedule
 from ...models.nano_vae import NanoVAE
+from ...models.reference import ReferenceKind
 from ...models.rollout import VideoCodec, continuity_frames
 from ..core.chunks import CONTINUITY_LATENTS, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
@@ -153,7 +154,7 @@ def _sample(
 
 def check_reference(teacher_path: Path, metadata: Mapping[str, str], config: AKDTraining) -> None:
     """Raises TrainingError where the teacher was trained with the other kind of reference."""
-    if (known := metadata.get("reference", "tre")) != config.reference:
+    if (known := metadata.get("reference", ReferenceKind.TRE.value)) != config.reference:
         raise TrainingError(
             f"{teacher_path} was trained with reference {known!r}, the run asks for {config.reference!r}"
         )

@@ -24,6 +24,7 @@ from ...models.audio import audio_windows, log_mel_features
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.flow import SAMPLERS, chunk_noise
 from ...models.nano_vae import SPATIAL_STRIDE, NanoVAE
+from ...models.reference import ReferenceKind
 from ..core.chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.device import CPU, training_device
@@ -56,7 +57,7 @@ class RefineTraining(RunConfig):
 def generate_latents(network_path: Path, vae: NanoVAE, data: Path, out: Path, count: int) -> None:
     """Latents that the network makes for the speech of ``count`` prepared clips, chunk after chunk as at inference."""
     network, sampling, reference_kind = load_for_sampling(network_path)
-    if reference_kind != "tre":
+    if reference_kind != ReferenceKind.TRE:
         raise TrainingError(f"{network_path} was trained without TRE; the bundled decoder is for one that was")
     sampler = SAMPLERS[sampling.sampler]
     levels = sampler.schedule(sampling.steps, sampling.shift)
