@@ -137,7 +137,7 @@ def vae_identity(vae: VAE) -> str:
     """What the frames of a VAE depend on."""
     # What differs from an earlier version of the pack, which put copies of the first frame in front of what tiny VAEs
     # encode (their authors repeat the last one, and so does core), and clipped what LTX-Video's decodes.
-    ways = {TAEHV: " padded at the end", VideoVAE: " not clipped"}
+    ways: dict[type, str] = {TAEHV: " padded at the end", VideoVAE: " not clipped"}
     return loaded_fingerprint(vae) + ways.get(type(vae.first_stage_model), "")
 
 

@@ -57,7 +57,7 @@ def test_ltx_frames_are_not_clipped_before_colours_are_matched(
     pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nano's VAE stands for LTX-Video's, which is large."""
-    latents = 9 * scene.reference.latents
+    latents = 1e4 * scene.reference.latents
     codec = pack("host.vae").StockVideoCodec(scene.vae, scene.model.model)
     clipped = codec.decode(latents)
     monkeypatch.setattr(pack("host.vae"), "VideoVAE", type(scene.vae.first_stage_model))
