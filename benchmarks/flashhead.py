@@ -72,7 +72,7 @@ class FlashHead:
     def __init__(
         self, checkout: Path, network: TalkingHeadDiT, vae: nn.Module, portrait: Tensor, levels: Tensor, frames: int
     ) -> None:
-        self._module = import_pipeline(checkout)
+        self._module: Any = import_pipeline(checkout)
         self._torch = TorchWithDraws()
         self._module.torch = self._torch
         config, parameter = network.config, next(network.parameters())

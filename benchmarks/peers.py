@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import statistics
 import sys
 import time
@@ -76,13 +77,15 @@ def main(arguments: list[str] | None = None) -> int:
     if not comfyui.importable(device):
         parser.error("COMFYUI_PATH names no ComfyUI, whose VAEs are measured")
     pair = Pair(options.checkout.resolve(), options.geometry, device, options.size, options.layers)
-    with torch.inference_mode():
-        rows = [*pair.stages(options.repeats), *pair.whole_chunks(options.chunks)]
     unit = "CPU s" if device.type == "cpu" else "s"
     print(f"{options.geometry}, {pair.network.config.num_layers} layers, {options.size}x{options.size}, {pair.dtype}")
     print(f"| stage | ours, {unit} | FlashHead, {unit} | ratio | largest difference |\n|---|---|---|---|---|")
-    for row in rows:
-        print(f"| {row.stage} | {row.ours:.3f} | {row.theirs:.3f} | {row.ratio:.2f} | {row.difference:.2g} |")
+    with torch.inference_mode():
+        for row in itertools.chain(pair.stages(options.repeats), pair.whole_chunks(options.chunks)):
+            print(
+                f"| {row.stage} | {row.ours:.3f} | {row.theirs:.3f} | {row.ratio:.2f} | {row.difference:.2g} |",
+                flush=True,
+            )
     return 0
 
 
@@ -150,7 +153,7 @@ class Pair:
     def whole_chunks(self, count: int) -> Iterator[Row]:
         """The rollout beside their ``generate``, chunk after chunk, each going on from its own last one."""
         new = FRAMES - self.overlap
-        features = AudioFeatures(self.features[: FRAMES + (count - 1) * new], 0.0, "random")
+        features = AudioFeatures(self.features[: FRAMES + (count - 1) * new], "random")
         ours = rollout(
             self._network, self.codec, self.reference, features, self.sampling, ContinuityOptions(latents=LATENTS), SEED
         )
@@ -188,7 +191,7 @@ class Pair:
         return time.perf_counter() - started, result
 
 
-def _without_posterior_noise(vae: torch.nn.Module) -> None:
+def _without_posterior_noise(vae: Any) -> None:
     """Let the encoder's last channel, the logarithm of its variance, be -30.
 
     Their code draws latents and core's takes the mean, which are the same with published weights.
