@@ -22,6 +22,7 @@ OBJECT_STORE_BYTES = 100 << 20
 """Frames never pass through it, so that Ray's smallest will do."""
 
 START_TRIES = 5
+RESTARTS_AWAITED = 20
 
 CALLS_PER_WORKER = 4
 """Two clips, the next one's files being sent while one is rendered; a check and a cancellation beside them."""
@@ -213,7 +214,8 @@ class Cluster:
 
     def ready(self, worker: int) -> Any:
         """Begin the check of a worker; for `wait` and `result`."""
-        return self._workers[worker].ready.remote()
+        # A process that ends meanwhile is started anew by Ray, which may take long on a busy machine.
+        return self._workers[worker].ready.options(max_task_retries=RESTARTS_AWAITED).remote()
 
     def render(self, worker: int, order: Order) -> Any:
         """Begin an order; for `wait` and `result`."""

@@ -22,7 +22,7 @@ WAIT_S = 0.5
 START_TRIES = 3
 """After so many, a batch that has not begun is refused with the server's log."""
 
-SERVER_TRIES = 6
+SERVER_TRIES = 8
 FIRST_PAUSE_S = 1.0
 """Before a server that went away is tried again; doubled each time."""
 

@@ -9,7 +9,6 @@ On a CPU, times are CPU seconds, and --layers and --size make it small enough.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import statistics
@@ -34,6 +33,7 @@ from ..models.reference import Reference, temporal_reference
 from ..models.rollout import Chunk, ContinuityOptions, continuity_frames, rollout
 from ..training.core.inference import condition
 from . import comfyui
+from .command import command_parser
 from .flashhead import FlashHead
 from .geometries import random_weights
 
@@ -58,11 +58,7 @@ class Row:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asymtalker.benchmarks peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(" peers", __doc__)
     parser.add_argument("checkout", type=Path, help="clone of Soul-AILab/SoulX-FlashHead")
     parser.add_argument("--geometry", choices=("pro", "lite"), default="lite")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -9,9 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from typing_extensions import override
 
+from ..host.audio import overlaid
+from ..media.carrier import AudioTrack
+from ..models.streaming import Recording
 from ..video.streamed import StreamedVideo
 from ..video.writing import Frame, FrameSource
 from .crop import Crop, paste_into
@@ -55,6 +59,10 @@ class StillFrames:
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
         return self.fps
+
+    def sound(self) -> AudioTrack | None:
+        """None."""
+        return None
 
     def note_saved(self) -> None:
         """Nothing is kept for another attempt."""
@@ -115,6 +123,13 @@ class PastedVideo(StreamedVideo):
     def get_frame_rate(self) -> Fraction:
         """Frames per second."""
         return self._picture.get_frame_rate()
+
+    @override
+    def sound(self) -> AudioTrack | None:
+        """The face's; with that of the picture if it is another person's video, and not one that is dubbed."""
+        sources = [self._face] if isinstance(self._place, FaceTrack) else [self._face, self._picture]
+        tracks = [track for source in sources if (track := source.sound()) is not None]
+        return overlaid([Recording(torch.from_numpy(track.waveform), track.sample_rate) for track in tracks])
 
     @override
     def note_saved(self) -> None:

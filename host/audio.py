@@ -142,6 +142,21 @@ def joined(recordings: Sequence[Recording]) -> AudioTrack | None:
     return AudioTrack((parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).numpy(), rate)
 
 
+def overlaid(recordings: Sequence[Recording]) -> AudioTrack | None:
+    """Recordings at once, as long as the longest, at the first one's sample rate and with the widest one's channels.
+
+    A single one is not copied. None of none.
+    """
+    if len(recordings) < 2:
+        return joined(recordings)
+    rate, channels = recordings[0].sample_rate, max(recording.waveform.shape[0] for recording in recordings)
+    parts = [_converted(recording, rate, channels) for recording in recordings]
+    together = torch.zeros(channels, max(part.shape[1] for part in parts))
+    for part in parts:
+        together[:, : part.shape[1]] += part
+    return AudioTrack(together.numpy(), rate)
+
+
 def _converted(recording: Recording, rate: int, channels: int) -> Tensor:
     waveform = recording.waveform
     if recording.sample_rate != rate:

@@ -12,8 +12,8 @@ from ..models.audio import to_mono_16k
 from ..models.choices import Choice
 from ..models.conversation import parse_times, turns_at, turns_at_pauses, voice_of
 from ..models.rates import SAMPLE_RATE
-from ..models.resampling import resample
-from .audio import checked_audio
+from ..models.streaming import Recording
+from .audio import checked_audio, overlaid
 from .progress import notify
 
 
@@ -82,22 +82,12 @@ def _two_tracks(
     first, last = (torch.nn.functional.pad(voice, (0, length - voice.shape[0])) for voice in voices)
     notes = ["A is the track in audio, B the one in second"]
     if other_rate != sample_rate:
-        other = torch.stack([resample(channel, other_rate, sample_rate) for channel in other])
         notes.append(f"second is resampled from {other_rate} to {sample_rate} Hz")
     notify(node_id, *notes)
-    return _voice(first), _voice(last), {"waveform": _sum(waveform, other)[None], "sample_rate": sample_rate}
-
-
-def _sum(one: Tensor, other: Tensor) -> Tensor:
-    """Both tracks [channels, N] at once, as long as the longer one; a mono track is in every channel."""
-    channels = max(one.shape[0], other.shape[0])
-    length = max(one.shape[1], other.shape[1])
-    both = one.new_zeros((channels, length))
-    for track in (one, other):
-        if track.shape[0] not in (1, channels):
-            track = track.mean(dim=0, keepdim=True)
-        both[:, : track.shape[1]] += track
-    return both
+    both = overlaid([Recording(waveform, sample_rate), Recording(other, other_rate)])
+    assert both is not None
+    together = {"waveform": torch.from_numpy(both.waveform)[None], "sample_rate": both.sample_rate}
+    return _voice(first), _voice(last), together
 
 
 def _voice(samples: Tensor) -> Audio:
