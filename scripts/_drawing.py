@@ -119,15 +119,6 @@ def speech_card(size: Size, accent: Color, levels: Levels) -> Image.Image:
     return card
 
 
-def text_card(text: str, font_size: int = 17) -> Image.Image:
-    """Text as a terminal shows it."""
-    font = ImageFont.truetype(FONT.with_name("DejaVuSansMono.ttf"), font_size)
-    box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((16, 14), text, font)
-    card = Image.new("RGB", (round(box[2]) + 16, round(box[3]) + 16), NIGHT)
-    ImageDraw.Draw(card).multiline_text((16, 14), text, INK, font)
-    return card
-
-
 def icon(picture: Image.Image, accent: Color, side: int = 400) -> Image.Image:
     """A square picture with the speaking face and its sound."""
     card = _gradient((side, side), NIGHT, accent)

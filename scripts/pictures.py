@@ -1,8 +1,9 @@
 """`python -m asymtalker.scripts.pictures` makes every picture of the pack anew with the bundled weights.
 
 A real ComfyUI runs the graphs of workflows/api; their videos become the thumbnails of the template browser, the moving
-picture of the README, the pictures of the help pages, the icon and the banner. To be run after nano's weights or the
-example files have changed. Needs matplotlib and Pillow (training/requirements.txt) and takes some minutes on a CPU.
+picture of the README, the pictures of the help pages (but that of Kept Jobs, a screenshot), the icon and the banner. To
+be run after nano's weights or the example files have changed. Needs matplotlib and Pillow (training/requirements.txt)
+and takes some minutes on a CPU.
 """
 
 from __future__ import annotations
@@ -86,14 +87,9 @@ def make_videos(comfyui: Path, folder: Path, temporary: Path) -> dict[str, list[
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
-            for node in graph.values():
-                if node["class_type"] == "AsymTalkerSampler":
-                    # So that there is something to list.
-                    node["inputs"]["keep"] = "for extending"
             saved = videos(client.run(graph))
             made[name] = [client.download(file, folder / f"{name}_{i}.mp4") for i, file in enumerate(saved)]
         write_chart_picture(client)
-        write_jobs_picture(client, server.workdir)
     return made
 
 
@@ -106,15 +102,6 @@ def write_chart_picture(client: ComfyClient) -> None:
     path = client.download(picture, HELP / "drift_chart.png")
     chart = Image.open(path).convert("RGB")
     chart.resize((720, round(chart.height * 720 / chart.width)), Image.Resampling.LANCZOS).save(path, optimize=True)
-
-
-def write_jobs_picture(client: ComfyClient, workdir: Path) -> None:
-    """web/docs/images/kept_jobs.png: the list of Kept Jobs, as it is after the graphs have run."""
-    client.free()
-    listed = client.run({"1": {"class_type": "AsymTalkerKeptJobs", "inputs": {"remove": ""}}})
-    (text,) = listed["outputs"]["1"]["text"]
-    HELP.mkdir(parents=True, exist_ok=True)
-    drawing.text_card(text.replace(str(workdir), "ComfyUI")).save(HELP / "kept_jobs.png", optimize=True)
 
 
 def write_thumbnails(frames: dict[str, list[list[Image.Image]]], levels: drawing.Levels) -> None:

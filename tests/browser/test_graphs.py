@@ -36,6 +36,14 @@ SHOWN_WIDGETS = """type => window.app.graph.nodes.find((node) => node.type === t
     ?.widgets.map((widget) => widget.value)"""
 SET_SEED = """seed => { const node = window.app.graph.nodes.find((node) => node.type === "AsymTalkerSampler");
     node.widgets.find((widget) => widget.name === "seed").value = seed; }"""
+ADD_KEPT_JOBS = """() => { const { canvas, graph } = window.app;
+    graph.clear();
+    const node = window.LiteGraph.createNode("AsymTalkerKeptJobs");
+    node.pos = [300, 200];
+    graph.add(node);
+    [canvas.ds.scale, canvas.ds.offset] = [1, [0, 0]];
+    canvas.setDirty(true, true); }"""
+KEPT_ROWS = "() => document.querySelectorAll('.asymtalker-kept tr').length"
 PLAY = """async url => { const sound = await new AudioContext().decodeAudioData(await (await fetch(url)).arrayBuffer());
     window.heard = sound.duration; }"""
 DROP = """async ([url, name]) => {
@@ -128,6 +136,28 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
     assert "FlashHead Pro (not installed, 6 GB)" in labels and "FlashHead Lite (not installed, 6.1 GB)" in labels
     # Its name as a file, by which the front end's dialogue on missing models knows it.
     assert value == "SoulX-FlashHead-1_3B-Model_Pro.safetensors"
+
+
+def test_kept_jobs_shows_a_table_and_removes_at_a_click(tab: FrontEnd) -> None:
+    workflow = shipped("asymtalker_long_speech")
+    (sampler,) = [node for node in workflow["nodes"] if node["type"] == "AsymTalkerSampler"]
+    sampler["widgets_values"][-1] = "for extending"
+    tab.load(workflow)
+    tab.run()
+    tab.client.free()
+    tab.page.evaluate(ADD_KEPT_JOBS)
+    tab.wait_until(lambda: tab.page.evaluate(KEPT_ROWS) > 0, "the table lists the job")
+    height = tab.page.evaluate("() => document.querySelector('.asymtalker-kept').getBoundingClientRect().height")
+    assert height >= 100 and tab.page.locator(".asymtalker-kept img").count() > 0
+    refresh, remove_finished = tab.page.locator(".asymtalker-kept-bar button").all()
+
+    def is_empty() -> bool:
+        # Frames are in use until the server has dropped its results.
+        remove_finished.click()
+        return tab.page.evaluate(KEPT_ROWS) == 0
+
+    tab.wait_until(is_empty, "the row is gone")
+    refresh.click()
 
 
 @pytest.mark.parametrize("picture", HELP_PICTURES)
