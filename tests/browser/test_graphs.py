@@ -138,26 +138,16 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
     assert value == "SoulX-FlashHead-1_3B-Model_Pro.safetensors"
 
 
-def test_kept_jobs_shows_a_table_and_removes_at_a_click(tab: FrontEnd) -> None:
+def test_kept_jobs_shows_a_table(tab: FrontEnd) -> None:
     workflow = shipped("asymtalker_long_speech")
     (sampler,) = [node for node in workflow["nodes"] if node["type"] == "AsymTalkerSampler"]
     sampler["widgets_values"][-1] = "for extending"
     tab.load(workflow)
     tab.run()
-    tab.client.free()
     tab.page.evaluate(ADD_KEPT_JOBS)
     tab.wait_until(lambda: tab.page.evaluate(KEPT_ROWS) > 0, "the table lists the job")
     height = tab.page.evaluate("() => document.querySelector('.asymtalker-kept').getBoundingClientRect().height")
     assert height >= 100 and tab.page.locator(".asymtalker-kept img").count() > 0
-    refresh, remove_finished = tab.page.locator(".asymtalker-kept-bar button").all()
-
-    def is_empty() -> bool:
-        # Frames are in use until the server has dropped its results.
-        remove_finished.click()
-        return tab.page.evaluate(KEPT_ROWS) == 0
-
-    tab.wait_until(is_empty, "the row is gone")
-    refresh.click()
 
 
 @pytest.mark.parametrize("picture", HELP_PICTURES)
