@@ -22,7 +22,8 @@ OBJECT_STORE_BYTES = 100 << 20
 """Frames never pass through it, so that Ray's smallest will do."""
 
 START_TRIES = 5
-RESTARTS_AWAITED = 20
+RESTARTS_AWAITED = 200
+"""Calls that Ray repeats while a process starts; each of them counts."""
 
 CALLS_PER_WORKER = 4
 """Two clips, the next one's files being sent while one is rendered; a check and a cancellation beside them."""

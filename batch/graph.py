@@ -269,7 +269,7 @@ def prompt(filled: Graph, names: Mapping[Target, str], clip: str, object_info: M
     for target, name in names.items():
         set_value(queued, target, name)
     for node_id in savers(filled):
-        set_value(queued, Target(node_id, SAVER_INPUT), f"{FOLDER}/{clip}/{node_id}")
+        set_value(queued, Target(node_id, SAVER_INPUT), f"{FOLDER}/{clip}/{in_file_name(node_id)}")
     if "PreviewAny" in object_info:
         for node_id in samplers(filled):
             outputs = object_info[filled[node_id]["class_type"]]["output_name"]
@@ -287,4 +287,9 @@ def set_value(graph: Graph, target: Target, value: Any) -> None:
 
 def report_node(sampler: str) -> str:
     """The id of the node that shows a Sampler's report."""
-    return f"{FOLDER}_{sampler}"
+    return f"{FOLDER}_{in_file_name(sampler)}"
+
+
+def in_file_name(node_id: str) -> str:
+    """A node's id as part of a file's name: those of nodes in subgraphs have colons."""
+    return node_id.replace(":", "-")

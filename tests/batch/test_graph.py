@@ -14,13 +14,17 @@ from asymtalker.batch.graph import (
     Target,
     bind,
     check_values,
+    file_targets,
     find_graph,
     identity,
     prompt,
 )
 
 NANO = find_graph("nano")
-SAMPLER = next(key for key, node in NANO.items() if node["class_type"] == "AsymTalkerSampler")
+SAMPLER, PICTURE, SOUND, SAVER = (
+    next(key for key, node in NANO.items() if node["class_type"] == kind)
+    for kind in ("AsymTalkerSampler", "LoadImage", "LoadAudio", "AsymTalkerMux")
+)
 
 WRONG_COLUMNS = {
     "colour": "unknown; use portrait, audio, output or node.input",
@@ -40,13 +44,14 @@ def test_a_wrong_column_is_refused_with_what_there_is(column: str) -> None:
 
 def test_two_portraits_need_two_columns() -> None:
     graph = find_graph("asymtalker_portrait_batch")
-    with pytest.raises(GraphFault, match=r"2 LoadImage nodes; name the columns 2\.image and 3\.image"):
+    first, second = (f"{target.node}.image" for target in file_targets(graph) if target.name == "image")
+    with pytest.raises(GraphFault, match=f"2 LoadImage nodes; name the columns {first} and {second}"):
         bind(graph, ["portrait"])
-    assert bind(graph, ["2.image", "3.image"]).columns["3.image"] == (Target("3", "image"),)
+    assert bind(graph, [first, second]).columns[second] == (Target(second.removesuffix(".image"), "image"),)
 
 
 def test_two_columns_for_one_input() -> None:
-    with pytest.raises(GraphFault, match=r"columns AsymTalkerSampler.seed and 7.seed set the same input"):
+    with pytest.raises(GraphFault, match=f"columns AsymTalkerSampler.seed and {SAMPLER}.seed set"):
         bind(NANO, ["AsymTalkerSampler.seed", f"{SAMPLER}.seed"])
 
 
@@ -97,18 +102,19 @@ def test_a_server_knows_more_about_values() -> None:
 
 def test_the_identity_is_the_content() -> None:
     template = bind(NANO, ["portrait", "AsymTalkerSampler.seed"])
-    files = {Target("2", "image"): "aa", Target("3", "audio"): "bb"}
+    files = {Target(PICTURE, "image"): "aa", Target(SOUND, "audio"): "bb"}
     first = template.fill({"portrait": "a.png", "AsymTalkerSampler.seed": 1})
     same = template.fill({"portrait": "copy of a.png", "AsymTalkerSampler.seed": "1"})
     assert identity(first, files) == identity(same, files)
-    assert identity(first, {**files, Target("2", "image"): "cc"}) != identity(first, files)
+    assert identity(first, {**files, Target(PICTURE, "image"): "cc"}) != identity(first, files)
     assert identity(template.fill({"AsymTalkerSampler.seed": 2}), files) != identity(first, files)
 
 
 def test_what_is_queued_names_no_place_of_this_machine() -> None:
     object_info = {"PreviewAny": {}, "AsymTalkerSampler": {"output_name": ["video", "report"]}}
-    queued = prompt(NANO, {Target("2", "image"): "asymtalker_batch/aa.png"}, "clip", object_info)
-    assert queued["2"]["inputs"]["image"] == "asymtalker_batch/aa.png"
-    assert queued["8"]["inputs"]["filename_prefix"] == "asymtalker_batch/clip/8"
-    assert queued[f"asymtalker_batch_{SAMPLER}"]["inputs"]["source"] == [SAMPLER, 1]
-    assert NANO["2"]["inputs"]["image"] == "asymtalker_portrait.png"
+    queued = prompt(NANO, {Target(PICTURE, "image"): "asymtalker_batch/aa.png"}, "clip", object_info)
+    assert queued[PICTURE]["inputs"]["image"] == "asymtalker_batch/aa.png"
+    assert queued[SAVER]["inputs"]["filename_prefix"] == f"asymtalker_batch/clip/{SAVER}"
+    # The colon of a node in a subgraph is no letter for files.
+    assert queued[f"asymtalker_batch_{SAMPLER.replace(':', '-')}"]["inputs"]["source"] == [SAMPLER, 1]
+    assert NANO[PICTURE]["inputs"]["image"] == "asymtalker_portrait.png"

@@ -103,8 +103,9 @@ def test_files_that_are_not_the_batchs_are_never_replaced(plan_of: MakePlan, out
 
 def test_a_file_of_the_graph_that_is_not_there(write_table: WriteTable, out: Path, ledger: Ledger) -> None:
     graph = {key: {**node, "inputs": dict(node["inputs"])} for key, node in find_graph("nano").items()}
-    graph["2"]["inputs"]["image"] = "elsewhere.png"
-    with pytest.raises(GraphFault, match=r"names elsewhere\.png, .* add the column 2\.image"):
+    (picture,) = (key for key, node in graph.items() if node["class_type"] == "LoadImage")
+    graph[picture]["inputs"]["image"] = "elsewhere.png"
+    with pytest.raises(GraphFault, match=rf"names elsewhere\.png, .* add the column {picture}\.image"):
         make_plan(read_table(write_table({"audio": "speech.wav"})), bind(graph, ["audio"]), out, ledger)
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from asymtalker.batch.figures import report_figures
-from asymtalker.batch.graph import find_graph
+from asymtalker.batch.graph import find_graph, report_node, samplers
 from asymtalker.batch.report import Entry, write_reports
 
 
@@ -38,7 +38,7 @@ def test_figures_of_a_samplers_report() -> None:
         '{"stats": {"reference_distance": 0.13, "seam": NaN}}',
     ]
     text = f'{{"chunks": [{",".join(stats)}], "frames": 90, "chunks_regenerated": [1], "notes": ["no locks"]}}'
-    figures = report_figures(graph, {"outputs": {"asymtalker_batch_7": {"text": [text]}}})
+    figures = report_figures(graph, {"outputs": {report_node(samplers(graph)[0]): {"text": [text]}}})
     assert (figures["chunks"], figures["frames"], figures["drift"], figures["seam"]) == (3, 90, 0.03, 1.5)
     assert figures["warnings"] == ["no locks", "chunks generated anew after they collapsed: 1"]
     assert report_figures(graph, {"outputs": {}}) == {}
