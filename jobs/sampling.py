@@ -19,7 +19,8 @@ from ..host.network import ChunkNetwork, noise_dtype
 from ..host.progress import duration, notify
 from ..host.residence import Residence
 from ..host.vae import StockVideoCodec, check_vae
-from ..live.jobs import LiveJob, Origin, watchable
+from ..live.jobs import LiveJob, watchable
+from ..live.origin import Origin
 from ..media import (
     FolderBusyError,
     MediaError,
@@ -63,12 +64,11 @@ def generate(
     reference: Reference,
     audio: RecordingFeatures,
     settings: Settings,
-    node_id: str | None,
-    workflow_id: str | None = None,
+    origin: Origin | None = None,
 ) -> tuple[SpooledVideo, str]:
     """Generate (or finish) a video of the audio's length.
 
-    ``node_id`` and ``workflow_id`` say where it is shown while it runs.
+    ``origin`` says where it is shown while it runs.
 
     Returns:
         The video, and a JSON report of settings, speed and statistics.
@@ -90,7 +90,8 @@ def generate(
     job = make_job(inputs)
     header = spool_header(job, reference, inputs.network.checkpoint.name, settings.seed, settings.keep)
     folder = spool_root() / header.job_id
-    live = LiveJob(Origin.of_this_run(node_id, workflow_id), header, len(job.spans), job.num_frames, sound_of(audio))
+    origin = origin or Origin()
+    live = LiveJob(origin, header, len(job.spans), job.num_frames, sound_of(audio))
     started = time.monotonic()
     drop_unwanted(job, settings.keep)
     with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
@@ -101,7 +102,7 @@ def generate(
         check_disk(folder, disk, "the frames of this video")
         resumed: tuple[ChunkRecord, ...] = spool.segments
         usual = pace.Pace.of(model, header, sampling, settings.continuity)
-        notify(node_id, *notes, _outlook(len(resumed), len(job.spans), disk, memory, usual.seconds_per_chunk()))
+        notify(origin.node_id, *notes, _outlook(len(resumed), len(job.spans), disk, memory, usual.seconds_per_chunk()))
         live.begin(spool)
         made: list[ChunkRecord] = []
         if missing > 0:
@@ -114,7 +115,7 @@ def generate(
     elapsed_s = time.monotonic() - started
     usual.note([sum(record.seconds.values()) for record in made])
     report = run_report(inputs, header, resumed, made, elapsed_s, notes)
-    return _video(handle, audio, node_id), report
+    return _video(handle, audio, origin.node_id), report
 
 
 def _chunks(

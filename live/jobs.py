@@ -10,17 +10,19 @@ import math
 import secrets
 import tempfile
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 import numpy as np
-from comfy_execution.utils import get_executing_context
+from comfy.model_management import InterruptProcessingException
 
+from ..host.messages import encodable
+from ..host.progress import show
 from ..host.server import prompt_server
 from ..media import MediaError, SpoolHeader, SpoolWriter
 from ..media.carrier import AudioTrack
@@ -28,6 +30,7 @@ from ..media.segments import Frames
 from ..models.record import ChunkRecord
 from ..models.rollout import Chunk
 from .fragments import Fragment, encode_fragment
+from .origin import Origin
 
 EVENT = "asymtalker.live"
 
@@ -40,30 +43,12 @@ RECENT_CHUNKS = 4
 MAX_CACHED_FRAGMENTS = 32
 """Of a generation, for several viewers: about 50 kB each at 256x256."""
 
-RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
+WATCHED_S = 6.0
+"""So long after its last request a player counts as watching; one that is seen renews it every two seconds."""
 
+MAX_ERROR_CHARACTERS = 400
 
-@dataclass(frozen=True)
-class Origin:
-    """Who generates: ids of the node, the prompt and the workflow, as far as they are known."""
-
-    node_id: str | None
-    prompt_id: str | None
-    workflow_id: str | None
-
-    @classmethod
-    def of_this_run(cls, node_id: str | None, workflow_id: str | None) -> Origin:
-        """With the id of the prompt that is being executed."""
-        context = get_executing_context()
-        return cls(node_id, None if context is None else context.prompt_id, workflow_id)
-
-
-def workflow_id(hidden: Any) -> str | None:
-    """Id of the workflow that a node is executed for; None where a prompt comes without one, or with something else."""
-    extra = hidden.extra_pnginfo
-    workflow = extra.get("workflow") if isinstance(extra, Mapping) else None
-    found = workflow.get("id") if isinstance(workflow, Mapping) else None
-    return found if isinstance(found, str) else None
+RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 
 
 class LiveJob:
@@ -88,8 +73,17 @@ class LiveJob:
         self._recent: deque[tuple[int, Frames]] = deque(maxlen=RECENT_CHUNKS)
         self._fragments: OrderedDict[int, Fragment] = OrderedDict()
         self._encoding = threading.Lock()
-        self.is_watched = False
-        """Whether somebody takes its chunks: they need no previews."""
+        self._watched_until = -math.inf
+        self._error: str | None = None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a player shows it: previews are then not needed."""
+        return time.monotonic() < self._watched_until
+
+    def watch(self) -> None:
+        """A player that is seen shows the job."""
+        self._watched_until = time.monotonic() + WATCHED_S
 
     def begin(self, spool: SpoolWriter) -> None:
         """Notify viewers that the generation starts, with what ``spool`` has of it already."""
@@ -104,11 +98,11 @@ class LiveJob:
         self._chunks.append(chunk.record)
         self._notify(_described(chunk.record))
 
-    def end(self, state: str) -> None:
+    def end(self, state: str, error: str | None = None) -> None:
         """No more chunks come; all that were handed over are on disk, and the sound goes there too."""
         with self._encoding:
             self._sound = None if self._sound is None else _moved_to_disk(self._sound)
-        self.state = state
+        self.state, self._error = state, error
         self._seconds_left = 0.0
         self._recent.clear()
         self._notify()
@@ -118,6 +112,11 @@ class LiveJob:
         """Finished chunks."""
         return len(self._chunks)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the same graph, queued again after the job was stopped, goes on after the last chunk."""
+        return bool(self._chunks) and self._header.metadata.get("keep") != "never"
+
     def summary(self) -> dict[str, Any]:
         """What a viewer shows beside the picture, JSON-able."""
         return {
@@ -125,7 +124,10 @@ class LiveJob:
             "node": self.origin.node_id,
             "prompt": self.origin.prompt_id,
             "workflow": self.origin.workflow_id,
+            "savers": list(self.origin.savers),
             "state": self.state,
+            "error": self._error,
+            "resumes": self.resumes,
             "width": self._header.width,
             "height": self._header.height,
             "fps": float(self._header.fps),
@@ -146,7 +148,7 @@ class LiveJob:
         May be called from any thread.
         """
         chunk = self._chunks[index]
-        self.is_watched = True
+        self.watch()
         with self._encoding:
             fragment = self._fragments.get(index)
             if fragment is None:
@@ -227,7 +229,20 @@ def watchable(job: LiveJob) -> Iterator[LiveJob]:
     JOBS.add(job)
     try:
         yield job
-    except BaseException:
-        job.end(STOPPED)
+    except InterruptProcessingException:
+        _end_early(job, STOPPED)
+        raise
+    except BaseException as error:
+        _end_early(job, FAILED, encodable(str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS])
         raise
     job.end(FINISHED)
+
+
+def _end_early(job: LiveJob, state: str, error: str | None = None) -> None:
+    """End ``job``, and put how far it came in place of the progress that its node shows."""
+    job.end(state, error)
+    if job.num_done:
+        goes_on = f"; Run goes on from chunk {job.num_done + 1}" if job.resumes else ""
+        show(job.origin.node_id, f"{state} after chunk {job.num_done} of {job.num_chunks}{goes_on}")
+    else:
+        show(job.origin.node_id, f"{state} before the first chunk")

@@ -31,6 +31,7 @@ def add_routes(routes: web.RouteTableDef) -> None:
     """Add the routes to a server's; each answers HEAD too."""
     routes.get(ROOT)(list_jobs)
     routes.get(ROOT + "/{job}")(show_job)
+    routes.post(ROOT + "/{job}/watch")(note_viewer)
     routes.get(ROOT + "/{job}/init")(send_init)
     routes.get(ROOT + "/{job}/stream")(send_stream)
     routes.get(ROOT + "/{job}/{chunk:[0-9]{1,7}}")(send_chunk)
@@ -45,6 +46,12 @@ async def show_job(request: web.Request) -> web.Response:
     """One generation with all of its chunks."""
     job = _job(request)
     return web.json_response({"job": job.summary(), "chunks": job.chunk_list()})
+
+
+async def note_viewer(request: web.Request) -> web.Response:
+    """A player that is seen shows the generation: for some seconds, ComfyUI sends no previews of it."""
+    _job(request).watch()
+    return web.Response(status=204)
 
 
 async def send_init(request: web.Request) -> web.StreamResponse:

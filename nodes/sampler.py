@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ..jobs.inputs import SAMPLER_CHOICES, Settings
 from ..jobs.sampling import generate
-from ..live.jobs import workflow_id
+from ..live.origin import Origin
 from ..models.audio import RecordingFeatures
 from ..models.rates import FPS
 from ..models.reference import Reference
@@ -74,9 +74,8 @@ class AsymTalkerSampler(io.ComfyNode):
         check_savers(cls.hidden.prompt, cls.hidden.unique_id, Look(*reference.size, Fraction(FPS)))
         continuity = continuity or ContinuityOptions()
         settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity, Keep.parse(keep, "keep"))
-        return io.NodeOutput(
-            *generate(model, vae, reference, audio_features, settings, cls.hidden.unique_id, workflow_id(cls.hidden))
-        )
+        origin = Origin.of_this_run(cls.hidden)
+        return io.NodeOutput(*generate(model, vae, reference, audio_features, settings, origin))
 
 
 def _sockets() -> list[io.Input]:

@@ -23,14 +23,23 @@ export class Jobs {
     else this.#put(job, []);
   }
 
-  /** Ask the server for its jobs, after the page or the connection was lost. Returns them, oldest first. */
+  /** All jobs, oldest first. */
+  all() {
+    return [...this.#records.values()];
+  }
+
+  /** Ask the server for its jobs, after the page or the connection was lost. */
   async refresh() {
     const response = await api.fetchApi(ROUTE);
-    if (!response.ok) return [];
+    if (!response.ok) return;
     const jobs = await response.json();
-    const records = [];
-    for (const job of jobs) records.push(await this.#load(job.id));
-    return records.filter((record) => record !== null);
+    for (const job of jobs) await this.#load(job.id);
+    for (const { job, chunks } of this.all()) {
+      // Of a server that was restarted: nothing says any more how they end.
+      if (job.state === "running" && !jobs.some((other) => other.id === job.id)) {
+        this.#put({ ...job, state: "stopped", resumes: job.resumes && chunks.length > 0 }, chunks);
+      }
+    }
   }
 
   /** Files that a prompt has saved, by node id; null while it is not over. */

@@ -18,6 +18,7 @@ export class LiveSource {
   #playhead = 0;
   #buffer = null;
   #pumping = false;
+  #resting = false;
   #closed = false;
 
   /** `url`: absolute address of the job. `onFailure(error)`: nothing more will come. */
@@ -40,15 +41,25 @@ export class LiveSource {
     this.#pump();
   }
 
+  /** Fetch nothing for a while, because nobody looks; or go on. */
+  rest(isResting) {
+    this.#resting = isResting;
+    this.#pump();
+  }
+
   close() {
     this.#closed = true;
   }
 
+  get #isStopped() {
+    return this.#closed || this.#resting;
+  }
+
   async #pump() {
-    if (this.#pumping || this.#closed || this.mediaSource.readyState === "closed") return;
+    if (this.#pumping || this.#isStopped || this.mediaSource.readyState === "closed") return;
     this.#pumping = true;
     try {
-      for (let index = this.#next(); index >= 0 && !this.#closed; index = this.#next()) {
+      for (let index = this.#next(); index >= 0 && !this.#isStopped; index = this.#next()) {
         await this.#open();
         await this.#append(await this.#fetch(index));
         this.#loaded.add(index);
@@ -126,7 +137,7 @@ export class LiveSource {
 }
 
 /**
- * Play the job at `url` in `video`, from chunk `first` on. Returns {buffersItself, update, playhead, close}.
+ * Play the job at `url` in `video`, from chunk `first` on. Returns {buffersItself, update, playhead, rest, close}.
  *
  * Where a MediaSource is not there or not allowed (ComfyUI's --disable-api-nodes forbids blob: addresses), the job is
  * played as one endless file: the browser then buffers as it likes, and what it let go cannot be scrubbed back to.
@@ -153,6 +164,7 @@ export function openSource(video, url, first, onFailure) {
     },
     update: (chunks) => source.update(chunks),
     playhead: (time) => source.playhead(time),
+    rest: (isResting) => source.rest(isResting),
     close: () => {
       video.removeEventListener("error", onError);
       source.close();
@@ -167,6 +179,7 @@ function openHere(video, url, first, onFailure) {
   return {
     update: (chunks) => source.update(chunks),
     playhead: (time) => source.playhead(time),
+    rest: (isResting) => source.rest(isResting),
     close: () => {
       source.close();
       URL.revokeObjectURL(address);
@@ -196,6 +209,7 @@ function openInWorker(video, url, first, onFailure) {
   return {
     update: (chunks) => worker.postMessage({ chunks }),
     playhead: (time) => worker.postMessage({ time }),
+    rest: (isResting) => worker.postMessage({ isResting }),
     close: () => {
       worker.terminate();
       video.srcObject = null;

@@ -13,6 +13,8 @@ self.addEventListener("message", ({ data }) => {
     self.postMessage({ handle }, [handle]);
   } else if (data.chunks) {
     source.update(data.chunks);
+  } else if (data.isResting !== undefined) {
+    source.rest(data.isResting);
   } else {
     source.playhead(data.time);
   }

@@ -1,0 +1,90 @@
+/** A player on a node, in either canvas. */
+
+import { app } from "../../../scripts/app.js";
+import { dropPreviews, hidePictures } from "./previews.mjs";
+import { NODE_HEIGHT } from "./style.mjs";
+
+const WIDGET = "asymtalker_live";
+/** Beyond what the player needs, the user has made the node larger. */
+const SLACK = 40;
+
+/** Call `hook` whenever the node's method has been called. Returns a function that ends it. */
+function after(node, method, hook) {
+  const before = node[method];
+  let isOn = true;
+  const chained = function (...args) {
+    const answer = before?.apply(this, args);
+    if (isOn) hook(...args);
+    return answer;
+  };
+  node[method] = chained;
+  return () => {
+    isOn = false;
+    // Somebody else may have followed.
+    if (node[method] === chained) node[method] = before;
+  };
+}
+
+export class NodePlace {
+  #size;
+  #widget;
+  #showPictures;
+  #unhook;
+
+  /** `onRemoved()`: the node is gone. */
+  constructor(node, player, onRemoved) {
+    this.node = node;
+    this.#size = [...node.size];
+    this.#showPictures = hidePictures(node);
+    this.#widget = node.addDOMWidget(WIDGET, WIDGET, player.element, {
+      serialize: false,
+      hideOnZoom: false,
+      getMinHeight: () => NODE_HEIGHT,
+    });
+    // Neither in saved workflows nor in what is queued.
+    this.#widget.serialize = false;
+    this.#unhook = [
+      // What is saved meanwhile has the node's own size.
+      after(node, "onSerialize", (data) => (data.size = this.#sizeWithoutPlayer())),
+      after(node, "onRemoved", onRemoved),
+    ];
+    this.#grow();
+    player.element.addEventListener("wheel", this.#onWheel, { passive: false });
+  }
+
+  dropPreviews() {
+    dropPreviews(this.node);
+  }
+
+  /** Give the node back as it was. */
+  close() {
+    const { node } = this;
+    this.#widget.element.removeEventListener("wheel", this.#onWheel);
+    if (node.widgets?.includes(this.#widget)) node.removeWidget(this.#widget);
+    this.#showPictures();
+    for (const unhook of this.#unhook) unhook();
+    const size = this.#sizeWithoutPlayer();
+    if (node.graph && size[1] !== node.size[1]) node.setSize(size);
+    app.canvas?.setDirty(true, true);
+  }
+
+  #sizeWithoutPlayer() {
+    const [width, height] = this.node.size;
+    const [, before] = this.#size;
+    return [width, height > before + NODE_HEIGHT + SLACK ? height : Math.min(height, before)];
+  }
+
+  #grow() {
+    const { node } = this;
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+    app.canvas?.setDirty(true, true);
+  }
+
+  /** Zooms, as anywhere else on the canvas. Nodes 2.0 does that itself for all that lies in a node's element. */
+  #onWheel = (event) => {
+    if (event.currentTarget.closest("[data-node-id]")) return;
+    event.preventDefault();
+    app.canvas.processMouseWheel(event);
+  };
+}

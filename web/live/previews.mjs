@@ -1,0 +1,25 @@
+/** ComfyUI's own picture area of a node, which the player takes the place of. */
+
+import { app } from "../../../scripts/app.js";
+
+/** Widgets in which the canvas shows a node's preview and its result. Nodes 2.0 shows both elsewhere: see style.mjs. */
+const WIDGETS = ["$$canvas-image-preview", "video-preview"];
+
+/** Forget the previews that came for a node, while it is made. */
+export function dropPreviews(node) {
+  const { graph } = node;
+  const locator = graph === app.graph ? String(node.id) : `${graph.id}:${node.id}`;
+  if (!app.nodePreviewImages?.[locator]) return;
+  delete app.nodePreviewImages[locator];
+  node.imgs = undefined;
+}
+
+/** Hide what `node` shows itself. Returns a function that shows it again. */
+export function hidePictures(node) {
+  dropPreviews(node);
+  const hidden = (node.widgets ?? []).filter((widget) => WIDGETS.includes(widget.name) && !widget.hidden);
+  for (const widget of hidden) widget.hidden = true;
+  return () => {
+    for (const widget of hidden) widget.hidden = false;
+  };
+}

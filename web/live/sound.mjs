@@ -1,0 +1,100 @@
+/**
+ * One player in one tab plays with sound, the first that asks; the others stay muted until it is done.
+ *
+ * Whether players are muted is remembered, for all tabs.
+ */
+
+const KEY = "AsymTalker.muted";
+/** Another tab that has the sound answers within this time. */
+const ANSWER_MS = 100;
+
+export class Sound {
+  #id = Math.random().toString(36).slice(2);
+  #tabs = new BroadcastChannel("asymtalker.sound");
+  #holder = null;
+  #waiting = new Set();
+  #isAsking = false;
+  #isHeldElsewhere = false;
+
+  constructor() {
+    this.#tabs.addEventListener("message", ({ data }) => this.#receive(data));
+  }
+
+  /** Whether the user wants no sound. */
+  get isMuted() {
+    return localStorage.getItem(KEY) === "true";
+  }
+
+  /** Let `player` sound (it is told by `setMuted(false)`), now or when the one that sounds is done. */
+  async request(player) {
+    if (this.isMuted || this.#holder === player) return;
+    this.#waiting.add(player);
+    if (this.#holder || this.#isAsking) return;
+    [this.#isAsking, this.#isHeldElsewhere] = [true, false];
+    this.#send("ask");
+    await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+    this.#isAsking = false;
+    if (!this.#isHeldElsewhere && !this.#holder) this.#giveToFirst();
+  }
+
+  /** `player` is not heard, or not seen, any more. */
+  release(player) {
+    this.#waiting.delete(player);
+    if (this.#holder !== player) return;
+    this.#holder = null;
+    player.setMuted(true);
+    this.#send("free");
+    this.#next();
+  }
+
+  /** The user turned `player`'s sound on: all others are silent. */
+  take(player) {
+    localStorage.setItem(KEY, "false");
+    this.#send("take");
+    if (this.#holder !== player) this.#yield();
+    this.#give(player);
+  }
+
+  /** The user turned `player`'s sound off, which is remembered. */
+  mute(player) {
+    localStorage.setItem(KEY, "true");
+    this.release(player);
+  }
+
+  #giveToFirst() {
+    const [player] = this.#waiting;
+    if (player && !this.isMuted) this.#give(player);
+  }
+
+  #give(player) {
+    this.#waiting.delete(player);
+    this.#holder = player;
+    player.setMuted(false);
+  }
+
+  /** The player that sounds is silent from now on, and waits. */
+  #yield() {
+    const player = this.#holder;
+    if (!player) return;
+    this.#holder = null;
+    this.#waiting.add(player);
+    player.setMuted(true);
+  }
+
+  #next() {
+    const [player] = this.#waiting;
+    if (player) this.request(player);
+  }
+
+  #send(type) {
+    this.#tabs.postMessage({ type, from: this.#id });
+  }
+
+  #receive({ type, from }) {
+    // Of tabs that ask at the same time, one gets it.
+    if (type === "ask" && (this.#holder || (this.#isAsking && this.#id < from))) this.#send("held");
+    else if (type === "held") this.#isHeldElsewhere = true;
+    else if (type === "take") this.#yield();
+    else if (type === "free") this.#next();
+  }
+}

@@ -1,0 +1,105 @@
+/** Which players there are, and where. */
+
+import { AppPlace, appPanel } from "./app_place.mjs";
+import { isOfThisWorkflow, nodesOf } from "./graph.mjs";
+import { NodePlace } from "./node_place.mjs";
+import { isRunning } from "./pace.mjs";
+import { LivePlayer } from "./player.mjs";
+
+/** The Sampler's picture comes first. */
+const MUX_FROM_CHUNK = 2;
+
+export class Stage {
+  #jobs;
+  #sound;
+  /** node or app mode's panel -> {player, place, id: the node's for the server, isMux} */
+  #views = new Map();
+
+  constructor(jobs, sound) {
+    this.#jobs = jobs;
+    this.#sound = sound;
+  }
+
+  /** A job has changed. */
+  show(record) {
+    if (!isOfThisWorkflow(record.job)) return;
+    const panel = appPanel();
+    for (const view of this.#views.values()) {
+      if (view.player.record.job.id === record.job.id) this.#update(view, record);
+    }
+    for (const { id, node, isMux } of nodesOf(record.job)) {
+      if (!isMux || record.job.done >= MUX_FROM_CHUNK) this.#showOn(node, record, { id, isMux });
+    }
+    if (panel) this.#showOn(panel, record, { id: record.job.node, isMux: false });
+  }
+
+  /** The graph on the canvas, or the mode, is another one. */
+  refresh() {
+    const panel = appPanel();
+    for (const target of [...this.#views.keys()]) {
+      if (target instanceof Element && target !== panel) this.#remove(target);
+    }
+    for (const record of this.#jobs.all()) if (isRunning(record)) this.show(record);
+  }
+
+  /** ComfyUI has a preview of what the node with this id makes. */
+  showPreview(id, blob) {
+    for (const { player, place, ...view } of this.#views.values()) {
+      place.dropPreviews();
+      if (view.id === id && isRunning(player.record)) player.showPreview(blob);
+    }
+  }
+
+  /** ComfyUI itself shows the result of the node with this id, in the browser that queued it. */
+  showsItself(id) {
+    for (const [target, view] of [...this.#views]) if (view.isMux && view.id === id) this.#remove(target);
+  }
+
+  /** A prompt is over: app mode shows its results. */
+  endPrompt(prompt) {
+    for (const [target, { player }] of [...this.#views]) {
+      if (target instanceof Element && player.record.job.prompt === prompt) this.#remove(target);
+    }
+  }
+
+  /** Let the saved files take over from jobs that are over. `addressOf(record)`: the file's address, or null. */
+  async showResults(addressOf) {
+    for (const [target, view] of [...this.#views]) {
+      const { record } = view.player;
+      if (record.job.state !== "finished" || view.player.hasResult) continue;
+      const address = await addressOf(record);
+      const isSame = this.#views.get(target) === view && view.player.record.job.id === record.job.id;
+      if (address && isSame && !view.player.hasResult) view.player.showFile(address);
+    }
+  }
+
+  #showOn(target, record, { id, isMux }) {
+    const view = this.#views.get(target);
+    // What is over is not brought back, and a prompt that was queued later may begin before the end of an earlier one.
+    if (view?.player.record.job.id === record.job.id || !isRunning(record)) return;
+    this.#update(view ?? this.#add(target, id, isMux), record);
+  }
+
+  #update({ player }, record) {
+    if (!player.hasResult || player.record.job.id !== record.job.id) player.show(record);
+  }
+
+  #add(target, id, isMux) {
+    const player = new LivePlayer(this.#sound, () => this.refresh());
+    const place =
+      target instanceof Element
+        ? new AppPlace(target, player)
+        : new NodePlace(target, player, () => this.#remove(target));
+    const view = { player, place, id, isMux };
+    this.#views.set(target, view);
+    return view;
+  }
+
+  #remove(target) {
+    const view = this.#views.get(target);
+    if (!view) return;
+    this.#views.delete(target);
+    view.place.close();
+    view.player.close();
+  }
+}
