@@ -1,206 +1,332 @@
-"""The live player in a real browser, while a real server generates."""
+"""The player alone on a page, in a real Chromium, fed by the real routes; the test decides which chunks are there."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
 
-from asymtalker.scripts._client import ComfyClient
-from asymtalker.tests.browser.conftest import OpenFrontEnd
-from asymtalker.tests.browser.frontend import FrontEnd
-from asymtalker.tests.helpers import shipped
-from asymtalker.tests.server.media import speech_like, write_wav
+from asymtalker.tests.helpers import Import
+from asymtalker.tests.live_jobs import MadeJob, Routes, live_routes, made_job
 
-CHUNK_S = 28 / 25
-# A job that no test waits for the end of.
-LONG_S = 600.0
-FOLLOWED_S = 15
-
-# In the page: of each player (the Sampler's, then Mux's) what it shows.
-PLAYERS = """() => [...document.querySelectorAll('.asymtalker-live')].map((element) => {
-    const video = element.querySelector('video');
-    const { buffered } = video;
-    return { ...element.dataset, time: video.currentTime, paused: video.paused, muted: video.muted,
-        picture: video.readyState >= 2, error: video.error?.message ?? null, source: video.currentSrc,
-        duration: video.duration, edge: buffered.length ? buffered.end(buffered.length - 1) : 0,
-        status: element.querySelector('.asymtalker-live-bar span').textContent,
-        curves: element.querySelectorAll('.asymtalker-drift path:not(.even)').length };
-})"""
-# In the page: whether the Sampler shows a preview of the front end's own.
-HAS_PREVIEW = """() => window.app.graph.nodes.some((node) => node.type === 'AsymTalkerSampler'
-    && (node.imgs?.length || node.widgets.some((widget) => widget.name.includes('image-preview'))))"""
-# Notes when the server tells of the first chunk, and when the player shows its first picture.
-CLOCK = """() => {
-    window.firstChunk = window.firstPicture = null;
-    window.comfyAPI.api.api.addEventListener('asymtalker.live', ({ detail }) => {
-        if (detail.job.done && window.firstChunk === null) window.firstChunk = performance.now();
-    });
-    const look = () => {
-        const video = document.querySelector('.asymtalker-live video');
-        if (video?.readyState >= 2) window.firstPicture = performance.now();
-        else requestAnimationFrame(look);
+CHUNKS, FRAMES = 60, 10
+CHUNK_S = FRAMES / 25
+TIMEOUT_MS = 60_000
+ADD_PLAYERS = """async (count) => {
+    const [{ LivePlayer }, { Sound }, { addStyle }] = await Promise.all(
+        ["player", "sound", "style"].map((name) => import(`/web/live/${name}.mjs`)));
+    addStyle();
+    const sound = new Sound();
+    window.players = [...Array(count)].map(() => new LivePlayer(sound, () => {}));
+    document.body.append(...players.map((player) => player.element));
+    window.show = async (id) => {
+        const record = await (await fetch(`/asymtalker/live/${id}`)).json();
+        record.job.url = `${location.origin}/asymtalker/live/${id}`;
+        for (const player of players) player.show(record);
     };
-    look();
+    window.look = (index = 0) => {
+        const { element } = players[index];
+        const video = element.querySelector('video');
+        const button = element.querySelector('button');
+        return { state: element.dataset.state, live: element.dataset.live, stalls: Number(element.dataset.stalls),
+            time: video.currentTime, rate: video.playbackRate, paused: video.paused, muted: video.muted,
+            error: video.error?.message ?? null, height: video.offsetHeight, liveButton: button.offsetHeight > 0,
+            status: element.querySelector('.asymtalker-live-bar span').textContent, source: video.currentSrc };
+    };
+}"""
+# Ways in which a player is not seen, and seen again.
+UNSEEN = {
+    "hidden": ("players[0].element.style.display = 'none'", "players[0].element.style.display = ''"),
+    "away": ("players[0].element.style.marginTop = '5000px'", "players[0].element.style.marginTop = ''"),
+    "detached": ("players[0].element.remove()", "document.body.append(players[0].element)"),
+    "tab": (
+        "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
+        "document.dispatchEvent(new Event('visibilitychange'))",
+        "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))",
+    ),
+}
+
+
+# To the page, all that Playwright does comes from the user.
+NOT_CLICKED = """() => {
+    const state = { hasBeenActive: false };
+    Object.defineProperty(navigator, 'userActivation', { value: state });
+    document.addEventListener('pointerup', () => { state.hasBeenActive = true; }, { once: true });
+}"""
+SHOW_FILE = """async (id) => {
+    const file = await (await fetch(`/asymtalker/live/${id}/stream`)).blob();
+    players[0].showFile(URL.createObjectURL(file));
 }"""
 
 
-def make_workflow(client: ComfyClient, folder: Path, seconds: float, seed: int) -> dict[str, Any]:
-    """The shipped long speech graph for a speech of a length, small and in one step."""
-    workflow = shipped("asymtalker_long_speech")
-    speech = client.upload(write_wav(folder / f"speech_{seconds}.wav", speech_like(seconds, 16000, 1), 16000))
-    values = {entry["type"]: entry["widgets_values"] for entry in workflow["nodes"] if "widgets_values" in entry}
-    values["LoadAudio"][0] = speech
-    values["AsymTalkerReference"][:2] = [64, 64]
-    values["AsymTalkerSampler"][0] = seed
-    values["AsymTalkerSampler"][2] = 1
-    return workflow
+class Viewer:
+    """A page with players of one job."""
+
+    def __init__(self, page: Page, made: MadeJob) -> None:
+        self.page, self.made = page, made
+
+    def show(self) -> None:
+        """Tell the players what is there."""
+        self.page.evaluate("id => show(id)", self.made.job.id)
+
+    def add(self, count: int = 1, **options: Any) -> None:
+        """More chunks are there, and the players are told."""
+        self.made.add(count, **options)
+        self.show()
+
+    def begin(self, count: int) -> None:
+        """That many chunks are there, and the player plays them from the first one on."""
+        self.add()
+        self.wait("it.state === 'waiting'")
+        self.add(count - 1)
+
+    def wait(self, condition: str, index: int = 0) -> dict[str, Any]:
+        """Wait until a player is as JavaScript says of `it`; what it shows then."""
+        try:
+            self.page.wait_for_function(f"(i) => {{ const it = look(i); return {condition}; }}", arg=index, timeout=8000)
+        except Exception:
+            print("NOW", self.look(index))
+            raise
+        return self.look(index)
+
+    def look(self, index: int = 0) -> dict[str, Any]:
+        return self.page.evaluate("index => look(index)", index)
 
 
-def players(front_end: FrontEnd) -> list[dict[str, Any]]:
-    """What the players on the page show."""
-    return front_end.page.evaluate(PLAYERS)
+Open = Callable[..., Viewer]
 
 
-def wait_for_chunks(front_end: FrontEnd, count: int) -> None:
-    """Until so many chunks have reached the Sampler's player."""
-    front_end.wait_until(
-        lambda: any(player["edge"] > (count - 1) * CHUNK_S for player in players(front_end)[:1]), f"{count} chunks"
-    )
-
-
-def wait_for_picture(front_end: FrontEnd) -> None:
-    """Until the Sampler's player shows a picture."""
-    front_end.wait_until(lambda: any(player["picture"] for player in players(front_end)[:1]), "a picture")
+@pytest.fixture(scope="module")
+def routes(pack: Import) -> Iterator[Routes]:
+    with live_routes(pack) as routes:
+        yield routes
 
 
 @pytest.fixture
-def seed() -> int:
-    """Another one for every test, so that no frames are there already."""
-    return time.time_ns() % 2**32
+def made(pack: Import, tmp_path: Path, routes: Routes) -> Iterator[MadeJob]:
+    """A job of which nothing is there yet."""
+    with made_job(pack, tmp_path / "spool", CHUNKS, FRAMES) as made:
+        yield made
 
 
-def test_it_plays_while_the_video_is_made_and_then_the_file(
-    front_end: FrontEnd, client: ComfyClient, tmp_path: Path, seed: int
-) -> None:
-    front_end.load(make_workflow(client, tmp_path, 6.0, seed=seed))
-    front_end.page.evaluate(CLOCK)
-    prompt_id = front_end.queue()
-    wait_for_picture(front_end)
-    first_chunk, first_picture = front_end.page.evaluate("() => [window.firstChunk, window.firstPicture]")
-    print(f"first picture {first_picture - first_chunk:.0f} ms after the first chunk was told")
-    assert 0 <= first_picture - first_chunk < 60_000
-    front_end.wait_until(lambda: players(front_end)[0]["time"] > 0.2, "it plays")
-    sampler = players(front_end)[0]
-    assert sampler["error"] is None and not sampler["muted"]
-    assert sampler["duration"] == pytest.approx(6.0, abs=0.1)
-    assert "chunk" in sampler["status"] and "real time" in sampler["status"]
-    assert sampler["curves"] == 3
-    front_end.finish(prompt_id)
-    front_end.wait_until(lambda: players(front_end)[0]["state"] == "result", "the saved file takes over")
-    # On Mux & Save the front end shows it by its own means.
-    (sampler,) = players(front_end)
-    assert "/view?" in sampler["source"] and "AsymTalker" in sampler["source"] and sampler["error"] is None
-    assert front_end.own_messages() == []
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 500, "height": 900})
+    context.set_default_timeout(TIMEOUT_MS)
+    yield context
+    context.close()
 
 
-def test_no_stalls_while_following(front_end: FrontEnd, client: ComfyClient, tmp_path: Path, seed: int) -> None:
-    """Where the machine is too crowded for a job faster than real time, stalls cannot be helped."""
-    front_end.load(make_workflow(client, tmp_path, LONG_S, seed=seed))
-    prompt_id = front_end.queue()
-    wait_for_picture(front_end)
-    pace, stop = [], time.monotonic() + FOLLOWED_S
-    while time.monotonic() < stop:
-        front_end.page.wait_for_timeout(500)
-        (job,) = [job for job in client.get("/asymtalker/live") if job["prompt"] == prompt_id]
-        pace.append((job["made_fps"] or 0) / job["fps"])
-    player = players(front_end)[0]
-    print(f"{player['stalls']} stalls in {player['time']:.1f} s of video, {min(pace):.2f} times real time at worst")
-    client.interrupt()
-    assert player["error"] is None and player["time"] > 1
-    if min(pace) > 1.2:
-        assert player["stalls"] == "0"
-    assert front_end.own_messages() == []
+@pytest.fixture
+def open_viewer(context: BrowserContext, routes: Routes, made: MadeJob) -> Open:
+    """Return a function that opens one more tab."""
+
+    def open_one(players: int = 1, path: str = "/") -> Viewer:
+        page = context.new_page()
+        page.goto(routes.url + path)
+        page.evaluate(ADD_PLAYERS, players)
+        routes.asked.clear()
+        return Viewer(page, made)
+
+    return open_one
 
 
-def test_it_can_be_paused_and_scrubbed_back(
-    front_end: FrontEnd, client: ComfyClient, tmp_path: Path, seed: int
-) -> None:
-    front_end.load(make_workflow(client, tmp_path, LONG_S, seed=seed))
-    front_end.queue()
-    wait_for_chunks(front_end, 4)
-    front_end.wait_until(lambda: len(players(front_end)) == 2, "Mux & Save shows it too")
-    assert players(front_end)[1]["muted"]
-    front_end.wait_until(lambda: not front_end.page.evaluate(HAS_PREVIEW), "the player takes the place of the preview")
-    video = front_end.page.locator(".asymtalker-live video").first
-    video.evaluate("(video) => { video.pause(); video.currentTime = 0.5; }")
-    front_end.page.wait_for_timeout(1000)
-    player = players(front_end)[0]
-    assert player["paused"] and player["time"] == pytest.approx(0.5)
+def test_it_makes_waits_plays_with_sound_and_waits_again(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.show()
+    assert viewer.wait("it.state === 'making'")["status"] == "making chunk 1 of 60"
+    viewer.add()
+    assert viewer.wait("it.state === 'waiting'")["status"].startswith("waiting for chunk 2 of 60 · 50.0 fps, 2.00x")
+    assert not viewer.look()["stalls"]
+    viewer.add()
+    playing = viewer.wait("it.state === 'playing' && !it.muted")
+    assert playing["height"] >= 240 and playing["rate"] == 1
+    at_edge = viewer.wait("it.state === 'waiting'")
+    assert at_edge["paused"] and at_edge["status"].startswith("waiting for chunk 3 of 60")
+    viewer.add(2)
+    playing = viewer.wait("it.state === 'playing' && it.time > 1")
+    assert not playing["muted"] and playing["live"] == "true" and playing["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "status"),
+    [
+        ("stopped", None, "stopped after chunk 2 of 60 · Run goes on from chunk 3"),
+        ("failed", "no face\nin the picture", "failed: no face\nin the picture · Run goes on from chunk 3"),
+        ("finished", None, "chunk 2 of 60 · 50.0 fps, 2.00x real time · finished"),
+    ],
+)
+def test_what_is_over_is_said_and_not_live(open_viewer: Open, state: str, error: str | None, status: str) -> None:
+    viewer = open_viewer()
+    viewer.add(2)
+    viewer.wait("it.live === 'true'")
+    viewer.made.spool.flush()
+    viewer.made.job.end(state, error)
+    viewer.show()
+    over = viewer.wait("it.state === '%s'" % state)
+    assert over["status"] == status and over["live"] == "false" and not over["liveButton"]
+    viewer.wait("it.paused")
+
+
+def test_slower_than_real_time_it_plays_slowly_and_silently_until_it_can_play_through(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.add(speed=0.5)
+    slow = viewer.wait("it.state === 'playing' && it.time > 0.1")
+    assert slow["muted"] and slow["rate"] == pytest.approx(0.45)
+    assert slow["status"].endswith("slower than real time: slow motion, with sound in 0:24")
+    viewer.add(30, speed=0.5)
+    assert viewer.wait("it.time > 0.5")["muted"]
+    viewer.add(1, speed=0.5)
+    through = viewer.wait("it.rate === 1 && it.state === 'playing' && !it.muted")
+    assert through["time"] < 0.5 and "slower" not in through["status"]
+
+
+def test_the_user_may_hear_what_is_slow(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.add(3, speed=0.2)
+    viewer.wait("it.state === 'playing' && it.rate < 1")
+    viewer.page.evaluate("() => { document.querySelector('video').muted = false; }")
+    heard = viewer.wait("it.rate === 1 && it.state === 'waiting'")
+    assert not heard["muted"]
+    viewer.add(2, speed=0.2)
+    assert viewer.wait("it.state === 'playing'")["rate"] == 1
+
+
+@pytest.mark.parametrize("way", UNSEEN)
+def test_unseen_it_neither_plays_nor_fetches(open_viewer: Open, routes: Routes, way: str) -> None:
+    viewer = open_viewer()
+    goes, comes = UNSEEN[way]
+    viewer.add(3)
+    viewer.wait("it.state === 'playing' && !it.muted && it.live === 'true'")
+    viewer.page.evaluate(goes)
+    viewer.wait("it.paused && it.muted")
+    routes.asked.clear()
+    viewer.add(4)
+    # It would have been told of by now: the page answers, and so does the server.
+    viewer.show()
+    assert {path.rsplit("/", 1)[-1] for path in routes.asked} == {viewer.made.job.id}
+    viewer.page.evaluate(comes)
+    viewer.wait(f"it.state === 'playing' && !it.muted && it.time > {5 * CHUNK_S}")
+
+
+def test_unseen_from_the_start_nobody_watches(open_viewer: Open, routes: Routes) -> None:
+    viewer = open_viewer()
+    viewer.page.evaluate(UNSEEN["away"][0])
+    viewer.add(3)
+    viewer.show()
+    assert not viewer.made.job.is_watched and viewer.look()["paused"]
+    viewer.page.evaluate(UNSEEN["away"][1])
+    viewer.wait("it.state === 'playing'")
+    assert viewer.made.job.is_watched
+
+
+def test_one_of_two_players_sounds_and_the_other_takes_over(open_viewer: Open) -> None:
+    viewer = open_viewer(2)
+    viewer.begin(CHUNKS)
+    viewer.wait("it.state === 'playing' && !it.muted")
+    assert viewer.wait("it.state === 'playing'", 1)["muted"]
+    viewer.page.evaluate(UNSEEN["hidden"][0])
+    viewer.wait("!it.muted", 1)
+    assert viewer.look()["muted"]
+
+
+def test_one_of_two_tabs_sounds_until_the_user_chooses_the_other(open_viewer: Open) -> None:
+    first, second = open_viewer(), open_viewer()
+    for viewer in (first, second):
+        viewer.show()
+    first.begin(CHUNKS)
+    first.wait("it.state === 'playing' && !it.muted")
+    second.show()
+    assert second.wait("it.state === 'playing' && it.time > 0.3")["muted"]
+    second.page.evaluate("() => { document.querySelector('video').muted = false; }")
+    first.wait("it.muted")
+    assert not second.look()["muted"]
+    second.page.close(run_before_unload=False)
+    first.wait("!it.muted")
+
+
+def test_that_it_is_muted_is_remembered(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.begin(CHUNKS)
+    viewer.wait("!it.muted")
+    viewer.page.evaluate("() => { document.querySelector('video').muted = true; }")
+    viewer.wait("localStorage.getItem('AsymTalker.muted') === 'true'")
+    later = open_viewer()
+    later.show()
+    assert later.wait("it.state === 'playing' && it.time > 0.3")["muted"]
+
+
+def test_before_the_first_click_it_plays_without_sound(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.page.evaluate(NOT_CLICKED)
+    viewer.begin(CHUNKS)
+    assert viewer.wait("document.querySelector('video').title !== ''")["muted"]
+    assert viewer.wait("it.time > 0.2")["muted"]
+    viewer.page.mouse.click(450, 890)
+    assert not viewer.wait("!it.muted")["paused"]
+
+
+def test_it_can_be_paused_and_scrubbed_back(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.add(6)
+    viewer.wait("it.state === 'playing'")
+    viewer.page.evaluate("() => { const video = document.querySelector('video'); video.pause(); video.currentTime = 0.3; }")
+    paused = viewer.wait("it.state === 'paused' && it.time === 0.3")
+    viewer.add()
+    assert viewer.look()["time"] == paused["time"], "a new chunk does not start it again"
     # Beyond what is finished there is nothing to see: the newest chunks are shown instead.
-    video.evaluate("(video, time) => { video.currentTime = time; }", LONG_S - 1)
-    front_end.page.wait_for_timeout(300)
-    assert CHUNK_S < players(front_end)[0]["time"] < LONG_S - 1
-    front_end.page.locator(".asymtalker-live button").first.dispatch_event("click")
-    front_end.wait_until(lambda: not players(front_end)[0]["paused"], "it plays on")
-    client.interrupt()
-    front_end.wait_until(lambda: players(front_end)[0]["state"] == "stopped", "it says that the job was stopped")
-    assert "stopped" in players(front_end)[0]["status"]
-    assert front_end.own_messages() == []
+    viewer.page.evaluate("() => { document.querySelector('video').currentTime = 4.7; }")
+    viewer.wait(f"it.time > {4 * CHUNK_S} && it.time < {7 * CHUNK_S}")
+    viewer.page.get_by_text("Live", exact=True).click()
+    viewer.wait("it.state === 'playing' && it.live === 'true'")
 
 
-def test_a_reload_and_another_browser_find_the_running_job(
-    front_end: FrontEnd, open_front_end: OpenFrontEnd, client: ComfyClient, tmp_path: Path, seed: int
-) -> None:
-    workflow = make_workflow(client, tmp_path, LONG_S, seed=seed)
-    front_end.load(workflow)
-    front_end.queue()
-    wait_for_chunks(front_end, 4)
-    job = players(front_end)[0]["job"]
-    front_end.open()
-    other = open_front_end()
-    for viewer in (front_end, other):
-        viewer.load(workflow)
-        wait_for_picture(viewer)
-        player = players(viewer)[0]
-        assert player["job"] == job and player["error"] is None
-        # From what is being made on, not from the beginning.
-        viewer.wait_until(lambda viewer=viewer: players(viewer)[0]["time"] > CHUNK_S, "it is near the live edge")
-    client.interrupt()
-    for viewer in (front_end, other):
-        viewer.wait_until(lambda viewer=viewer: players(viewer)[0]["state"] == "stopped", "the end is told")
-        assert viewer.own_messages() == []
+def test_who_comes_later_sees_what_is_being_made(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.add(8)
+    viewer.wait(f"it.state === 'playing' && it.time > {6 * CHUNK_S}")
 
 
-def test_the_next_job_of_the_queue_takes_over(
-    front_end: FrontEnd, client: ComfyClient, tmp_path: Path, seed: int
-) -> None:
-    front_end.load(make_workflow(client, tmp_path, 20.0, seed=seed))
-    front_end.queue()
-    front_end.page.evaluate(
-        """(seed) => { window.app.graph.nodes.find((node) => node.type === 'AsymTalkerSampler').widgets
-            .find((widget) => widget.name === 'seed').value = seed; }""",
-        seed + 1,
-    )
-    front_end.queue()
-    jobs = []
-    while client.get("/prompt")["exec_info"]["queue_remaining"]:
-        jobs += [player["job"] for player in players(front_end) if "job" in player and player["picture"]]
-        front_end.page.wait_for_timeout(100)
-    assert len(dict.fromkeys(jobs)) == 2
-    assert front_end.own_messages() == []
+def test_the_saved_file_takes_over_at_the_playhead(open_viewer: Open) -> None:
+    viewer = open_viewer()
+    viewer.begin(4)
+    viewer.made.spool.flush()
+    viewer.made.job.end("finished")
+    viewer.show()
+    viewer.wait("it.state === 'finished' && it.time > 0.6")
+    viewer.page.evaluate(SHOW_FILE, viewer.made.job.id)
+    taken_over = viewer.wait("it.state === 'result' && it.time > 0.6")
+    assert taken_over["source"].startswith("blob:") and taken_over["error"] is None
 
 
-def test_nothing_of_it_is_saved_with_the_graph(
-    front_end: FrontEnd, client: ComfyClient, tmp_path: Path, seed: int
-) -> None:
-    front_end.load(make_workflow(client, tmp_path, 1.0, seed=seed))
-    values = "() => window.app.graph.serialize().nodes.map((node) => node.widgets_values)"
-    before = front_end.page.evaluate(values)
-    front_end.run()
-    front_end.wait_until(lambda: players(front_end)[0]["state"] == "result", "the saved file takes over")
-    # The front end keeps its own text of the progress behind a node's values.
-    after = front_end.page.evaluate(values)
-    assert [new and new[: len(old)] for new, old in zip(after, before, strict=True)] == before
+def test_under_a_strict_policy_it_plays_and_can_be_scrubbed(open_viewer: Open) -> None:
+    """Media from a MediaSource is forbidden then."""
+    viewer = open_viewer(path="/strict")
+    viewer.add(6)
+    playing = viewer.wait("it.state === 'playing' && !it.muted && it.time > 0.3")
+    assert "/stream" in playing["source"]
+    viewer.page.evaluate("() => { document.querySelector('video').currentTime = 0.1; }")
+    viewer.wait("it.time < 0.8 && !it.paused")
+
+
+def test_no_listener_is_left_on_the_buffer(open_viewer: Open) -> None:
+    """A listener that is left holds on to its chunk."""
+    viewer = open_viewer()
+    viewer.made.add(3)
+    url = f"{viewer.page.url}asymtalker/live/{viewer.made.job.id}"
+    left, loaded = viewer.page.evaluate(FEED, {"url": url, "count": 3, "seconds": CHUNK_S})
+    assert left == 0 and loaded == 3
+
+
+# In the page: loads all chunks; returns how many listeners are left on the buffer, and how many chunks it was given.
+FEED = """async ({ url, count, seconds }) => {
+    let left = 0;
+    const media = { readyState: "open", endOfStream() {}, addSourceBuffer: () => buffer };
+    const buffer = new EventTarget();
+    let appended = 0;
+    buffer.appendBuffer = () => { appended += 1; queueMicrotask(() => buffer.dispatchEvent(new Event("updateend"))); };
+    return [left, appended];
+}"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import socket
@@ -16,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from aiohttp import web
 
-from asymtalker.tests.helpers import ROOT, Import, moving_frames
+from asymtalker.tests.helpers import Import
+from asymtalker.tests.live_jobs import MadeJob, Routes, live_routes, made_job
 
 ROUTE = "/asymtalker/live"
 CHUNKS, FRAMES = 3, 8
@@ -62,64 +60,27 @@ class Client:
 
 
 @pytest.fixture
-def job(pack: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A running generation of which three of four chunks are there, with sound."""
-    live, media = pack("live.jobs"), pack("media")
-    header = media.SpoolHeader("job", 64, 48, metadata={})
-    sound = pack("media.carrier").AudioTrack(np.zeros((1, 16_000), np.float32), 16_000)
-    made = live.LiveJob(live.Origin("1", None, None), header, CHUNKS + 1, 4 * FRAMES, sound)
-    monkeypatch.setattr(live.JOBS, "_jobs", {made.id: made})
-    chunk, record = pack("models.rollout").Chunk, pack("models.record").ChunkRecord
-    with media.SpoolWriter(tmp_path / "spool", header) as spool:
-        made.begin(spool)
-        for index in range(CHUNKS):
-            frames = moving_frames(FRAMES, seed=index)
-            spool.append(frames)
-            about = record(index=index, first_frame=index * FRAMES, frames=FRAMES, stats={})
-            made.add(chunk(about, torch.from_numpy(frames)), 25.0, 1.0)
+def made(pack: Import, tmp_path: Path) -> Iterator[MadeJob]:
+    """A running generation of which three of four chunks are there."""
+    with made_job(pack, tmp_path / "spool", CHUNKS + 1, FRAMES) as made:
+        made.add(CHUNKS)
         yield made
 
 
 @pytest.fixture
-def port(pack: Import, job: Any) -> Iterator[SimpleNamespace]:
-    """The routes in a server, beside the pack's ``web``; ``running`` is how many requests it is answering."""
-    state, routes = SimpleNamespace(running=0), web.RouteTableDef()
-    pack("live.routes").add_routes(routes)
-    loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+def job(made: MadeJob) -> Any:
+    return made.job
 
-    @web.middleware
-    async def counted(request: web.Request, handler: Any) -> Any:
-        state.running += 1
-        try:
-            return await handler(request)
-        finally:
-            state.running -= 1
 
-    async def serve() -> None:
-        app = web.Application(middlewares=[counted])
-        app.add_routes(routes)
-        app.router.add_static("/web", ROOT / "web")
-        runner = web.AppRunner(app, shutdown_timeout=1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        state.number = runner.addresses[0][1]
-        ready.set()
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(30)
-    yield state
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(30)
-    loop.close()
+@pytest.fixture(scope="module")
+def port(pack: Import) -> Iterator[Routes]:
+    with live_routes(pack) as routes:
+        yield routes
 
 
 METHODS = [
     (method, path) for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS") for path in ("", "/JOB", "/JOB/0")
-]
+] + [("GET", "/JOB/watch"), ("POST", "/nothing/watch")]
 IDS = [
     "nothing",
     "%00",
@@ -137,13 +98,13 @@ FIRSTS = ["-1", "4", "9999999", "1e9", "9" * 4300, "9" * 5000, "%D9%A3", "", "Na
 
 
 def test_hostile_requests_get_one_clear_answer_and_keep_the_connection_in_step(
-    port: SimpleNamespace, job: Any, caplog: pytest.LogCaptureFixture
+    port: Routes, job: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     cases = [(method, ROUTE + path.replace("JOB", job.id)) for method, path in METHODS]
     cases += [("GET", f"{ROUTE}/{name}{part}") for name in IDS for part in ("", "/init", "/0", "/stream")]
     cases += [("GET", f"{ROUTE}/{job.id}/{number}") for number in NUMBERS]
     cases += [(method, f"{ROUTE}/{job.id}/stream?first={first}") for first in FIRSTS for method in ("GET", "HEAD")]
-    client = Client(port.number)
+    client = Client(port.port)
     for method, path in cases:
         status, _, _ = client.ask(method, path)
         assert 400 <= status < 500, (method, path[:80], status)
@@ -152,8 +113,8 @@ def test_hostile_requests_get_one_clear_answer_and_keep_the_connection_in_step(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_head_sends_no_body_and_is_no_viewer(port: SimpleNamespace, job: Any) -> None:
-    client = Client(port.number)
+def test_head_sends_no_body_and_is_no_viewer(port: Routes, job: Any) -> None:
+    client = Client(port.port)
     for part in ("", f"/{job.id}", f"/{job.id}/init", f"/{job.id}/0", f"/{job.id}/stream", f"/{job.id}/stream?first=2"):
         status, _, _ = client.ask("HEAD", ROUTE + part)
         assert status == 200, part
@@ -163,18 +124,22 @@ def test_head_sends_no_body_and_is_no_viewer(port: SimpleNamespace, job: Any) ->
     assert client.ask("GET", f"{ROUTE}/{job.id}/0")[0] == 200 and job.is_watched
 
 
+def test_a_player_says_that_it_is_seen(port: Routes, job: Any) -> None:
+    assert Client(port.port).ask("POST", f"{ROUTE}/{job.id}/watch")[0] == 204 and job.is_watched
+
+
 @pytest.mark.parametrize("header", ["Range: bytes=0-0", "Range: bytes=-99999999999999999999", "Range: lines=x"])
-def test_ranges_are_not_served_and_do_no_harm(port: SimpleNamespace, job: Any, header: str) -> None:
-    client = Client(port.number)
+def test_ranges_are_not_served_and_do_no_harm(port: Routes, job: Any, header: str) -> None:
+    client = Client(port.port)
     whole = client.ask("GET", f"{ROUTE}/{job.id}/1")[2]
     assert client.ask("GET", f"{ROUTE}/{job.id}/1", f"{header}\r\n")[2] == whole
 
 
 def test_viewers_who_leave_end_their_stream_without_a_traceback(
-    port: SimpleNamespace, job: Any, caplog: pytest.LogCaptureFixture
+    port: Routes, job: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     for first in range(CHUNKS):
-        client = Client(port.number)
+        client = Client(port.port)
         client.send("GET", f"{ROUTE}/{job.id}/stream?first={first}")
         assert client.socket.recv(100).startswith(b"HTTP/1.1 200")
         client.leave()
@@ -187,13 +152,13 @@ def test_viewers_who_leave_end_their_stream_without_a_traceback(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_a_stream_whose_frames_are_gone_breaks_off(port: SimpleNamespace, job: Any, tmp_path: Path) -> None:
+def test_a_stream_whose_frames_are_gone_breaks_off(port: Routes, job: Any, tmp_path: Path) -> None:
     job._recent.clear()
     (tmp_path / "spool" / "000001.segment").unlink()
-    client = Client(port.number)
+    client = Client(port.port)
     with pytest.raises((OSError, ValueError)):
         client.ask("GET", f"{ROUTE}/{job.id}/stream")
-    assert Client(port.number).ask("GET", f"{ROUTE}/{job.id}/1")[0] == 410
+    assert Client(port.port).ask("GET", f"{ROUTE}/{job.id}/1")[0] == 410
 
 
 def test_an_ended_generation_holds_no_sound_and_still_serves_it(pack: Import, job: Any, folders: Path) -> None:
@@ -216,6 +181,47 @@ def test_an_ended_generation_holds_no_sound_and_still_serves_it(pack: Import, jo
     + [{"workflow": {"id": value}} for value in (None, 3, ["x"], {"x": 1})],
 )
 def test_a_workflow_of_another_form_has_no_id(pack: Import, extra: Any) -> None:
-    workflow_id = pack("live.jobs").workflow_id
-    assert workflow_id(SimpleNamespace(extra_pnginfo=extra)) is None
-    assert workflow_id(SimpleNamespace(extra_pnginfo={"workflow": {"id": "x"}})) == "x"
+    workflow_id = pack("live.origin").workflow_id
+    assert workflow_id(extra) is None
+    assert workflow_id({"workflow": {"id": "x"}}) == "x"
+
+
+@pytest.mark.parametrize("prompt", [None, [], "x", {}, {"9": None}, {"9": {"class_type": "SaveVideo", "inputs": 3}}])
+def test_a_prompt_of_another_form_has_no_savers(pack: Import, prompt: Any) -> None:
+    assert list(pack("live.origin").savers_of(prompt, "5:7")) == []
+
+
+def test_savers_are_found_through_subgraphs_and_other_nodes(pack: Import) -> None:
+    prompt = {
+        "5:7": {"class_type": "AsymTalkerSampler", "inputs": {"seed": 1}},
+        "8": {"class_type": "AsymTalkerFacePaste", "inputs": {"face": ["5:7", 0], "picture": ["2", 0]}},
+        "9": {"class_type": "AsymTalkerMux", "inputs": {"video": ["8", 0]}},
+        "6:3": {"class_type": "SaveVideo", "inputs": {"video": ["5:7", 0]}},
+        "10": {"class_type": "AsymTalkerMux", "inputs": {"video": ["2", 0]}},
+        "11": {"class_type": "PreviewAny", "inputs": {"source": ["5:7", 1]}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+    }
+    assert list(pack("live.origin").savers_of(prompt, "5:7")) == ["9", "6:3"]
+
+
+def test_how_a_generation_ends_is_told(pack: Import, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    live, shown = pack("live.jobs"), []
+    monkeypatch.setattr(live, "show", lambda node_id, text: shown.append((node_id, text)))
+    stopped = live.InterruptProcessingException()
+    for error, state, text in ((stopped, live.STOPPED, None), (ValueError("no\udc80 face"), live.FAILED, "no\\udc80 face")):
+        with pytest.raises(type(error)), live.watchable(job):
+            raise error
+        assert (job.summary()["state"], job.summary()["error"]) == (state, text)
+        assert job.summary()["resumes"] and job.summary()["seconds_left"] == 0
+        assert shown[-1] == ("1", f"{state} after chunk 3 of 4; Run goes on from chunk 4")
+
+
+def test_a_viewer_counts_for_a_few_seconds(pack: Import, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    live, now = pack("live.jobs"), [100.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    assert not job.is_watched
+    job.watch()
+    now[0] += live.WATCHED_S - 0.1
+    assert job.is_watched
+    now[0] += 0.2
+    assert not job.is_watched

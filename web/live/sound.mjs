@@ -18,6 +18,7 @@ export class Sound {
 
   constructor() {
     this.#tabs.addEventListener("message", ({ data }) => this.#receive(data));
+    window.addEventListener("pagehide", () => this.#holder && this.#send("free"));
   }
 
   /** Whether the user wants no sound. */
