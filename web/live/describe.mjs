@@ -6,7 +6,7 @@ import { clock, text } from "./texts.mjs";
 /** `view`: {isWaiting: for the next chunk, isSlow: in slow motion}. */
 export function describe(record, view) {
   const { job } = record;
-  const values = { done: job.done, chunks: job.chunks, next: job.done + 1 };
+  const values = { done: job.done, chunks: job.chunks, next: Math.min(job.done + 1, job.chunks) };
   if (isRunning(record)) return describeRunning(record, view, values);
   if (job.state === "finished") return [text("chunk", values), ...speed(record), text("finished")].join(" · ");
   const goesOn = job.resumes ? [text("goes_on", values)] : [];

@@ -31,6 +31,7 @@ export class LivePlayer {
   #video;
   #status;
   #live;
+  #position;
   #strip = new DriftStrip();
   #endSight;
   #parent = null;
@@ -61,6 +62,8 @@ export class LivePlayer {
     const bar = make("div", "asymtalker-live-bar", this.element);
     this.#live = make("button", "", bar);
     Object.assign(this.#live, { type: "button", textContent: text("live"), title: text("live_hint") });
+    this.#position = make("input", "", bar);
+    Object.assign(this.#position, { type: "range", min: 0, step: 0.1, hidden: true, title: text("position") });
     this.#status = make("span", "", bar);
     this.element.append(this.#strip.element);
     this.#listen();
@@ -145,7 +148,7 @@ export class LivePlayer {
     const first = isRunning(this.#record) ? Math.max(chunks.length - LEAD_CHUNKS, 0) : 0;
     this.#source = openSource(this.#video, job.url, first, (error) => this.#fail(error));
     this.#feed();
-    if (first > 0) this.#seekWhenOpen(startOf(this.#record, first) + INTO_CHUNK_S);
+    if (first > 0 && !this.#source.isFile) this.#seekWhenOpen(startOf(this.#record, first) + INTO_CHUNK_S);
     this.#watch();
   }
 
@@ -251,7 +254,7 @@ export class LivePlayer {
   #isEnough() {
     // What is buffered can be played a moment later only.
     if (this.#video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA) return false;
-    if (this.#source.buffersItself) return true;
+    if (this.#source.isFile) return true;
     const chunks = this.#isSlow ? 1 : LEAD_CHUNKS;
     return this.#ahead >= Math.min((chunks - 0.5) * chunkSeconds(this.#record), durationOf(this.#record));
   }
@@ -267,8 +270,7 @@ export class LivePlayer {
     this.#setRate(1, false);
     if (!this.#wantsToPlay) return;
     this.#hold();
-    this.#source?.playhead(0);
-    this.#video.currentTime = 0;
+    this.#seekTo(0);
   }
 
   async #play() {
@@ -291,15 +293,25 @@ export class LivePlayer {
     if (!this.#record) return;
     const { dataset } = this.element;
     const isOver = !isRunning(this.#record);
-    const isPlaying = !this.#video.paused && !this.#isHeld;
+    const isReady = this.#video.seeking || this.#video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA;
+    const isPlaying = !this.#video.paused && !this.#isHeld && isReady;
     const isNear = edgeOf(this.#record) - this.#video.currentTime < (LEAD_CHUNKS + 1) * chunkSeconds(this.#record);
     dataset.state = this.#state(isPlaying);
     dataset.live = String(Boolean(this.#source && !isOver && !this.#isSlow && isNear && this.#video.currentTime > 0));
     this.#live.hidden = isOver || !this.#source;
+    this.#drawPosition();
     const isWaiting = dataset.state === "waiting";
     this.#status.textContent = this.#fault ?? describe(this.#record, { isWaiting, isSlow: this.#isSlow });
     this.#status.title = this.#status.textContent;
     this.#strip.draw(this.#record.chunks, this.#record.job.chunks);
+  }
+
+  /** In place of the browser's own, which does not work in a file without an end. */
+  #drawPosition() {
+    const isFile = Boolean(this.#source?.isFile);
+    this.element.dataset.file = String(isFile);
+    this.#position.hidden = !isFile;
+    if (isFile) Object.assign(this.#position, { max: edgeOf(this.#record), value: this.#video.currentTime });
   }
 
   #state(isPlaying) {
@@ -318,7 +330,7 @@ export class LivePlayer {
       this.#goOn();
       this.#draw();
     };
-    for (const name of ["progress", "canplay"]) video.addEventListener(name, goOn);
+    for (const name of ["progress", "canplay", "playing"]) video.addEventListener(name, goOn);
     video.addEventListener("timeupdate", () => {
       this.#source?.playhead(video.currentTime);
       this.#draw();
@@ -326,9 +338,12 @@ export class LivePlayer {
     video.addEventListener("volumechange", () => this.#onVolume());
     video.addEventListener("play", () => this.#onPlay());
     video.addEventListener("pause", () => this.#onPause());
+    // What is opened anew does not play by itself.
+    video.addEventListener("emptied", () => (this.#isHeld = true));
     video.addEventListener("ended", () => this.#sound.release(this));
     video.addEventListener("seeking", () => this.#onSeeking());
     video.addEventListener("waiting", () => this.#onWaiting());
+    this.#position.addEventListener("change", () => this.#seekTo(this.#position.valueAsNumber));
     this.#live.addEventListener("click", () => {
       this.#wantsToPlay = true;
       this.#goLive();
@@ -375,15 +390,19 @@ export class LivePlayer {
   #onWaiting() {
     if (!this.#source || this.#video.seeking || this.#video.paused) return;
     this.element.dataset.stalls = Number(this.element.dataset.stalls) + 1;
-    if (!this.#source.buffersItself) this.#hold();
+    if (!this.#source.isFile) this.#hold();
     this.#draw();
   }
 
   #goLive() {
     const { chunks } = this.#record;
     if (!chunks.length) return;
-    const time = startOf(this.#record, Math.max(chunks.length - LEAD_CHUNKS, 0)) + INTO_CHUNK_S;
+    this.#seekTo(startOf(this.#record, Math.max(chunks.length - LEAD_CHUNKS, 0)) + INTO_CHUNK_S);
+  }
+
+  #seekTo(time) {
     this.#source?.playhead(time);
-    this.#video.currentTime = time;
+    if (this.#source?.isFile) this.#source.seek(time);
+    else this.#video.currentTime = time;
   }
 }

@@ -137,17 +137,20 @@ export class LiveSource {
 }
 
 /**
- * Play the job at `url` in `video`, from chunk `first` on. Returns {buffersItself, update, playhead, rest, close}.
+ * Play the job at `url` in `video`, from chunk `first` on. Returns {isFile, update, playhead, rest, close}, and
+ * `seek` where it is a file.
  *
  * Where a MediaSource is not there or not allowed (ComfyUI's --disable-api-nodes forbids blob: addresses), the job is
- * played as one endless file: the browser then buffers as it likes, and what it let go cannot be scrubbed back to.
+ * played as one endless file, which the browser buffers as it likes.
  */
 export function openSource(video, url, first, onFailure) {
   let source = null;
+  let last = null;
   let isFile = !window.MediaSource;
   const open = () => {
     const openOne = isFile ? openFile : MediaSource.canConstructInDedicatedWorker ? openInWorker : openHere;
     source = openOne(video, url, first, onFailure);
+    if (last) source.update(last);
   };
   const onError = () => {
     if (isFile || video.readyState > 0) return onFailure(new Error(video.error?.message));
@@ -158,11 +161,11 @@ export function openSource(video, url, first, onFailure) {
   video.addEventListener("error", onError);
   open();
   return {
-    /** Whether the browser alone decides how much it holds. */
-    get buffersItself() {
+    get isFile() {
       return isFile;
     },
-    update: (chunks) => source.update(chunks),
+    update: (chunks) => source.update((last = chunks)),
+    seek: (time) => source.seek(time),
     playhead: (time) => source.playhead(time),
     rest: (isResting) => source.rest(isResting),
     close: () => {
@@ -217,7 +220,43 @@ function openInWorker(video, url, first, onFailure) {
   };
 }
 
+/** Plays the job as one file that ends when the job does, opened anew for another place. */
+class FileSource {
+  #video;
+  #url;
+  #starts = [];
+  #time = 0;
+
+  constructor(video, url, first) {
+    [this.#video, this.#url] = [video, url];
+    this.#open(first);
+  }
+
+  update({ starts }) {
+    this.#starts = starts;
+  }
+
+  playhead() {}
+
+  /** Go to the chunk at `time`: browsers do not seek in a file without an end. */
+  seek(time) {
+    this.#open(Math.max(this.#starts.findLastIndex((start) => start <= time), 0));
+  }
+
+  rest(isResting) {
+    if (!isResting) return this.seek(this.#time);
+    this.#time = this.#video.currentTime;
+    this.#video.removeAttribute("src");
+    this.#video.load();
+  }
+
+  close() {}
+
+  #open(first) {
+    this.#video.src = `${this.#url}/stream?first=${first}`;
+  }
+}
+
 function openFile(video, url, first) {
-  video.src = `${url}/stream?first=${first}`;
-  return { update: () => {}, playhead: () => {}, close: () => {} };
+  return new FileSource(video, url, first);
 }

@@ -19,7 +19,9 @@ const CSS = `
 .asymtalker-live-bar button { border: 0; border-radius: 3px; padding: 1px 6px; font: inherit; cursor: pointer;
   background: var(--comfy-input-bg, #222); color: inherit; }
 .asymtalker-live[data-live="true"] button { background: #c62828; color: #fff; }
-.asymtalker-live-bar button[hidden] { display: none; }
+.asymtalker-live-bar input { flex: 0 0 30%; min-width: 0; height: 14px; margin: 0; }
+.asymtalker-live[data-file="true"] video::-webkit-media-controls-timeline { display: none; }
+.asymtalker-live-bar [hidden] { display: none; }
 .asymtalker-live[data-state="failed"] span { white-space: pre-wrap; max-height: 60px; overflow: auto; }
 .asymtalker-drift { display: grid; grid-template-columns: max-content 1fr max-content; gap: 2px 6px; align-items: center;
   flex: none; }
