@@ -370,6 +370,8 @@ export class LivePlayer {
   }
 
   #onPause() {
+    // It was held, and goes on already.
+    if (!this.#video.paused) return;
     // A node that is drawn anew moves the player, and browsers then pause it.
     const isMoved = this.element.parentElement !== this.#parent;
     if (isMoved) this.#isHeld = true;
