@@ -30,7 +30,8 @@ SETTINGS = {
     "Comfy.Graph.CanvasInfo": False,
 }
 READY = "() => window.app?.graph && window.app.canvas && window.app.extensionManager"
-NODE_DISPLAY_SETTLES_S = 0.5
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+NODES_2 = "Comfy.VueNodes.Enabled"
 REGISTRY = "https://api.comfy.org/nodes"
 
 
@@ -48,7 +49,7 @@ class FrontEnd:
         self.client = client
         self.pack_name = pack_name
         self.messages: list[str] = []
-        page.set_default_timeout(180_000)
+        page.set_default_timeout(90_000)
         page.on("console", self._on_console)
         page.on("pageerror", self._on_page_error)
 
@@ -78,7 +79,23 @@ class FrontEnd:
         """Show a workflow in UI form, as dropping its file on the canvas does."""
         self.page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
         self.page.wait_for_function("count => window.app.graph.nodes.length >= count", arg=len(workflow["nodes"]))
-        time.sleep(NODE_DISPLAY_SETTLES_S)
+        self.page.evaluate(TWO_FRAMES)
+
+    def use_nodes_2(self, is_on: bool) -> None:
+        """Draw nodes as Nodes 2.0 does, or on the canvas."""
+        self.page.evaluate("([id, value]) => window.app.extensionManager.setting.set(id, value)", [NODES_2, is_on])
+
+    def look_at(self, *types: str) -> None:
+        """Bring the top left corner of the first node of these types into view, at a scale that shows all details."""
+        self.page.evaluate(
+            """types => { const { canvas, graph } = window.app;
+                const nodes = (canvas.graph ?? graph).nodes;
+                const node = nodes.find((one) => types.includes(one.subgraph ? 'subgraph' : one.type));
+                canvas.ds.scale = 1;
+                canvas.ds.offset = [300 - node.pos[0], 100 - node.pos[1]];
+                canvas.setDirty(true, true); }""",
+            list(types),
+        )
 
     def queue(self) -> str:
         """Queue the graph that is shown, as the Run button does, and return its prompt id.
@@ -123,6 +140,10 @@ class FrontEnd:
             assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
             self.page.wait_for_timeout(50)
 
+    def wait(self, condition: str, argument: Any = None) -> None:
+        """Wait until a function of JavaScript in the tab answers true."""
+        self.page.wait_for_function(condition, arg=argument)
+
     def frame_graph(self) -> None:
         """Bring the whole graph into view."""
         self.page.evaluate(
@@ -135,7 +156,7 @@ class FrontEnd:
                     return [left, top, right - left, bottom - top];
                 } }"""
         )
-        self.page.wait_for_timeout(500)
+        self.page.evaluate(TWO_FRAMES)
 
     def screenshot(self, path: Path) -> Path:
         """Save what the tab shows as a PNG (or JPEG, by the name) and return the path."""

@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,7 +207,10 @@ def test_how_a_generation_ends_is_told(pack: Import, job: Any, monkeypatch: pyte
     live, shown = pack("live.jobs"), []
     monkeypatch.setattr(live, "show", lambda node_id, text: shown.append((node_id, text)))
     stopped = live.InterruptProcessingException()
-    for error, state, text in ((stopped, live.STOPPED, None), (ValueError("no\udc80 face"), live.FAILED, "no\\udc80 face")):
+    for error, state, text in (
+        (stopped, live.STOPPED, None),
+        (ValueError("no\udc80 face"), live.FAILED, "no\\udc80 face"),
+    ):
         with pytest.raises(type(error)), live.watchable(job):
             raise error
         assert (job.summary()["state"], job.summary()["error"]) == (state, text)

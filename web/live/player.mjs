@@ -1,8 +1,8 @@
 /** The player of a job: its video while it is made, what is known of it, and the drift strip. */
 
 import { describe } from "./describe.mjs";
-import { DriftStrip } from "./drift.mjs";
 import { chunkSeconds, durationOf, edgeOf, isRunning, speedOf, startOf, waitUntilThrough } from "./pace.mjs";
+import { Panel } from "./panel.mjs";
 import { watchSight } from "./sight.mjs";
 import { Gone, openSource } from "./source.mjs";
 import { text } from "./texts.mjs";
@@ -18,21 +18,11 @@ const SLOWEST = 0.1;
 /** The server sends no previews of a job that is watched, until a few seconds after the last time it was told. */
 const WATCH_EVERY_MS = 2000;
 
-function make(tag, className, parent) {
-  const element = document.createElement(tag);
-  element.className = className;
-  parent.append(element);
-  return element;
-}
-
 export class LivePlayer {
   #sound;
   #onSight;
-  #video;
-  #status;
-  #live;
-  #position;
-  #strip = new DriftStrip();
+  #panel = new Panel();
+  #video = this.#panel.video;
   #endSight;
   #parent = null;
   #poster = "";
@@ -51,27 +41,21 @@ export class LivePlayer {
   #isNeverSlow = false;
   #isMuted = true;
 
-  /** `sound`: decides which player sounds. `onSight()`: it has come into sight, or gone out of it. */
+  /** `sound`: decides which player sounds. `onSight(isSeen)`: it has come into sight, or gone out of it. */
   constructor(sound, onSight) {
     this.#sound = sound;
     this.#onSight = onSight;
-    this.element = document.createElement("div");
-    this.element.className = "asymtalker-live";
-    this.#video = make("video", "", this.element);
-    Object.assign(this.#video, { controls: true, playsInline: true, muted: true, preload: "auto" });
-    const bar = make("div", "asymtalker-live-bar", this.element);
-    this.#live = make("button", "", bar);
-    Object.assign(this.#live, { type: "button", textContent: text("live"), title: text("live_hint") });
-    this.#position = make("input", "", bar);
-    Object.assign(this.#position, { type: "range", min: 0, step: 0.1, hidden: true, title: text("position") });
-    this.#status = make("span", "", bar);
-    this.element.append(this.#strip.element);
+    this.element = this.#panel.element;
     this.#listen();
     this.#endSight = watchSight(this.#video, (isSeen) => this.#see(isSeen));
   }
 
   get record() {
     return this.#record;
+  }
+
+  get isSeen() {
+    return this.#isSeen;
   }
 
   /** Whether it shows the saved file. */
@@ -201,7 +185,7 @@ export class LivePlayer {
     this.#isSeen = isSeen;
     if (isSeen) this.#wake();
     else this.#rest();
-    this.#onSight();
+    this.#onSight(isSeen);
   }
 
   /** Neither play nor fetch. */
@@ -291,27 +275,18 @@ export class LivePlayer {
 
   #draw() {
     if (!this.#record) return;
-    const { dataset } = this.element;
-    const isOver = !isRunning(this.#record);
     const isReady = this.#video.seeking || this.#video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA;
-    const isPlaying = !this.#video.paused && !this.#isHeld && isReady;
-    const isNear = edgeOf(this.#record) - this.#video.currentTime < (LEAD_CHUNKS + 1) * chunkSeconds(this.#record);
-    dataset.state = this.#state(isPlaying);
-    dataset.live = String(Boolean(this.#source && !isOver && !this.#isSlow && isNear && this.#video.currentTime > 0));
-    this.#live.hidden = isOver || !this.#source;
-    this.#drawPosition();
-    const isWaiting = dataset.state === "waiting";
-    this.#status.textContent = this.#fault ?? describe(this.#record, { isWaiting, isSlow: this.#isSlow });
-    this.#status.title = this.#status.textContent;
-    this.#strip.draw(this.#record.chunks, this.#record.job.chunks);
-  }
-
-  /** In place of the browser's own, which does not work in a file without an end. */
-  #drawPosition() {
-    const isFile = Boolean(this.#source?.isFile);
-    this.element.dataset.file = String(isFile);
-    this.#position.hidden = !isFile;
-    if (isFile) Object.assign(this.#position, { max: edgeOf(this.#record), value: this.#video.currentTime });
+    const state = this.#state(!this.#video.paused && !this.#isHeld && isReady);
+    const span = (LEAD_CHUNKS + 1) * chunkSeconds(this.#record);
+    const isNear = this.#video.currentTime > 0 && edgeOf(this.#record) - this.#video.currentTime < span;
+    const canGoLive = Boolean(this.#source) && isRunning(this.#record);
+    this.#panel.draw(this.#record, {
+      state,
+      canGoLive,
+      isLive: canGoLive && isNear && !this.#isSlow,
+      isFile: Boolean(this.#source?.isFile),
+      status: this.#fault ?? describe(this.#record, { isWaiting: state === "waiting", isSlow: this.#isSlow }),
+    });
   }
 
   #state(isPlaying) {
@@ -343,8 +318,9 @@ export class LivePlayer {
     video.addEventListener("ended", () => this.#sound.release(this));
     video.addEventListener("seeking", () => this.#onSeeking());
     video.addEventListener("waiting", () => this.#onWaiting());
-    this.#position.addEventListener("change", () => this.#seekTo(this.#position.valueAsNumber));
-    this.#live.addEventListener("click", () => {
+    const { live, position } = this.#panel;
+    position.addEventListener("change", () => this.#seekTo(position.valueAsNumber));
+    live.addEventListener("click", () => {
       this.#wantsToPlay = true;
       this.#goLive();
       if (video.paused) this.#isHeld = true;

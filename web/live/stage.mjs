@@ -45,7 +45,7 @@ export class Stage {
   /** ComfyUI has a preview of what the node with this id makes. */
   showPreview(id, blob) {
     for (const { player, place, ...view } of this.#views.values()) {
-      place.dropPreviews();
+      if (player.isSeen) place.dropPreviews();
       if (view.id === id && isRunning(player.record)) player.showPreview(blob);
     }
   }
@@ -85,7 +85,10 @@ export class Stage {
   }
 
   #add(target, id, isMux) {
-    const player = new LivePlayer(this.#sound, () => this.refresh());
+    const player = new LivePlayer(this.#sound, (isSeen) => {
+      if (isSeen) place.dropPreviews();
+      this.refresh();
+    });
     const place =
       target instanceof Element
         ? new AppPlace(target, player)
