@@ -44,9 +44,10 @@ DROP = """async ([url, name]) => {
 
 
 def shortened(workflow: dict[str, Any]) -> dict[str, Any]:
-    """The graph with a speech of one chunk."""
-    for node in workflow["nodes"]:
-        if node["type"] == "LoadAudio":
+    """The graph with a speech of one chunk, in its subgraphs too."""
+    inner = workflow.get("definitions", {}).get("subgraphs", [])
+    for node in [*workflow["nodes"], *(node for subgraph in inner for node in subgraph["nodes"])]:
+        if node["type"] == "LoadAudio" and "speech" in node["widgets_values"][0]:
             node["widgets_values"][0] = SHORT_SPEECH
     return workflow
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import pytest
 
 from asymtalker.scripts._client import ComfyClient
-from asymtalker.scripts._environment import ROOT
 from asymtalker.tests.browser.conftest import Tabs
 from asymtalker.tests.browser.frontend import FrontEnd
 from asymtalker.tests.browser.servers import NEWEST, REQUIRED
+from asymtalker.tests.helpers import shipped
 from asymtalker.tests.server.media import speech_like, write_wav
 
 # A job that no test waits for the end of.
@@ -72,8 +71,8 @@ MUTED, BYPASSED = 2, 4
 
 
 def make_workflow(client: ComfyClient, folder: Path, seconds: float) -> dict[str, Any]:
-    """The shipped nano graph for a speech of a length, small and in one step, with a seed of its own."""
-    workflow = json.loads((ROOT / "workflows" / "asymtalker_nano.json").read_text(encoding="utf-8"))
+    """The shipped long speech graph for a speech of a length, small and in one step, with a seed of its own."""
+    workflow = shipped("asymtalker_long_speech")
     speech = client.upload(write_wav(folder / f"speech_{seconds}.wav", speech_like(seconds, 16000, 1), 16000))
     values = {entry["type"]: entry["widgets_values"] for entry in workflow["nodes"] if "widgets_values" in entry}
     values["LoadAudio"][0] = speech
