@@ -23,7 +23,7 @@ SHORT_SPEECH = "short_speech.wav"
 
 
 class Servers:
-    """ComfyUI with each front end, all started at once and each waited for when it is needed.
+    """ComfyUI with each front end, started one after the other in the background and waited for when it is needed.
 
     The one with the required front end runs with --disable-api-nodes, whose content policy forbids browsers media from
     a MediaSource.
@@ -31,7 +31,7 @@ class Servers:
 
     def __init__(self, comfyui: Path, folders: pytest.TempPathFactory) -> None:
         self._comfyui, self._folders = comfyui, folders
-        self._threads = ThreadPoolExecutor(len(FRONT_ENDS))
+        self._threads = ThreadPoolExecutor(1)
         self._starting = {name: self._threads.submit(self._start, name) for name in FRONT_ENDS}
 
     def _start(self, name: str) -> ComfyServer:
