@@ -11,6 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+WAN_VAE: dict[str, Any] = {
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_scales": [],
+    "temperal_downsample": [False, True, True],
+}
+"""Arguments of Wan 2.1's VAE; its width ``dim`` is 96."""
+
+WAV2VEC2_BASE: dict[str, Any] = {
+    "embed_dim": 768,
+    "num_heads": 12,
+    "num_layers": 12,
+    "conv_norm": False,
+    "conv_bias": False,
+    "do_stable_layer_norm": False,
+}
+"""Arguments of wav2vec2-base."""
+
 
 def importable(device: torch.device) -> bool:
     """Put ComfyUI on the path, set for ``device``; False where COMFYUI_PATH is not set.
@@ -55,15 +74,7 @@ class WanCodec(CoreCodec):
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         module = importlib.import_module("comfy.ldm.wan.vae")
-        vae = module.WanVAE(
-            dim=96,
-            z_dim=16,
-            dim_mult=[1, 2, 4, 4],
-            num_res_blocks=2,
-            attn_scales=[],
-            temperal_downsample=[False, True, True],
-            dropout=0.0,
-        )
+        vae = module.WanVAE(dim=96, **WAN_VAE, dropout=0.0)
         super().__init__(vae, device, dtype)
 
 
@@ -80,13 +91,5 @@ class LtxCodec(CoreCodec):
 def speech_encoder(device: torch.device) -> nn.Module:
     """A random wav2vec2-base, float32 as the loader keeps it."""
     module = importlib.import_module("comfy.audio_encoders.wav2vec2")
-    encoder = module.Wav2Vec2Model(
-        embed_dim=768,
-        num_heads=12,
-        num_layers=12,
-        conv_norm=False,
-        conv_bias=False,
-        do_stable_layer_norm=False,
-        operations=nn,
-    )
+    encoder = module.Wav2Vec2Model(**WAV2VEC2_BASE, operations=nn)
     return encoder.to(device).eval().requires_grad_(False)

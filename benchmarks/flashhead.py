@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.dit import TalkingHeadDiT
+from .comfyui import WAN_VAE
 
 UNUSED = (
     "xfuser",
@@ -163,14 +164,7 @@ def pro_vae(ours: nn.Module, device: torch.device) -> Any:
     """Their Wan VAE on the weights of core's; latents as they are, without statistics."""
     module = importlib.import_module("flash_head.wan.modules.vae")
     with torch.device("meta"):
-        model = module.WanVAE_(
-            dim=96,
-            z_dim=16,
-            dim_mult=[1, 2, 4, 4],
-            num_res_blocks=2,
-            attn_scales=[],
-            temperal_downsample=[False, True, True],
-        )
+        model = module.WanVAE_(dim=96, **WAN_VAE)
     model.load_state_dict(ours.state_dict(), assign=True)
     vae = module.WanVAE.__new__(module.WanVAE)
     parameter = next(ours.parameters())

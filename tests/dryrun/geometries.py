@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from asymtalker.benchmarks.comfyui import WAN_VAE, WAV2VEC2_BASE
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.dit import tensor_shapes
 from asymtalker.models.family import MODELS, NANO_NETWORK, NANO_VAE
@@ -57,15 +58,7 @@ def _weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
 def _vae(kind: str) -> Any:
     with torch.device("meta"):
         if kind == "pro":
-            network = importlib.import_module("comfy.ldm.wan.vae").WanVAE(
-                dim=96,
-                z_dim=16,
-                dim_mult=[1, 2, 4, 4],
-                num_res_blocks=2,
-                attn_scales=[],
-                temperal_downsample=[False, True, True],
-                dropout=0.0,
-            )
+            network = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=96, **WAN_VAE, dropout=0.0)
         else:
             network = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(version=0)
     return importlib.import_module("comfy.sd").VAE(sd=_weights_of(network), metadata={})
@@ -74,13 +67,5 @@ def _vae(kind: str) -> Any:
 def _wav2vec2(pack: Import) -> Any:
     core = importlib.import_module("comfy.audio_encoders.wav2vec2")
     with torch.device("meta"):
-        network = core.Wav2Vec2Model(
-            embed_dim=768,
-            num_heads=12,
-            num_layers=12,
-            conv_norm=False,
-            conv_bias=False,
-            do_stable_layer_norm=False,
-            operations=nn,
-        )
+        network = core.Wav2Vec2Model(**WAV2VEC2_BASE, operations=nn)
     return pack("host.checkpoints.wav2vec2").load_wav2vec2(_weights_of(network), "wav2vec2")

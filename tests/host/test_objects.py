@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from asymtalker.benchmarks.comfyui import WAV2VEC2_BASE
 from asymtalker.tests.helpers import ROOT, Import
 
 
@@ -74,13 +75,8 @@ def test_wav2vec2_is_loaded_and_run_in_float32(comfy: Import, pack: Import) -> N
     core = comfy("comfy.audio_encoders.wav2vec2")
     torch.manual_seed(0)
     network = core.Wav2Vec2Model(
-        embed_dim=768,
-        num_heads=12,
-        num_layers=12,
-        conv_norm=False,
-        conv_bias=False,
+        **WAV2VEC2_BASE,
         do_normalize=False,
-        do_stable_layer_norm=False,
         dtype=torch.float32,
         operations=comfy("comfy.ops").manual_cast,
     )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asymtalker.benchmarks.comfyui import WAV2VEC2_BASE
 from asymtalker.models.audio import (
     MEL_CHANNELS,
     SAMPLE_RATE,
@@ -244,15 +245,7 @@ def test_wav2vec2_features_over_comfyui(
     """ComfyUI's modules with Hugging Face's weights; the fixture `comfy` makes ComfyUI importable."""
     from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 
-    core = Wav2Vec2Model(
-        embed_dim=768,
-        num_heads=12,
-        num_layers=12,
-        conv_norm=False,
-        conv_bias=False,
-        do_stable_layer_norm=False,
-        operations=nn,
-    ).eval()
+    core = Wav2Vec2Model(**WAV2VEC2_BASE, operations=nn).eval()
     core.load_state_dict(hugging_face.model.state_dict())
     assert (wav2vec2_features(core, speech, 13) - oracle).abs().max() <= WAV2VEC2_TOLERANCE
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from asymtalker.benchmarks.comfyui import WAN_VAE
 from asymtalker.tests.helpers import Import
 
 Tensors = dict[str, Tensor]
@@ -39,14 +40,7 @@ def target(pack: Import, channels: int, stride: tuple[int, int, int]) -> Any:
 @pytest.fixture(scope="module")
 def wan(comfy: Import) -> Tensors:
     """A narrow Wan 2.1 VAE's tensors."""
-    network = comfy("comfy.ldm.wan.vae").WanVAE(
-        dim=8,
-        z_dim=16,
-        dim_mult=[1, 2, 4, 4],
-        num_res_blocks=2,
-        attn_scales=[],
-        temperal_downsample=[False, True, True],
-    )
+    network = comfy("comfy.ldm.wan.vae").WanVAE(dim=8, **WAN_VAE)
     return random_like(network)
 
 

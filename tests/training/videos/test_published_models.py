@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from asymtalker.benchmarks.comfyui import WAN_VAE, WAV2VEC2_BASE
 from asymtalker.models.audio import wav2vec2_features
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.tests.host.checkpoints.test_ltx_vae import SMALL as SMALL_LTX
@@ -22,16 +23,6 @@ from asymtalker.training.core.family import GEOMETRIES
 from asymtalker.training.core.host import BatchCodec, stock_codec, use_comfyui
 from asymtalker.training.videos.prepare import PrepareSettings, prepare
 from asymtalker.training.videos.video import look
-
-WAN = {"z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": [], "temperal_downsample": [0, 1, 1]}
-WAV2VEC2 = {
-    "embed_dim": 768,
-    "num_heads": 12,
-    "num_layers": 12,
-    "conv_norm": False,
-    "conv_bias": False,
-    "do_stable_layer_norm": False,
-}
 
 
 def random_weights(network: torch.nn.Module, path: Path, metadata: dict[str, str] | None = None) -> Path:
@@ -49,9 +40,10 @@ def files(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """A narrow Wan 2.1 VAE, a shallow LTX-Video VAE and a wav2vec2-base."""
     use_comfyui()
     folder = tmp_path_factory.mktemp("files")
-    wan = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=8, dropout=0.0, **WAN)
+    wan = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=8, dropout=0.0, **WAN_VAE)
     ltx = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(config=SMALL_LTX)
-    encoder = importlib.import_module("comfy.audio_encoders.wav2vec2").Wav2Vec2Model(**WAV2VEC2, operations=torch.nn)
+    core = importlib.import_module("comfy.audio_encoders.wav2vec2")
+    encoder = core.Wav2Vec2Model(**WAV2VEC2_BASE, operations=torch.nn)
     return {
         "pro": random_weights(wan, folder / "wan_2.1_vae.safetensors"),
         "lite": random_weights(ltx, folder / "ltx_vae.safetensors", {"config": json.dumps({"vae": SMALL_LTX})}),
@@ -82,7 +74,7 @@ def test_latents_and_features(
 
 def features(file: Path, audio: torch.Tensor) -> torch.Tensor:
     network: Any = importlib.import_module("comfy.audio_encoders.wav2vec2").Wav2Vec2Model(
-        **WAV2VEC2, operations=torch.nn
+        **WAV2VEC2_BASE, operations=torch.nn
     )
     network.load_state_dict(read_checkpoint(file)[0])
     with torch.no_grad():
