@@ -3,21 +3,24 @@
 import { app } from "../../../scripts/app.js";
 
 /** Widgets in which the canvas shows a node's preview and its result. Nodes 2.0 shows both elsewhere: see style.mjs. */
-const WIDGETS = ["$$canvas-image-preview", "video-preview"];
+const PREVIEW = "$$canvas-image-preview";
+const RESULT = "video-preview";
 
 /** Forget the previews that came for a node, while it is made. */
 export function dropPreviews(node) {
   const { graph } = node;
-  const locator = graph === app.graph ? String(node.id) : `${graph.id}:${node.id}`;
-  if (!app.nodePreviewImages?.[locator]) return;
-  delete app.nodePreviewImages[locator];
+  const locator = graph === app.graph ? String(node.id) : `${graph?.id}:${node.id}`;
+  delete app.nodePreviewImages?.[locator];
+  const widget = node.widgets?.find(({ name }) => name === PREVIEW);
+  if (!widget) return;
   node.imgs = undefined;
+  node.removeWidget(widget);
 }
 
 /** Hide what `node` shows itself. Returns a function that shows it again. */
 export function hidePictures(node) {
   dropPreviews(node);
-  const hidden = (node.widgets ?? []).filter((widget) => WIDGETS.includes(widget.name) && !widget.hidden);
+  const hidden = (node.widgets ?? []).filter((widget) => widget.name === RESULT && !widget.hidden);
   for (const widget of hidden) widget.hidden = true;
   return () => {
     for (const widget of hidden) widget.hidden = false;
