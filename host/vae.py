@@ -194,7 +194,7 @@ class WholePatcher(model_patcher.ModelPatcher):
     def load(
         self,
         device_to: Any = None,
-        lowvram_model_memory: float = 0,
+        lowvram_model_memory: int = 0,
         force_patch_weights: bool = False,
         full_load: bool = False,
         **newer: Any,

@@ -20,7 +20,7 @@ SIDES: tuple[str, ...] = ("A", "B")
 SECOND_ROW = 1080
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.
-PICTURE_TALL, PORTRAIT_TALL, REFERENCE_TALL, SOUND_TALL = 380, 340, 480, 140
+PICTURE_TALL, REFERENCE_TALL, SOUND_TALL = 380, 480, 140
 SAMPLER_TALL, HEAD_TALL, MUX_TALL = 800, 620, 560
 
 Define = Callable[[GraphBuilder], None]
