@@ -215,7 +215,7 @@ class _Follower:
     """Finds the face of each frame near where it was in the one before."""
 
     def __init__(self, options: TrackOptions, fps: Fraction) -> None:
-        self._options, self._fps = options, fps
+        self._options = options
         self._portrait_frame = round(options.portrait_at * fps) if options.portrait_at >= 0 else None
         self.begin()
 
