@@ -68,8 +68,9 @@ class AsymTalkerAudioFeatures(io.ComfyNode):
                     "quiet_in_silence",
                     default=False,
                     optional=True,
-                    tooltip="Closes the mouth in pauses: noise, breaths and distant voices between the utterances do "
-                    "not count as speech. Music does; separate the voice from it first. The saved audio is unchanged.",
+                    tooltip="Keeps the mouth closed in pauses: noise, breaths and distant voices between utterances "
+                    "are not treated as speech. Music is, so separate the voice from it first. The saved audio is "
+                    "unchanged.",
                 ),
             ],
             outputs=[AudioSocket.Output(display_name="audio_features", tooltip="For AsymTalker Sampler.")],

@@ -39,8 +39,9 @@ class AsymTalkerConversation(io.ComfyNode):
                     "turns",
                     default="",
                     multiline=True,
-                    tooltip="Times at which the other person begins to speak, such as `3.2, 7.5, 1:04`. A begins; put "
-                    "0 first if B does. Empty: the speaker changes at every long pause, and the node shows the times.",
+                    tooltip="Times at which the other person begins to speak, such as `3.2, 7.5, 1:04`. A speaks first; "
+                    "to start with B, put 0 first. If empty, the speaker changes at every long pause, and the node shows "
+                    "the times.",
                 ),
                 io.Float.Input(
                     "pause",
@@ -53,8 +54,8 @@ class AsymTalkerConversation(io.ComfyNode):
                 io.Audio.Input(
                     "second",
                     optional=True,
-                    tooltip="The second person's own track, recorded at the same time. `audio` then is the first "
-                    "person's.",
+                    tooltip="The second person's own track, recorded at the same time. `audio` is then the first "
+                    "person's track.",
                 ),
             ],
             outputs=[
@@ -62,8 +63,8 @@ class AsymTalkerConversation(io.ComfyNode):
                 io.Audio.Output(display_name="voice_b", tooltip="The second person, for AsymTalker Audio Features."),
                 io.Audio.Output(
                     display_name="both",
-                    tooltip="The whole conversation, for AsymTalker Mux & Save. One track is handed on unchanged; two "
-                    "are added.",
+                    tooltip="The whole conversation, for AsymTalker Mux & Save. A single track is passed through "
+                    "unchanged; two tracks are mixed.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

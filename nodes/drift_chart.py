@@ -21,7 +21,7 @@ class AsymTalkerDriftChart(io.ComfyNode):
             display_name="AsymTalker Drift Chart",
             category=CATEGORY,
             **search_words("drift", "identity", "sharpness", "statistics", "report"),
-            description="Draws how far each chunk of a video is from the portrait: identity, sharpness and colour, "
+            description="Plots how far each chunk of a video is from the portrait: identity, sharpness and colour, "
             "the same curves that the Sampler shows live below its player.",
             inputs=[
                 io.String.Input("report", force_input=True, tooltip="From AsymTalker Sampler."),

@@ -25,9 +25,8 @@ class AsymTalkerFacePaste(io.ComfyNode):
             category=CATEGORY,
             **search_words("composite", "paste back", "uncrop", "stitch", "head"),
             description="Puts the video of a cropped face back into the picture, at the picture's own size and with a "
-            "soft edge. The picture may be a video: the one that AsymTalker Face Track has followed the face in, or "
-            "one into which another person was pasted. Frames are composed while the file is written, so that memory "
-            "use does not grow with length.",
+            "soft edge. The picture may be a video: the input of AsymTalker Face Track, or the output of another Face "
+            "Paste. Frames are composed while the file is written, so memory use does not grow with length.",
             inputs=[
                 io.Video.Input(
                     "video", tooltip="The Sampler's video of the cropped face. Width and height must be equal."
@@ -35,8 +34,8 @@ class AsymTalkerFacePaste(io.ComfyNode):
                 io.MultiType.Input(
                     "image",
                     types=[io.Image, io.Video],
-                    tooltip="The whole picture, the same one as for AsymTalker Face Crop, or a VIDEO of its size: that "
-                    "of AsymTalker Face Track, or the one from another Face Paste.",
+                    tooltip="The whole picture, the same one as for AsymTalker Face Crop, or a VIDEO of the same size: "
+                    "the input of AsymTalker Face Track, or the output of another Face Paste.",
                 ),
                 CropSocket.Input(
                     "crop", tooltip="Position of the face: from AsymTalker Face Crop or AsymTalker Face Track."
@@ -63,8 +62,8 @@ class AsymTalkerFacePaste(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="With AsymTalker Face Track: how far the face's colour follows that of the video's own "
-                    "face, as light changes. 0 leaves it.",
+                    tooltip="With AsymTalker Face Track: how closely the colour of the generated face follows the "
+                    "original face when the light changes. 0 turns it off.",
                 ),
             ],
             outputs=[

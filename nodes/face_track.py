@@ -50,7 +50,7 @@ class AsymTalkerFaceTrack(io.ComfyNode):
                     min=0,
                     max=9999,
                     tooltip="Which shot to dub if the video has cuts: 0 is the first one with a face. The other shots "
-                    "stay as they are.",
+                    "are not changed.",
                 ),
                 io.Float.Input(
                     "smoothing",
@@ -59,7 +59,7 @@ class AsymTalkerFaceTrack(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     tooltip="How steadily the square follows the face, in seconds: higher values for a still head, "
-                    "lower ones for a lively one.",
+                    "lower values for a moving one.",
                 ),
                 io.Float.Input(
                     "portrait_at",

@@ -25,7 +25,7 @@ class AsymTalkerKeptJobs(io.ComfyNode):
             **search_words("resume", "disk", "spool", "clean up"),
             description="Lists the frames that the Sampler keeps on disk: unfinished jobs, which resume when their "
             "graph is queued again, and finished ones that have not been saved or are kept for extending. The buttons "
-            "remove them at once, the input when the graph runs.",
+            "remove them immediately; the input removes them when the graph runs.",
             inputs=[
                 io.String.Input(
                     "remove",

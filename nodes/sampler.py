@@ -151,6 +151,6 @@ def _storage_widgets() -> list[io.Input]:
             optional=True,
             tooltip="How long frames stay on disk: `until saved` keeps them until the finished video is "
             "saved, so that a stopped job can resume; `for extending` keeps them longer, so that the video "
-            "can be continued with more audio; `never` resumes nothing and leaves nothing behind.",
+            "can be continued with more audio; with `never`, jobs do not resume and leave no frames.",
         ),
     ]
