@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options)
     except KeyboardInterrupt:
-        say("Stopped. Run the same command again to go on.")
+        say("Stopped. Run the same command again to resume.")
         return 130
     except (*REFUSED, FolderFault) as error:
         say(f"Error: {error}")
@@ -123,7 +123,9 @@ def prepare_folder(folder: Path) -> Path:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        raise FolderFault(f"--out {folder}: it takes no files ({error.strerror}); choose another folder") from error
+        raise FolderFault(
+            f"--out {folder}: files cannot be written to it ({error.strerror}); choose another folder"
+        ) from error
     return work
 
 
@@ -180,7 +182,7 @@ def rehearse(cluster: Cluster, first: int, plan: Plan, shelf: Shelf, count: int,
         lines, fits = describe(plan, pace, count, options.out)
         print("\n".join(lines), flush=True)
         if not fits:
-            say(f"Error: --out {options.out}: the disk has no room for the videos")
+            say(f"Error: --out {options.out}: not enough disk space for the videos")
     return 0 if fits and not plan.faults else 1
 
 

@@ -96,7 +96,9 @@ def worker_of(setup: Setup, name: str) -> Renderer:
     is_shared = mark.is_file() and mark.read_text(encoding="utf-8") == setup.token
     scratch = setup.scratch or (setup.folder / WORK_FOLDER / SERVERS_FOLDER if is_shared else None)
     if scratch is None:
-        raise ServerRefused(f"{socket.gethostname()} does not see the output folder; name a local one with --scratch")
+        raise ServerRefused(
+            f"{socket.gethostname()} cannot access the output folder; give a local folder with --scratch"
+        )
     local = scratch / socket.gethostname()
     storage: Storage = SharedStorage(setup.parts)
     if not is_shared:

@@ -255,9 +255,9 @@ class Driver:
             heapq.heappush(self._pauses, (due_s, worker))
             return
         state.is_dropped = True
-        self._table.say(f"{state.name} is given up: {reason.splitlines()[0]}")
+        self._table.say(f"{state.name} is no longer used: {reason.splitlines()[0]}")
         if all(other.is_dropped for other in self._workers):
-            raise BatchStopped(f"no worker is left; the last one: {reason}")
+            raise BatchStopped(f"no worker is left; error of the last one: {reason}")
 
     def _retry_checks(self) -> None:
         while self._pauses and self._pauses[0][0] <= time.monotonic():
@@ -272,7 +272,7 @@ class Driver:
         for state in self._workers:
             view = self._table.workers[state.name]
             view.state = "rendering" if state.orders else "ready" if state.is_ready else "starting"
-            view.state = "given up" if state.is_dropped else view.state
+            view.state = "dropped" if state.is_dropped else view.state
             clip = state.orders[0] if state.orders else None
             view.clip = clip.names[0] if clip else ""
             noted = news.get(state.name)

@@ -49,7 +49,7 @@ def _figures(report: dict[str, Any]) -> dict[str, Any]:
     warnings = list(report.get("notes", []))
     regenerated = report.get("chunks_regenerated", [])
     if regenerated:
-        warnings.append(f"chunks generated anew after they collapsed: {', '.join(map(str, regenerated))}")
+        warnings.append(f"chunks regenerated after they collapsed: {', '.join(map(str, regenerated))}")
     return {
         "frames": report["frames"],
         "chunks": len(stats),

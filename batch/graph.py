@@ -173,9 +173,9 @@ def targets_of(graph: Graph, column: str) -> tuple[Target, ...]:
             widgets = ", ".join(sorted(key for key, value in inputs.items() if not is_link(value)))
             raise GraphFault(f"column {column}: {name} has no input {input_name}; it has {widgets}")
         if is_link(inputs[input_name]):
-            raise GraphFault(f"column {column}: this input is connected to another node and has no value of its own")
+            raise GraphFault(f"column {column}: this input is connected to another node, so it has no value to set")
         if input_name == SAVER_INPUT:
-            raise GraphFault(f"column {column}: the batch chooses where servers save; use the column {OUTPUT}")
+            raise GraphFault(f"column {column}: the batch sets where servers save; use the column {OUTPUT}")
     return tuple(Target(node_id, input_name) for node_id in nodes)
 
 
@@ -244,7 +244,7 @@ def check_nodes(graph: Graph, object_info: Mapping[str, Any]) -> None:
     """Raise GraphFault where a server has not all of the graph's nodes."""
     missing = sorted({node["class_type"] for node in graph.values()} - object_info.keys())
     if missing:
-        raise GraphFault(f"the server has no node {', '.join(missing)}; install the pack that has it, or update")
+        raise GraphFault(f"the server has no node {', '.join(missing)}; install or update the pack that contains it")
 
 
 def identity(filled: Graph, digests: Mapping[Target, str]) -> str:

@@ -11,8 +11,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """The command line's options, checked as far as that needs no files."""
     parser = argparse.ArgumentParser(
         prog="python -m asymtalker.batch",
-        description="Render a table of clips on one or many ComfyUI servers. Run the same command again to go on after "
-        "a stop, or to render what was added or changed.",
+        description="Render a table of clips on one or many ComfyUI servers. Run the same command again to resume "
+        "after a stop, or to render rows that were added or changed.",
     )
     parser.add_argument("table", type=Path, help="clips in .csv, .jsonl or .parquet; one row for each clip")
     parser.add_argument("--out", type=Path, required=True, help="folder for the videos and the report")
@@ -22,7 +22,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="check every row, measure the speed, and print a plan")
     where = parser.add_argument_group("where it runs")
     where.add_argument("--workers", type=int, help="ComfyUI servers to start (default: one for each GPU)")
-    where.add_argument("--gpus-per-worker", type=float, help="GPUs of each worker (default: 1 where there is a GPU)")
+    where.add_argument("--gpus-per-worker", type=float, help="GPUs of each worker (default: 1 if there is a GPU)")
     where.add_argument("--cpu", action="store_true", help="do not use GPUs")
     where.add_argument(
         "--comfyui-option",
@@ -32,7 +32,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="option for the servers that are started, for example --comfyui-option=--lowvram; repeatable",
     )
     where.add_argument(
-        "--servers", type=addresses, default=(), metavar="URL,...", help="drive these servers instead of starting some"
+        "--servers",
+        type=addresses,
+        default=(),
+        metavar="URL,...",
+        help="use these running servers instead of starting any",
     )
     where.add_argument(
         "--header",
@@ -40,7 +44,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
-        help="sent to --servers with each request; $VARIABLES of the environment are filled in; repeatable",
+        help="header sent to --servers with each request; environment $VARIABLES are expanded; repeatable",
     )
     where.add_argument("--address", help="Ray cluster to join, for example ray-head:6379 or auto (default: start Ray)")
     where.add_argument(
@@ -53,7 +57,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     if options.gpus_per_worker is not None and options.gpus_per_worker <= 0:
         parser.error("--gpus-per-worker must be positive; use --cpu for none")
     if options.servers and options.workers is not None:
-        parser.error("--workers starts servers, --servers drives those that run: use one of them")
+        parser.error("--workers starts servers, --servers uses running ones: give only one of them")
     if options.header and not options.servers:
         parser.error("--header is for --servers")
     options.out, options.table = options.out.absolute(), options.table.absolute()

@@ -181,7 +181,7 @@ def name_problem(name: str) -> str | None:
     if not name.strip() or path.is_absolute() or any(part in ("..", ".") for part in name.split("/")):
         return f"{name!r} is not a file name in the output folder"
     if FORBIDDEN.search(name) or any(part.startswith(".") or part.endswith((".", " ")) for part in path.parts):
-        return f"{name!r} has letters or dots that file names cannot have everywhere"
+        return f"{name!r} has characters or dots that some systems do not allow in file names"
     return None if len(path.name.encode()) <= 200 else f"the name has more than 200 bytes: {name[:40]!r}..."
 
 
@@ -212,7 +212,7 @@ def _settle(plan: Plan, clip: Clip, folder: Path, ledger: Ledger, found: Mapping
         strange = [path for path in _candidates(folder, name) if not _is_own(folder, path, found, ledger)]
         if strange:
             path = strange[0].relative_to(folder).as_posix()
-            state = "was changed after it was rendered" if path in found else "is there and was not made by this batch"
+            state = "was changed after it was rendered" if path in found else "exists and was not made by this batch"
             plan.refuse(row, OUTPUT, f"{path} {state}; move it, or choose another name")
             clip.names.remove(name)
             clip.rows.remove(row)

@@ -141,7 +141,7 @@ class ProgressTable:
         more = len(self.workers) - MOST_WORKERS_SHOWN
         if more > 0:
             working = sum(view.state == "rendering" for view in self.workers.values())
-            grid.add_row(f"... {more} more", f"{working} in all render", "", "", "")
+            grid.add_row(f"... {more} more", f"{working} rendering in total", "", "", "")
         return grid
 
 

@@ -147,6 +147,6 @@ def describe(plan: Plan, pace: Pace, workers: int, folder: Path) -> tuple[list[s
         f"length:   {sum(lengths) / 60:.1f} minutes in all, {min(lengths):.1f} to {max(lengths):.1f} s each",
         f"speed:    {pace.fixed_s:.2f} s a clip and {pace.seconds:.2f} s for each second of it, measured on one worker",
         f"time:     about {in_words(max(max(times), sum(times) / workers))} with {workers} workers",
-        f"disk:     about {wanted / 1e6:,.0f} MB for the videos, {free / 1e6:,.0f} MB are free",
+        f"disk:     about {wanted / 1e6:,.0f} MB for the videos, {free / 1e6:,.0f} MB free",
     ]
     return lines, wanted <= free

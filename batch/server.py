@@ -68,7 +68,7 @@ class OwnServer:
     def __init__(self, folder: Path, name: str, *, cpu: bool, options: tuple[str, ...] = ()) -> None:
         comfyui = find_comfyui()
         if comfyui is None:
-            raise ServerRefused("there is no ComfyUI on this machine; name its folder in COMFYUI_PATH")
+            raise ServerRefused("there is no ComfyUI on this machine; set COMFYUI_PATH to its folder")
         self.name = name
         self._output = folder / "output"
         shared = [f"--{kind}-directory={folder / kind}" for kind in ("user", "output")]
@@ -152,12 +152,12 @@ def check_server(client: ComfyClient) -> dict[str, Any]:
         if status in (401, 403):
             raise ServerRefused(f"{client.url} refuses the request ({status}); check --header") from error
         if status != 404:
-            raise ServerRefused(f"{client.url} answers with status {status}") from error
+            raise ServerRefused(f"{client.url} responds with status {status}") from error
         raise ServerRefused(
-            f"{client.url} has no ComfyUI-AsymTalker {VERSION} (it has none, or an older version); install it there"
+            f"{client.url} has no ComfyUI-AsymTalker {VERSION} (it is missing or older); install it there"
         ) from error
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        raise ServerRefused(f"{client.url} does not answer as a ComfyUI does: {type(error).__name__}") from error
+        raise ServerRefused(f"{client.url} does not respond like a ComfyUI server: {type(error).__name__}") from error
     if version != VERSION:
         raise ServerRefused(
             f"{client.url} has ComfyUI-AsymTalker {version}, this is {VERSION}; install the same version"

@@ -179,7 +179,7 @@ class Shelf:
         if not (self._folder / path).exists() or (owner is not None and owner.clip == clip.identity):
             return
         if owner is None:
-            raise ShelfFault(f"{path} is there and was not made by this batch; move it, or choose another name")
+            raise ShelfFault(f"{path} exists and was not made by this batch; move it, or choose another name")
         other = plan.clips.get(owner.clip)
         taken = [] if other is None else [output_paths(name, self._suffixes(owner.clip)) for name in other.names]
         if other is not None and any(path in paths for paths in taken):

@@ -74,7 +74,7 @@ def _csv(path: Path) -> Iterator[Row]:
         header = [name.strip() for name in next(lines, [])]
         twice = {name for name in header if name and header.count(name) > 1}
         if twice or "" in header:
-            problem = f"column {sorted(twice)[0]} is there twice" if twice else "a column has no name"
+            problem = f"column {sorted(twice)[0]} appears twice" if twice else "a column has no name"
             raise TableFault(f"{path}, row 1: {problem}")
         for number, cells in enumerate(lines, start=2):
             if not any(cell.strip() for cell in cells):

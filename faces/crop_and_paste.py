@@ -164,5 +164,5 @@ def _length_notes(face: FrameSource, picture: FrameSource) -> list[str]:
     face_s, picture_s = (float(source.get_frame_count() / source.get_frame_rate()) for source in (face, picture))
     if abs(face_s - picture_s) < APART_S:
         return []
-    end = "its last frame stays" if face_s > picture_s else "its own face is shown after that"
+    end = "its last frame is held" if face_s > picture_s else "its original face is shown after that"
     return [f"the speech lasts {face_s:.2f} s, the video in image {picture_s:.2f} s: {end}"]

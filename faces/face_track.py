@@ -54,12 +54,12 @@ def _notes(tracked: Tracked, options: TrackOptions) -> list[str]:
     if len(tracked.shots) > 1 or len(shot.faces) < tracked.track.num_frames:
         notes.append(
             f"the video has cuts: shot {options.shot} of {len(tracked.shots)} with a face, from {shot.start / fps:.2f} "
-            f"to {shot.stop / fps:.2f} s, is used, the rest stays as it is"
+            f"to {shot.stop / fps:.2f} s, is used, the rest is not changed"
         )
     if gaps := _gaps(tracked.track, shot):
         spans = ", ".join(f"{start / fps:.2f} to {stop / fps:.2f} s" for start, stop in gaps[:MANY_GAPS])
-        more = f" and {len(gaps) - MANY_GAPS} more times" if len(gaps) > MANY_GAPS else ""
-        notes.append(f"no face from {spans}{more}: the video stays as it is there")
+        more = f" and {len(gaps) - MANY_GAPS} more intervals" if len(gaps) > MANY_GAPS else ""
+        notes.append(f"no face from {spans}{more}: these frames are not changed")
     return notes
 
 

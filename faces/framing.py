@@ -88,7 +88,7 @@ def _warnings(face: Face, frame: Frame, remedy: str = "use a picture with a larg
         for at, start, side in zip(_centre(face), (frame.x, frame.y), (frame.width, frame.height), strict=True)
     )
     if not is_inside:
-        warnings.append(f"the face is outside of the frame: {remedy}")
+        warnings.append(f"the face is outside the frame: {remedy}")
     elif share < SMALL_SHARE:
         warnings.append(f"the face is small, {share:.0%} of the frame: {remedy}")
     if _turn(face) > TURNED:

@@ -118,7 +118,7 @@ def make_track(shots: list[Shot], fps: Fraction, options: TrackOptions) -> Track
     if shot.portrait is None:
         raise ValueError(
             f"portrait_at: {options.portrait_at:g} s, but there is no face at that time; this shot lasts from "
-            f"{float(shot.start / fps):.2f} to {float(shot.stop / fps):.2f} s. Use -1 to have the best frame chosen"
+            f"{float(shot.start / fps):.2f} to {float(shot.stop / fps):.2f} s. Use -1 to select the best frame"
         )
     _, portrait_frame, picture = shot.portrait
     height, width = picture.shape[:2]
@@ -149,8 +149,8 @@ def _chosen(shots: tuple[Shot, ...], num_frames: int, options: TrackOptions) -> 
     if not shots:
         which = f"face {options.face_index}" if options.face_index else "face"
         raise ValueError(
-            f"video: no {which} was found in its {num_frames} frames. It has to look towards the camera and be at "
-            "least 16 pixels wide; drawn faces are found where they are drawn like photographs"
+            f"video: no {which} was found in its {num_frames} frames. It must look towards the camera and be at "
+            "least 16 pixels wide; drawn faces are found only if they resemble photographs"
         )
     if options.shot >= len(shots):
         known = "only shot 0 has a face" if len(shots) == 1 else f"shots 0 to {len(shots) - 1} have faces"

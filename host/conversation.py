@@ -52,11 +52,11 @@ def split_conversation(
     if Split.parse(split, "split") is Split.LEFT_AND_RIGHT:
         if waveform.shape[0] != 2:
             raise ValueError(
-                f"split: the audio has {waveform.shape[0]} channels, but left and right are two. Use turns, or connect "
-                "the other person's track to second"
+                f"split: the audio has {waveform.shape[0]} channels, but left and right needs two. Use turns, or "
+                "connect the other person's track to second"
             )
         left, right = (to_mono_16k(channel[None], sample_rate) for channel in waveform)
-        notify(node_id, "A is the left channel, B the right one")
+        notify(node_id, "A is the left channel, B is the right channel")
         return _voice(left), _voice(right), audio
     mono = to_mono_16k(waveform, sample_rate)
     duration = mono.shape[0] / SAMPLE_RATE
@@ -65,7 +65,7 @@ def split_conversation(
     more = f" and {len(found) - TURNS_SHOWN} more" if len(found) > TURNS_SHOWN else ""
     notes = [", ".join(map(str, found[:TURNS_SHOWN])) + more]
     if len({turn.voice for turn in found}) < 2:
-        notes.append(f"there is no pause of {pause_s:g} s, so only A speaks: give the times of the changes in turns")
+        notes.append(f"there is no pause of {pause_s:g} s, so only A speaks: enter the times of the changes in turns")
     notify(node_id, *notes)
     return _voice(voice_of(mono, SAMPLE_RATE, found, 0)), _voice(voice_of(mono, SAMPLE_RATE, found, 1)), audio
 
@@ -80,7 +80,7 @@ def _two_tracks(
     voices = [to_mono_16k(waveform, sample_rate), to_mono_16k(other, other_rate)]
     length = max(voice.shape[0] for voice in voices)
     first, last = (torch.nn.functional.pad(voice, (0, length - voice.shape[0])) for voice in voices)
-    notes = ["A is the track in audio, B the one in second"]
+    notes = ["A is the track in audio, B is the track in second"]
     if other_rate != sample_rate:
         notes.append(f"second is resampled from {other_rate} to {sample_rate} Hz")
     notify(node_id, *notes)

@@ -36,7 +36,7 @@ def copy_missing(source: Path, target: Path) -> list[str]:
                 _copy(file, target / file.name)
                 copied.append(file.name)
     except (MediaError, OSError) as error:
-        logging.info("AsymTalker: the example files stay in %s: %s", source, encodable(str(error)))
+        logging.info("AsymTalker: the example files could not be copied from %s: %s", source, encodable(str(error)))
     if copied:
         logging.info("AsymTalker: %s copied to %s", counted(len(copied), "example file"), target)
     return copied
@@ -50,4 +50,4 @@ def _copy(file: Path, target: Path) -> None:
 
 
 def _taken(target: Path) -> Path:
-    raise FileExistsError(f"{target} was made meanwhile")
+    raise FileExistsError(f"{target} was created meanwhile")

@@ -38,7 +38,7 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 FP8_PRODUCTS = "fp8_e4m3fn_fast"
 """Loader choice, as in core's own loader: matrix products in fp8 too."""
 NO_FP8_PRODUCTS = (
-    "fp8_e4m3fn_fast: {device} has no matrix products in fp8 (NVIDIA's have them from GeForce 40 and Hopper on); the "
+    "fp8_e4m3fn_fast: {device} does not support fp8 matrix products (NVIDIA GPUs do from GeForce 40 and Hopper on); "
     "weights are stored in fp8, and products are computed in {dtype}"
 )
 

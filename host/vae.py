@@ -78,7 +78,7 @@ class StockVideoCodec:
             with _current_device(self._vae.device):
                 return directly(values)
         except model_management.OOM_EXCEPTION:
-            logging.warning("AsymTalker: the VAE does not fit into memory as a whole and works in tiles")
+            logging.warning("AsymTalker: the VAE does not fit into memory; it is applied in tiles")
         # Outside of the handler, which would keep what was allocated: core decides on the size of tiles.
         return by_core(values)
 

@@ -34,7 +34,7 @@ async def remove_jobs(request: web.Request) -> web.Response:
         if not isinstance(remove, str):
             raise TypeError("remove")
     except (ValueError, KeyError, TypeError) as error:
-        raise web.HTTPBadRequest(text="remove: give ids of the list, `finished` or `all`") from error
+        raise web.HTTPBadRequest(text="remove: use ids from the list, `finished` or `all`") from error
     try:
         return _answer(await asyncio.to_thread(kept_jobs, remove))
     except (ValueError, MediaError) as error:

@@ -60,7 +60,7 @@ class RolloutProgress:
         left = elapsed / (done - self._first_chunk) * (self._num_chunks - done)
         fps = self._frames_done / elapsed
         self._live.add(chunk, fps, left)
-        again = ", generated anew after it collapsed" if chunk.record.is_regenerated else ""
+        again = ", regenerated after it collapsed" if chunk.record.is_regenerated else ""
         speed = f"{fps:.1f} fps ({fps / FPS:.2f}x real time), {duration(left)} left"
         notify(self._node_id, f"chunk {done} of {self._num_chunks}{again}, {speed}")
 

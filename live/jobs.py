@@ -242,7 +242,7 @@ def _end_early(job: LiveJob, state: str, error: str | None = None) -> None:
     """End ``job``, and put how far it came in place of the progress that its node shows."""
     job.end(state, error)
     if job.num_done:
-        goes_on = f"; Run goes on from chunk {job.num_done + 1}" if job.resumes else ""
+        goes_on = f"; Run resumes from chunk {job.num_done + 1}" if job.resumes else ""
         show(job.origin.node_id, f"{state} after chunk {job.num_done} of {job.num_chunks}{goes_on}")
     else:
         show(job.origin.node_id, f"{state} before the first chunk")

@@ -43,14 +43,14 @@ def parse_times(text: str) -> list[float]:
         match = TIME.fullmatch(word)
         if match is None:
             raise ValueError(
-                f"turns: {word[:40]!r} is not a time. Give the times at which the other person begins to speak, such "
+                f"turns: {word[:40]!r} is not a time. Enter the times at which the other person begins to speak, such "
                 "as 3.2, 7.5, 1:04"
             )
         *larger, seconds = [float(part) for part in match.groups() if part is not None]
         for place, part in enumerate(reversed(larger), start=1):
             seconds += part * 60**place
         if times and seconds <= times[-1]:
-            raise ValueError(f"turns: {word} is not later than the time before it. Give the times in order")
+            raise ValueError(f"turns: {word} is not later than the time before it. Enter the times in order")
         times.append(seconds)
     return times
 

@@ -258,7 +258,7 @@ def _generate(
     made, problem = attempt(0)
     if problem is None:
         return made, {}
-    logger.warning("chunk %d is generated anew: %s", span.index, problem)
+    logger.warning("chunk %d is regenerated: %s", span.index, problem)
     made, problem = attempt(1)
     if problem is None:
         return made, {REGENERATED: 1.0}
@@ -267,7 +267,7 @@ def _generate(
             f"chunk {span.index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
             "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
         )
-    logger.warning("chunk %d stays as it is, the second attempt is no better: %s", span.index, problem)
+    logger.warning("chunk %d is kept, the second attempt is no better: %s", span.index, problem)
     return made, {REGENERATED: 1.0, COLLAPSED: 1.0}
 
 

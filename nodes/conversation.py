@@ -39,9 +39,9 @@ class AsymTalkerConversation(io.ComfyNode):
                     "turns",
                     default="",
                     multiline=True,
-                    tooltip="Times at which the other person begins to speak, such as `3.2, 7.5, 1:04`. A speaks first; "
-                    "to start with B, put 0 first. If empty, the speaker changes at every long pause, and the node shows "
-                    "the times.",
+                    tooltip="Times at which the other person begins to speak, such as `3.2, 7.5, 1:04`. A speaks "
+                    "first; to start with B, put 0 first. If empty, the speaker changes at every long pause, and the "
+                    "node shows the times.",
                 ),
                 io.Float.Input(
                     "pause",

@@ -27,15 +27,15 @@ TWO_PEOPLE, CONVERSATION, CLIP = "asymtalker_two_people.jpg", "asymtalker_conver
 
 
 def _quiet_conditions(graph: GraphBuilder, loader: Node, image: Link, audio: Link) -> dict[str, Any]:
-    """As ``conditions``, with the mouth closed in pauses."""
-    # The crop is the frame: it goes back to its place as it is.
+    """Like ``conditions``, with the mouth closed in pauses."""
+    # The crop is used whole, because Face Paste puts it back in the same place.
     given = conditions(graph, loader, image, audio, framing="centre")
     graph.nodes_of("AsymTalkerAudioFeatures")[-1].values["quiet_in_silence"] = True
     return given
 
 
 def two_people(graph: GraphBuilder) -> None:
-    """Two faces of one picture, each with a voice of its own."""
+    """Two faces in one picture, each with its own voice."""
     graph.column("1. Picture and conversation", BLUE)
     picture = graph.add("LoadImage", PICTURE_TALL, image=TWO_PEOPLE)
     audio = graph.add("LoadAudio", SOUND_TALL, audio=CONVERSATION)
@@ -64,19 +64,19 @@ def two_people(graph: GraphBuilder) -> None:
     saved = {"video": image, "audio": voices.out("both"), "filename_prefix": "video/AsymTalker_two_people"}
     graph.add("AsymTalkerMux", MUX_TALL, **saved)
     graph.note(
-        "# Two people talk\n\n1. Press **Run**: two people in one picture speak in turn, each listens to the other.\n"
+        "# Two people talk\n\n1. Press **Run**: two people in one picture take turns: one speaks, the other listens.\n"
         "2. Choose your own **picture** with two faces and your own **conversation** in group 1.\n"
         "3. Press **Run** again. Conversation shows who speaks when.\n\n"
-        "One recording: the speaker changes at every long pause, or at the times that you write into `turns`. Two "
-        "recordings: connect the second one to `second`. Stereo with a person on each side: `left and right`.\n\n"
-        "Face 0 is the larger one; exchange the two `face_index` if the wrong person speaks. More people: another "
-        "chain, its Face Paste after the last one." + OTHER_MODELS,
+        "One recording: the speaker changes at every long pause, or at the times that you enter in `turns`. Two "
+        "recordings: connect the second one to `second`. Stereo with one person on each side: set `split` to `left and "
+        "right`.\n\nFace 0 is the larger one; swap the two `face_index` values if the wrong person speaks. More "
+        "people: add another chain, with its Face Paste after the last one." + OTHER_MODELS,
         430,
     )
 
 
 def dubbing(graph: GraphBuilder) -> None:
-    """A video in which a face speaks something else."""
+    """A video in which a face speaks another recording."""
     graph.column("1. Video and speech", BLUE)
     clip = graph.add("LoadVideo", PICTURE_TALL, file=CLIP)
     audio = graph.add("LoadAudio", SOUND_TALL, audio=SPEECH)
@@ -97,13 +97,13 @@ def dubbing(graph: GraphBuilder) -> None:
     graph.note(
         "# Dubbing\n\n1. Press **Run**: the person in the example clip speaks the example speech.\n"
         "2. Choose your own **video** and **speech** in group 1.\n"
-        "3. Press **Run** again. Size, frame rate and everything but the face stay those of your video.\n\n"
-        "**Good:** a steady camera, one face that looks towards it, even light. **Not possible:** profiles, hands or "
-        "microphones before the mouth, fast turns of the head: the new face has the pose of one frame, its portrait, "
-        "and follows the place and size of the old one only.\n\n"
+        "3. Press **Run** again. Your video keeps its size, its frame rate and everything except the face.\n\n"
+        "**Works:** a steady camera, one face that looks towards it, even light. **Does not work:** profiles, hands or "
+        "microphones in front of the mouth, fast turns of the head. The new face keeps the pose of its portrait, which "
+        "is one frame, and follows only the position and size of the original face.\n\n"
         "Cuts: one `shot` is dubbed at a time. For the next one, put a second chain after this one: Face Track with "
         "the next `shot` on the same video, and Face Paste with this Face Paste's video as `image`.\n\n"
         "The mouth hangs open? Choose a frame with a closed mouth in `portrait_at`. A seam? Raise `feather`. "
-        "No face for a while? The video stays as it is there." + OTHER_MODELS,
+        "Frames without a face are not changed." + OTHER_MODELS,
         560,
     )

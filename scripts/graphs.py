@@ -58,8 +58,8 @@ def talking_head_part(object_info: dict[str, Any]) -> Subgraph:
     part = Subgraph(
         object_info,
         "Talking head",
-        "Makes a portrait speak: the face is framed, lips follow the speech, and the video has its sound. nano works "
-        "at once and on a CPU; for photographs choose a FlashHead model.",
+        "Turns a portrait and speech into a talking-head video with sound. The face is framed automatically. nano "
+        "needs no download and runs on a CPU; for photographs choose a FlashHead model.",
         ["talking head", "lip sync", "avatar", "portrait", "speech to video", "audio to video", "AsymTalker"],
     )
     image, audio = part.input("image", "IMAGE"), part.input("audio", "AUDIO")
@@ -91,10 +91,10 @@ def quick_start(graph: GraphBuilder) -> None:
         "# Quick start\n\n1. Press **Run**: the example portrait speaks the example speech, in a few seconds.\n"
         f"2. {OWN_FILES} in group 1.\n"
         "3. Press **Run** again. The mp4 is in the output folder, `video/AsymTalker...`.\n\n"
-        "The face is found in a picture of any shape and framed by itself. Set `framing` to `centre` to use the "
+        "The face is detected and framed automatically in a picture of any shape. Set `framing` to `centre` to use the "
         "middle of the picture instead.\n\n"
-        "The model is nano: it comes with the pack, makes 256x256 and runs on a CPU. It was trained on drawn faces; "
-        "for photographs choose FlashHead as `model`, or open the FlashHead templates.\n\n"
+        "The model is nano: it comes with the pack, generates 256x256 and runs on a CPU. It was trained on drawn "
+        "faces; for photographs choose FlashHead as `model`, or open the FlashHead templates.\n\n"
         "*Talking head* is a subgraph: open it to see its parts. Newer ComfyUI versions also show this graph as an "
         "app (*Enter app mode* in the workflow's menu).",
         HEAD_TALL,
@@ -134,7 +134,7 @@ def flashhead(part: str, size: str, files: str, more: str) -> Define:
             f"asymtalker/SoulX-FlashHead-1_3B/\n  Model_{part}/config.json\n"
             f"  Model_{part}/diffusion_pytorch_model.safetensors\n{files}"
             "  wav2vec2-base-960h/model.safetensors\n```\n\n"
-            f"Files that you have already are found too: {more}",
+            f"Files that you already have are found too: {more}",
             680,
         )
 
@@ -229,7 +229,7 @@ def batch(graph: GraphBuilder) -> None:
         "# Many portraits, one speech\n\n1. Choose the **speech** in group 1 and the **portraits** in group 3.\n"
         "2. Press **Run**: one mp4 per portrait, `video/AsymTalker_portrait_A...` and so on.\n"
         "3. More people: copy a row (groups 3 to 6) with Ctrl+C and paste it with Ctrl+Shift+V, which keeps the "
-        "links.\n\nEach portrait is framed around its face, so that pictures of any shape fit." + OTHER_MODELS,
+        "links.\n\nEach portrait is framed around its face, so pictures of any shape work." + OTHER_MODELS,
         380,
     )
 
@@ -262,7 +262,7 @@ def painting(graph: GraphBuilder) -> None:
         "2. Press **Run**: the face is found, cropped, animated and pasted back with a soft edge.\n"
         "3. A seam? Raise `feather` or `margin`. Another person? Raise `face_index`. No face found, as in some "
         "drawings? Enter its box by hand.\n\nThe mp4 has the picture's own size; everything but the square around the "
-        "face stands still." + OTHER_MODELS,
+        "face stays unchanged." + OTHER_MODELS,
         400,
     )
 
@@ -282,7 +282,7 @@ TEMPLATES = (
             "6.9 GB",
             "  VAE_Wan/Wan2.1_VAE.pth\n",
             "the VAE as `vae/wan_2.1_vae.safetensors`, the audio encoder as "
-            "`audio_encoders/wav2vec2-base-960h.safetensors`. A single network file may lie in `diffusion_models`: "
+            "`audio_encoders/wav2vec2-base-960h.safetensors`. A single network file may be in `diffusion_models`: "
             "choose it as `model`.\n\n`taew2_1.safetensors` in `vae_approx`, chosen as `vae`, decodes several times "
             "faster and a little softer.",
         ),
@@ -295,7 +295,7 @@ TEMPLATES = (
             "8.2 GB",
             "  VAE_LTX/config.json\n  VAE_LTX/diffusion_pytorch_model.safetensors\n",
             "the LTX-Video VAE in `vae` under a name with `ltx` and `vae`, the audio encoder as "
-            "`audio_encoders/wav2vec2-base-960h.safetensors`. A single network file may lie in `diffusion_models`: "
+            "`audio_encoders/wav2vec2-base-960h.safetensors`. A single network file may be in `diffusion_models`: "
             "choose it as `model`.",
         ),
     ),

@@ -159,7 +159,7 @@ def locate_vae(choice: str, located: Located, latent_channels: int) -> Found:
         return Found(
             located.adapter.tiny_vae,
             f"vae: {located.adapter.tiny_vae.name}, as published with {located.adapter.folder.name}; the Wan 2.1 VAE, "
-            "chosen as `vae`, is sharper and slower",
+            "selected as `vae`, is sharper and slower",
         )
     found = _published_vae(kind, located) or _installed_vae(kind)
     if found is None:

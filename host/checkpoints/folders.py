@@ -170,7 +170,7 @@ def locate_model(choice: str) -> Located:
     if choice == LEAPTALK_CHOICE:
         lines = [f"model: {_to_download(choice)}"]
         if PRO_CHOICE not in offers.located:
-            lines.append(f"It is applied to FlashHead Pro: {_to_download(PRO_CHOICE)}")
+            lines.append(f"It needs FlashHead Pro: {_to_download(PRO_CHOICE)}")
         raise FileNotFoundError("\n".join(lines))
     raise FileNotFoundError(
         f"model: {quoted(choice)} is neither a file in {folders_text('diffusion_models')} nor a folder in "
@@ -198,12 +198,12 @@ def _adapted(adapter: Adapter, offers: Offers) -> Located:
     if adapter.projection is None:
         raise FileNotFoundError(
             f"model: {adapter.folder} lacks {LEAPTALK.files[1]}, the audio projection that belongs to its LoRA: "
-            "without it the mouth does not follow the speech. Download it to there from "
+            "without it the mouth does not follow the speech. Download it to this folder from "
             f"{LEAPTALK.repository} (Hugging Face)"
         )
     base = offers.located.get(PRO_CHOICE)
     if base is None:
-        raise FileNotFoundError(f"model: {adapter.folder.name} is applied to FlashHead Pro: {_to_download(PRO_CHOICE)}")
+        raise FileNotFoundError(f"model: {adapter.folder.name} needs FlashHead Pro: {_to_download(PRO_CHOICE)}")
     check_whole(base.file, "model")
     return replace(base, others=(), adapter=adapter)
 

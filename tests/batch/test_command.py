@@ -201,7 +201,7 @@ def test_a_folder_that_takes_no_files(
 ) -> None:
     folder = make_tmpfs("512k")
     assert main([str(table), "--out", str(folder)]) == 2
-    assert f"--out {folder}: it takes no files (No space left on device)" in capsys.readouterr().err
+    assert f"--out {folder}: files cannot be written to it (No space left on device)" in capsys.readouterr().err
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
     assert main([str(table), "--out", str(folder / "new")]) == 2
     assert "Read-only file system" in capsys.readouterr().err

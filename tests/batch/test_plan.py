@@ -97,7 +97,7 @@ def test_files_that_are_not_the_batchs_are_never_replaced(plan_of: MakePlan, out
     plan = plan_of({"output": "a"}, {"output": "b", "AsymTalkerSampler.seed": 2})
     assert [str(fault).partition(";")[0] for fault in plan.faults.values()] == [
         "row 2, column output: a.mp4 was changed after it was rendered",
-        "row 3, column output: b.mp4 is there and was not made by this batch",
+        "row 3, column output: b.mp4 exists and was not made by this batch",
     ]
 
 

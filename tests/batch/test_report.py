@@ -40,5 +40,5 @@ def test_figures_of_a_samplers_report() -> None:
     text = f'{{"chunks": [{",".join(stats)}], "frames": 90, "chunks_regenerated": [1], "notes": ["no locks"]}}'
     figures = report_figures(graph, {"outputs": {report_node(samplers(graph)[0]): {"text": [text]}}})
     assert (figures["chunks"], figures["frames"], figures["drift"], figures["seam"]) == (3, 90, 0.03, 1.5)
-    assert figures["warnings"] == ["no locks", "chunks generated anew after they collapsed: 1"]
+    assert figures["warnings"] == ["no locks", "chunks regenerated after they collapsed: 1"]
     assert report_figures(graph, {"outputs": {}}) == {}

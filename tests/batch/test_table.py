@@ -12,7 +12,7 @@ BROKEN = {
     "empty.csv": ("", "the table has no rows"),
     "header.csv": ("portrait,audio\n", "the table has no rows"),
     "ragged.csv": ("portrait,audio\na.png,b.wav\na.png\n", "row 3: 1 cells for 2 columns"),
-    "twice.csv": ("audio,audio\na,b\n", "row 1: column audio is there twice"),
+    "twice.csv": ("audio,audio\na,b\n", "row 1: column audio appears twice"),
     "unnamed.csv": ("audio,\na,b\n", "row 1: a column has no name"),
     "quote.csv": ('audio,output\n"a,b\n', "cannot be read"),
     "latin.csv": ("audio\né.wav\n", "save it as UTF-8"),

@@ -123,7 +123,7 @@ def test_it_takes_the_place_of_the_nodes_picture_and_gives_it_back(
     assert [tab.page.evaluate(SIZES, type_) for type_ in (SAMPLER, MUX)] == sizes
     tab.client.interrupt()
     stopped = player(tab, SAMPLER, "it.state === 'stopped'")
-    assert "Run goes on from chunk" in stopped["status"] and stopped["live"] == "false"
+    assert "Run resumes from chunk" in stopped["status"] and stopped["live"] == "false"
 
 
 @CANVASES

@@ -158,7 +158,7 @@ def open_viewer(context: BrowserContext, routes: Routes, made: MadeJob) -> Open:
 def test_it_makes_waits_plays_with_sound_and_waits_again(open_viewer: Open) -> None:
     viewer = open_viewer()
     viewer.show()
-    assert viewer.wait("it.state === 'making'")["status"] == "making chunk 1 of 60"
+    assert viewer.wait("it.state === 'making'")["status"] == "generating chunk 1 of 60"
     viewer.add()
     assert viewer.wait("it.state === 'waiting'")["status"].startswith("waiting for chunk 2 of 60 · 50.0 fps, 2.00x")
     assert not viewer.look()["stalls"]
@@ -175,8 +175,8 @@ def test_it_makes_waits_plays_with_sound_and_waits_again(open_viewer: Open) -> N
 @pytest.mark.parametrize(
     ("state", "error", "status"),
     [
-        ("stopped", None, "stopped after chunk 2 of 60 · Run goes on from chunk 3"),
-        ("failed", "no face\nin the picture", "failed: no face\nin the picture · Run goes on from chunk 3"),
+        ("stopped", None, "stopped after chunk 2 of 60 · Run resumes from chunk 3"),
+        ("failed", "no face\nin the picture", "failed: no face\nin the picture · Run resumes from chunk 3"),
         ("finished", None, "chunk 2 of 60 · 50.0 fps, 2.00x real time · finished"),
     ],
 )

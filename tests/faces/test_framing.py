@@ -67,7 +67,7 @@ def test_small_and_missing_faces_are_told_with_their_remedy(pack: Import, portra
     assert framed(small, SIZE, SIZE, "centre")[1] == ["the face is small, 18% of the frame: set framing to face"]
     aside = torch.full((1, 512, 2400, 3), 0.4)
     aside[:, :, :512] = portrait
-    assert framed(aside, SIZE, SIZE, "centre")[1] == ["the face is outside of the frame: set framing to face"]
+    assert framed(aside, SIZE, SIZE, "centre")[1] == ["the face is outside the frame: set framing to face"]
     shown, notes = framed(aside, SIZE, SIZE, "face")
     assert shown.shape[1] >= 0.8 * 512 and len(notes) == 1
 

@@ -106,7 +106,7 @@ def test_fp8_products_are_named_where_the_card_has_none(
     weights = {name: torch.zeros(shape) for name, shape in pack("models.dit").tensor_shapes(config).items()}
     load_model = pack("host.model").load_model
     model = load_model(weights, config.to_metadata(), name="tiny", weight_dtype="fp8_e4m3fn_fast")
-    assert "no matrix products in fp8" in model.model.checkpoint.notes[0]
+    assert "does not support fp8 matrix products" in model.model.checkpoint.notes[0]
     assert not pack("host.compute").description(model, scene.vae)["fp8_matrix_products"]
     monkeypatch.setattr(comfy("comfy.model_management"), "supports_fp8_compute", lambda device=None: True)
     model = load_model(weights, config.to_metadata(), name="tiny", weight_dtype="fp8_e4m3fn_fast")

@@ -215,7 +215,7 @@ def test_how_a_generation_ends_is_told(pack: Import, job: Any, monkeypatch: pyte
             raise error
         assert (job.summary()["state"], job.summary()["error"]) == (state, text)
         assert job.summary()["resumes"] and job.summary()["seconds_left"] == 0
-        assert shown[-1] == ("1", f"{state} after chunk 3 of 4; Run goes on from chunk 4")
+        assert shown[-1] == ("1", f"{state} after chunk 3 of 4; Run resumes from chunk 4")
 
 
 def test_a_viewer_counts_for_a_few_seconds(pack: Import, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:

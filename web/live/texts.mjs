@@ -1,26 +1,26 @@
-/** The player's words in the languages of the pack's locales. */
+/** The player's texts in the languages of the pack's locales. */
 
 const TEXTS = {
   en: {
     chunk: "chunk {done} of {chunks}",
     speed: "{fps} fps, {factor}x real time",
     left: "{time} left",
-    making: "making chunk {next} of {chunks}",
+    making: "generating chunk {next} of {chunks}",
     waiting: "waiting for chunk {next} of {chunks}",
     slow: "slower than real time: slow motion, with sound in {time}",
     finished: "finished",
     stopped: "stopped after chunk {done} of {chunks}",
-    goes_on: "Run goes on from chunk {next}",
+    goes_on: "Run resumes from chunk {next}",
     failed: "failed: {error}",
     live: "Live",
     live_hint: "Go to the newest finished chunk",
     position: "Position",
     muted_hint: "The browser allows sound after a click on the page",
-    gone: "No longer there: the frames were deleted",
+    gone: "No longer available: the frames were deleted",
     identity: "identity",
-    identity_hint: "Distance of the chunk's latents to the portrait's: rising means that the face drifts",
+    identity_hint: "Distance of the chunk's latents to the portrait's: if it rises, the face drifts",
     sharpness: "sharpness",
-    sharpness_hint: "Sharpness relative to the portrait: falling means that the picture blurs",
+    sharpness_hint: "Sharpness relative to the portrait: if it falls, the picture blurs",
     color: "colour",
     color_hint: "Colour distance (Delta E) to the portrait before correction",
   },

@@ -118,7 +118,7 @@ def test_without_the_projection_or_pro_the_error_says_what_to_download(
     with pytest.raises(FileNotFoundError, match=r"leaptalk lacks audio_proj_step_10400\.pt.*z-rx/leaptalk"):
         load(pack)
     torch.save({"proj1.weight": torch.zeros(2, 2)}, folder / "audio_proj_step_1.pt")
-    with pytest.raises(FileNotFoundError, match=r"applied to FlashHead Pro: .*Model_Pro is not installed"):
+    with pytest.raises(FileNotFoundError, match=r"needs FlashHead Pro: .*Model_Pro is not installed"):
         load(pack)
 
 
