@@ -1,4 +1,4 @@
-// A table on Kept Jobs: what is on disk, with pictures, and a button to remove each entry.
+// The table on Kept Jobs: jobs on disk with pictures, and a button to remove each of them.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
@@ -121,7 +121,7 @@ app.registerExtension({
         const table = new KeptTable();
         const options = { serialize: false, hideOnZoom: false, getMinHeight: () => MIN_HEIGHT };
         const widget = node.addDOMWidget("asymtalker_kept", "asymtalker_kept", table.element, options);
-        // Neither in saved workflows nor in what is queued.
+        // Not part of saved workflows or queued prompts.
         widget.serialize = false;
         node.setSize([Math.max(node.size[0], SIZE[0]), Math.max(node.size[1], SIZE[1])]);
         const onExecuted = node.onExecuted;

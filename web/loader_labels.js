@@ -1,4 +1,4 @@
-// The choices of Load AsymTalker say what is there: bundled, found, or not installed and how large.
+// Labels the choices of Load AsymTalker: bundled, found, or not installed with the download size.
 // Only labels change; the values that workflows save are the same in every language.
 import { app } from "../../scripts/app.js";
 

@@ -1,6 +1,6 @@
-// Has ComfyUI's own dialogue on missing models show the files of a published model that are not installed.
-// The dialogue finds files by the names in widgets: while a file is missing, Load AsymTalker has its name there in place
-// of the pack's own value, and gets that back as soon as the file is found, wherever it lies.
+// Makes ComfyUI's missing-models dialogue list the files of a published model that are not installed.
+// The dialogue finds files by the names in widgets. While a file is missing, the widgets of Load AsymTalker contain its
+// name instead of the pack's own value, which is restored when the file is found in any folder.
 import { app } from "../../scripts/app.js";
 
 const NODE = "AsymTalkerLoader";
@@ -21,13 +21,13 @@ function read(nodeDef) {
     choices = Object.fromEntries(INPUTS.map((name) => [name, listed(required[name])]));
 }
 
-/** The values of an input; older servers have the list in place of the type. */
+/** The values of an input; older servers send the list instead of the type. */
 function listed(input) {
     const [kind, options] = input ?? [];
     return Array.isArray(kind) ? kind : (options?.options ?? []);
 }
 
-/** `values` of the node's widgets, by input, as they are to be; null for a model that is not a published one. */
+/** The values that the node's widgets should have, by input; null if the model is not a published one. */
 function settled(values) {
     const { model } = values;
     if (files[model] && choices.model.includes(model)) return null;

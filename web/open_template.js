@@ -1,5 +1,5 @@
-// Opens the template of this pack that the address names, as scripts/talk.py --ui does: ComfyUI's own parameter for it
-// takes no spaces, and the template browser has no names but those of the files.
+// Opens the pack's template that is named in the URL, for scripts/talk.py --ui. ComfyUI's own parameter does not accept
+// spaces, and the template browser uses the file names.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
@@ -10,7 +10,7 @@ function wantedTemplate() {
     const address = new URL(location.href);
     const name = address.searchParams.get(PARAMETER);
     if (name === null) return null;
-    // A reload is to show what the user has made of it.
+    // A reload must show the user's changes.
     address.searchParams.delete(PARAMETER);
     history.replaceState(history.state, "", address);
     return name;

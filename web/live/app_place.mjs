@@ -1,4 +1,4 @@
-/** A player in ComfyUI's app mode, over the picture of what is being made. */
+/** A player in ComfyUI's app mode, shown over the preview. */
 
 const PANEL = "linearCenterPanel";
 const FINISHED = '[data-testid="linear-history-item"]';
@@ -29,7 +29,7 @@ export class AppPlace {
     this.element.remove();
   }
 
-  /** Earlier results can be looked at meanwhile. */
+  /** The user can view earlier results in the meantime. */
   #onClick(target) {
     if (target.closest(FINISHED)) this.element.hidden = true;
     else if (target.closest(IN_PROGRESS)) this.element.hidden = false;

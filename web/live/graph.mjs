@@ -1,4 +1,4 @@
-/** Where in the open workflow a job's nodes are. A node's id for the server is its path: "7", or "12:7" in a subgraph. */
+/** Finds a job's nodes in the open workflow. The server's id of a node is its path: "7", or "12:7" in a subgraph. */
 
 import { app } from "../../../scripts/app.js";
 

@@ -1,4 +1,4 @@
-/** What the browser knows of the server's jobs, kept up to date by the server's events. */
+/** The browser's copy of the server's jobs, updated by the server's events. */
 
 import { api } from "../../../scripts/api.js";
 
@@ -28,14 +28,14 @@ export class Jobs {
     return [...this.#records.values()];
   }
 
-  /** Ask the server for its jobs, after the page or the connection was lost. */
+  /** Fetch the jobs from the server after a reload or a reconnect. */
   async refresh() {
     const response = await api.fetchApi(ROUTE);
     if (!response.ok) return;
     const jobs = await response.json();
     for (const job of jobs) await this.#load(job.id);
     for (const { job, chunks } of this.all()) {
-      // Of a server that was restarted: nothing says any more how they end.
+      // The server was restarted, so their end will not be reported.
       if (job.state === "running" && !jobs.some((other) => other.id === job.id)) {
         this.#put({ ...job, state: "stopped", resumes: job.resumes && chunks.length > 0 }, chunks);
       }
@@ -57,7 +57,7 @@ export class Jobs {
 
   #put(job, chunks) {
     const known = this.#records.get(job.id);
-    // An answer can be older than an event that came while it was on its way.
+    // A response can be older than an event that arrived in the meantime.
     if (known && known.chunks.length > chunks.length) return known;
     const url = new URL(api.apiURL(`${ROUTE}/${job.id}`), location.href).href;
     const record = { job: { ...job, url }, chunks };

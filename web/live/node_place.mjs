@@ -5,7 +5,7 @@ import { dropPreviews, hidePictures } from "./previews.mjs";
 import { NODE_HEIGHT } from "./style.mjs";
 
 const WIDGET = "asymtalker_live";
-/** Beyond what the player needs, the user has made the node larger. */
+/** If the node is larger than the player needs, the user has resized it. */
 const SLACK = 40;
 
 /** Call `hook` whenever the node's method has been called. Returns a function that ends it. */
@@ -20,7 +20,7 @@ function after(node, method, hook) {
   node[method] = chained;
   return () => {
     isOn = false;
-    // Somebody else may have followed.
+    // Another extension may have hooked it since.
     if (node[method] === chained) node[method] = before;
   };
 }
@@ -41,10 +41,10 @@ export class NodePlace {
       hideOnZoom: false,
       getMinHeight: () => NODE_HEIGHT,
     });
-    // Neither in saved workflows nor in what is queued.
+    // Not part of saved workflows or queued prompts.
     this.#widget.serialize = false;
     this.#unhook = [
-      // What is saved meanwhile has the node's own size.
+      // Workflows saved in the meantime keep the node's own size.
       after(node, "onSerialize", (data) => (data.size = this.#sizeWithoutPlayer())),
       after(node, "onRemoved", onRemoved),
     ];
@@ -56,7 +56,7 @@ export class NodePlace {
     dropPreviews(this.node);
   }
 
-  /** Give the node back as it was. */
+  /** Restore the node. */
   close() {
     const { node } = this;
     this.#widget.element.removeEventListener("wheel", this.#onWheel);
@@ -81,7 +81,7 @@ export class NodePlace {
     app.canvas?.setDirty(true, true);
   }
 
-  /** Zooms, as anywhere else on the canvas. Nodes 2.0 does that itself for all that lies in a node's element. */
+  /** Pass wheel events to the canvas, which zooms. Nodes 2.0 does that itself for everything in a node's element. */
   #onWheel = (event) => {
     if (event.currentTarget.closest("[data-node-id]")) return;
     event.preventDefault();

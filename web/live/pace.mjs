@@ -1,6 +1,6 @@
 /** How a job ({job, chunks}) progresses, in seconds of its video. */
 
-/** What is left may take so much longer than the time left that the server tells. */
+/** Safety factor on the time left that the server reports. */
 const MARGIN = 1.05;
 
 export function isRunning({ job }) {
@@ -16,7 +16,7 @@ export function chunkSeconds({ job, chunks }) {
   return chunks.length ? chunks.at(-1).frames / job.fps : 0;
 }
 
-/** Where the finished part ends. */
+/** Time at which the finished part ends. */
 export function edgeOf(record) {
   return record.chunks.length ? startOf(record, record.chunks.length - 1) + chunkSeconds(record) : 0;
 }
@@ -25,12 +25,12 @@ export function durationOf({ job }) {
   return job.frames / job.fps;
 }
 
-/** Speed relative to real time; null where it is not measured yet. */
+/** Speed relative to real time; null until it has been measured. */
 export function speedOf({ job }) {
   return job.made_fps === null ? null : job.made_fps / job.fps;
 }
 
-/** Seconds of waiting until it can be played from `time` on without a stop; 0: at once. */
+/** Seconds to wait before it can be played from `time` without stalling; 0 if it can be played now. */
 export function waitUntilThrough(record, time) {
   const speed = speedOf(record);
   if (!isRunning(record) || speed === null || speed >= 1) return 0;

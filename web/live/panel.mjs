@@ -1,4 +1,4 @@
-/** What a player consists of: picture, a line about the job, and the drift strip. */
+/** The elements of a player: video, status line and drift strip. */
 
 import { DriftStrip } from "./drift.mjs";
 import { edgeOf } from "./pace.mjs";
@@ -23,7 +23,7 @@ export class Panel {
     const bar = make("div", "asymtalker-live-bar", this.element);
     this.live = make("button", "", bar);
     Object.assign(this.live, { type: "button", textContent: text("live"), title: text("live_hint"), hidden: true });
-    /** In place of the browser's own, which does not work in a file without an end. */
+    /** Replaces the browser's own slider, which does not work with an endless file. */
     this.position = make("input", "", bar);
     Object.assign(this.position, { type: "range", min: 0, step: 0.1, hidden: true, title: text("position") });
     this.#status = make("span", "", bar);

@@ -1,4 +1,4 @@
-/** The player of a job: its video while it is made, what is known of it, and the drift strip. */
+/** The player of a job: its video during generation, its state, and the drift strip. */
 
 import { describe } from "./describe.mjs";
 import { chunkSeconds, durationOf, edgeOf, isRunning, speedOf, startOf, waitUntilThrough } from "./pace.mjs";
@@ -7,15 +7,15 @@ import { watchSight } from "./sight.mjs";
 import { Gone, openSource } from "./source.mjs";
 import { text } from "./texts.mjs";
 
-/** Chunks that must lie ahead before playing starts or goes on: one may then come late by its own length. */
+/** Chunks that must be buffered before playback starts or resumes: a chunk may then be late by its own length. */
 const LEAD_CHUNKS = 2;
-/** Sound begins up to one AAC frame after its chunk's picture, and nothing can be played before both are there. */
+/** Sound begins up to one AAC frame after its chunk's picture, and playback needs both. */
 const INTO_CHUNK_S = 0.1;
 const EDGE_S = 0.25;
-/** Slow motion is a little slower than the job, so that it does not catch up, and no slower than browsers can play. */
+/** Slow motion is a little slower than the job, so that it does not catch up, but within the limits of browsers. */
 const SLOW_SHARE = 0.9;
 const SLOWEST = 0.1;
-/** The server sends no previews of a job that is watched, until a few seconds after the last time it was told. */
+/** The server sends no previews of a watched job until a few seconds after the last notification. */
 const WATCH_EVERY_MS = 2000;
 
 export class LivePlayer {
@@ -37,7 +37,7 @@ export class LivePlayer {
   #wantsToPlay = true;
   #isHeld = true;
   #isSlow = false;
-  /** Whether the user wants to hear a job that is slower than real time. */
+  /** Whether the user turned on the sound of a job that is slower than real time. */
   #isNeverSlow = false;
   #isMuted = true;
 
@@ -88,16 +88,16 @@ export class LivePlayer {
     this.#draw();
   }
 
-  /** A preview picture of what is being made, until there is something to play. */
+  /** Show a preview picture until the first chunk can be played. */
   showPreview(blob) {
     URL.revokeObjectURL(this.#poster);
     this.#poster = blob ? URL.createObjectURL(blob) : "";
     this.#video.poster = this.#poster;
   }
 
-  /** For the one who decides which player sounds. */
+  /** Called by Sound. */
   setMuted(isMuted) {
-    // Before the first click on a page, browsers stop what begins to sound.
+    // Before the first click on a page, browsers pause videos that start with sound.
     const isAllowed = navigator.userActivation?.hasBeenActive ?? true;
     this.#isMuted = isMuted || !isAllowed;
     this.#video.muted = this.#isMuted;
@@ -124,11 +124,11 @@ export class LivePlayer {
     Object.assign(this.element.dataset, { job: this.#record.job.id, stalls: 0 });
   }
 
-  /** Nothing is fetched before it can be seen, and is there. */
+  /** Open the source once the player is visible and a chunk is finished. */
   #openIfSeen() {
     if (this.#source || this.#result || this.#fault || !this.#isSeen || !this.#record?.chunks.length) return;
     const { job, chunks } = this.#record;
-    // Whoever comes in the middle of a job sees what is being made.
+    // A player that opens during a job starts at the newest chunks.
     const first = isRunning(this.#record) ? Math.max(chunks.length - LEAD_CHUNKS, 0) : 0;
     this.#source = openSource(this.#video, job.url, first, (error) => this.#fail(error));
     this.#feed();
@@ -164,7 +164,7 @@ export class LivePlayer {
     });
   }
 
-  /** Tell the server that somebody watches, for as long as that is so. */
+  /** Notify the server regularly while the job is being watched. */
   #watch() {
     clearInterval(this.#watching);
     const tell = () => {
@@ -188,7 +188,7 @@ export class LivePlayer {
     this.#onSight(isSeen);
   }
 
-  /** Neither play nor fetch. */
+  /** Stop playing and fetching. */
   #rest() {
     this.#hold();
     this.#sound.release(this);
@@ -212,7 +212,7 @@ export class LivePlayer {
     this.#draw();
   }
 
-  /** Seconds that can be played on from here. */
+  /** Seconds buffered ahead of the playhead. */
   get #ahead() {
     const { buffered, currentTime } = this.#video;
     for (let i = 0; i < buffered.length; i++) {
@@ -223,7 +223,7 @@ export class LivePlayer {
     return 0;
   }
 
-  /** Play if it is wanted, held, seen, and enough is there. */
+  /** Resume a held video if the user has not paused it, it is visible, and enough is buffered. */
   #goOn() {
     if (!this.#isSeen || !this.#isHeld || !this.#wantsToPlay || !(this.#source || this.#result)) return;
     if (this.#source && isRunning(this.#record)) {
@@ -236,7 +236,7 @@ export class LivePlayer {
   }
 
   #isEnough() {
-    // What is buffered can be played a moment later only.
+    // Buffered data can be played only after a short delay.
     if (this.#video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA) return false;
     if (this.#source.isFile) return true;
     const chunks = this.#isSlow ? 1 : LEAD_CHUNKS;
@@ -248,7 +248,7 @@ export class LivePlayer {
     if (isSlow) this.#sound.release(this);
   }
 
-  /** Out of slow motion, as soon as all of it can be played with its sound. */
+  /** Leave slow motion as soon as the whole video can be played with its sound. */
   #settlePace() {
     if (!this.#isSlow || this.#result || waitUntilThrough(this.#record, 0) > 0) return;
     this.#setRate(1, false);
@@ -261,7 +261,7 @@ export class LivePlayer {
     try {
       await this.#video.play();
     } catch (error) {
-      // A newer load or pause is no fault; the source reports what cannot be played.
+      // A newer load or pause is not an error; the source reports data that cannot be played.
       if (error.name === "NotAllowedError") this.#wantsToPlay = false;
       return;
     }
@@ -313,7 +313,7 @@ export class LivePlayer {
     video.addEventListener("volumechange", () => this.#onVolume());
     video.addEventListener("play", () => this.#onPlay());
     video.addEventListener("pause", () => this.#onPause());
-    // What is opened anew does not play by itself.
+    // A reopened source does not start playing on its own.
     video.addEventListener("emptied", () => (this.#isHeld = true));
     video.addEventListener("ended", () => this.#sound.release(this));
     video.addEventListener("seeking", () => this.#onSeeking());
@@ -330,7 +330,7 @@ export class LivePlayer {
 
   #onVolume() {
     if (this.#video.muted === this.#isMuted) return;
-    // It was the user.
+    // The user changed it.
     this.#isMuted = this.#video.muted;
     if (this.#isMuted) return this.#sound.mute(this);
     this.#isNeverSlow = true;
@@ -339,16 +339,16 @@ export class LivePlayer {
   }
 
   #onPlay() {
-    // With what is not there yet, the user's wish is kept.
+    // If the data is not available yet, playback starts later.
     [this.#wantsToPlay, this.#isHeld] = [true, false];
     this.#parent = this.element.parentElement;
     this.#draw();
   }
 
   #onPause() {
-    // It was held, and goes on already.
+    // The video was held and is already playing again.
     if (!this.#video.paused) return;
-    // A node that is drawn anew moves the player, and browsers then pause it.
+    // Redrawing a node moves the player in the document, and browsers then pause it.
     const isMoved = this.element.parentElement !== this.#parent;
     if (isMoved) this.#isHeld = true;
     else if (!this.#isHeld && !this.#video.ended && this.#isSeen) {

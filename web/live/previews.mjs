@@ -1,4 +1,4 @@
-/** ComfyUI's own picture area of a node, which the player takes the place of. */
+/** ComfyUI's own preview area of a node, which the player replaces. */
 
 import { app } from "../../../scripts/app.js";
 
@@ -6,7 +6,7 @@ import { app } from "../../../scripts/app.js";
 const PREVIEW = "$$canvas-image-preview";
 const RESULT = "video-preview";
 
-/** Forget the previews that came for a node, while it is made. */
+/** Discard the previews that arrived for a node during generation. */
 export function dropPreviews(node) {
   const { graph } = node;
   const locator = graph === app.graph ? String(node.id) : `${graph?.id}:${node.id}`;
@@ -17,7 +17,7 @@ export function dropPreviews(node) {
   node.removeWidget(widget);
 }
 
-/** Hide what `node` shows itself. Returns a function that shows it again. */
+/** Hide the node's own preview. Returns a function that shows it again. */
 export function hidePictures(node) {
   dropPreviews(node);
   const hidden = (node.widgets ?? []).filter((widget) => widget.name === RESULT && !widget.hidden);

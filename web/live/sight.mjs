@@ -1,9 +1,9 @@
-/** Whether an element can be seen: attached, in view, and in a tab that is in front. */
+/** Whether an element is visible: attached, in view, and in the foreground tab. */
 
-/** Less of a picture than this share does not count as seen. */
+/** An element counts as visible if at least this share of it is in view. */
 const LEAST_SHARE = 0.2;
 
-/** Call `onChange(isSeen)` whenever that changes, for the first time soon. Returns a function that ends it. */
+/** Call `onChange(isSeen)` soon after the call and after every change. Returns a function that stops it. */
 export function watchSight(element, onChange) {
   let isInView = false;
   let last = null;

@@ -1,11 +1,11 @@
 /**
- * One player in one tab plays with sound, the first that asks; the others stay muted until it is done.
+ * One player in one tab plays with sound: the first that requests it. The others stay muted until it is done.
  *
- * Whether players are muted is remembered, for all tabs.
+ * The mute setting is saved for all tabs.
  */
 
 const KEY = "AsymTalker.muted";
-/** Another tab that has the sound answers within this time. */
+/** A tab that has the sound answers within this time. */
 const ANSWER_MS = 100;
 
 export class Sound {
@@ -21,12 +21,12 @@ export class Sound {
     window.addEventListener("pagehide", () => this.#holder && this.#send("free"));
   }
 
-  /** Whether the user wants no sound. */
+  /** Whether the user turned the sound off. */
   get isMuted() {
     return localStorage.getItem(KEY) === "true";
   }
 
-  /** Let `player` sound (it is told by `setMuted(false)`), now or when the one that sounds is done. */
+  /** Unmute `player` (with `setMuted(false)`) now, or when the current player is done. */
   async request(player) {
     if (this.isMuted || this.#holder === player) return;
     this.#waiting.add(player);
@@ -38,7 +38,7 @@ export class Sound {
     if (!this.#isHeldElsewhere && !this.#holder) this.#giveToFirst();
   }
 
-  /** `player` is not heard, or not seen, any more. */
+  /** `player` has stopped or is no longer visible. */
   release(player) {
     this.#waiting.delete(player);
     if (this.#holder !== player) return;
@@ -48,7 +48,7 @@ export class Sound {
     this.#next();
   }
 
-  /** The user turned `player`'s sound on: all others are silent. */
+  /** The user turned `player`'s sound on: mute all others. */
   take(player) {
     localStorage.setItem(KEY, "false");
     this.#send("take");
@@ -56,7 +56,7 @@ export class Sound {
     this.#give(player);
   }
 
-  /** The user turned `player`'s sound off, which is remembered. */
+  /** The user turned `player`'s sound off: save that. */
   mute(player) {
     localStorage.setItem(KEY, "true");
     this.release(player);
@@ -73,7 +73,7 @@ export class Sound {
     player.setMuted(false);
   }
 
-  /** The player that sounds is silent from now on, and waits. */
+  /** Mute the current player and put it in the queue. */
   #yield() {
     const player = this.#holder;
     if (!player) return;

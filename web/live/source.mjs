@@ -35,13 +35,13 @@ export class LiveSource {
     this.#pump();
   }
 
-  /** What is at `time` (seconds) is needed next. */
+  /** The playhead is at `time` (seconds): fetch from there. */
   playhead(time) {
     this.#playhead = time;
     this.#pump();
   }
 
-  /** Fetch nothing for a while, because nobody looks; or go on. */
+  /** Pause fetching while the player is not visible, or resume it. */
   rest(isResting) {
     this.#resting = isResting;
     this.#pump();
@@ -76,7 +76,7 @@ export class LiveSource {
     }
   }
 
-  /** Index of the first chunk that is needed and not there, -1 for none. */
+  /** Index of the first chunk that is needed but not buffered, or -1. */
   #next() {
     const { starts, ends } = this.#chunks;
     const isNeeded = (end, i) =>
@@ -107,7 +107,7 @@ export class LiveSource {
     return this.#settled(() => this.#buffer.appendBuffer(data));
   }
 
-  /** Drop what lies long behind the playhead, and far ahead of it after scrubbing back. */
+  /** Remove data far behind the playhead, and far ahead of it after scrubbing back. */
   async #evict() {
     const { starts, ends } = this.#chunks;
     for (const index of [...this.#loaded]) {
@@ -119,7 +119,7 @@ export class LiveSource {
   }
 
   #settled(change) {
-    // Both listeners go with the first event: one that was left would hold on to its chunk for as long as the buffer.
+    // The first event removes both listeners: a remaining one would keep its chunk in memory as long as the buffer.
     const listening = new AbortController();
     const { signal } = listening;
     return new Promise((resolve, reject) => {
@@ -140,8 +140,8 @@ export class LiveSource {
  * Play the job at `url` in `video`, from chunk `first` on. Returns {isFile, update, playhead, rest, close}, and
  * `seek` where it is a file.
  *
- * Where a MediaSource is not there or not allowed (ComfyUI's --disable-api-nodes forbids blob: addresses), the job is
- * played as one endless file, which the browser buffers as it likes.
+ * If MediaSource is unavailable or not allowed (ComfyUI's --disable-api-nodes forbids blob: addresses), the job is
+ * played as one endless file, and the browser controls the buffering.
  */
 export function openSource(video, url, first, onFailure) {
   let source = null;
@@ -192,7 +192,7 @@ function openHere(video, url, first, onFailure) {
 
 let spare = null;
 
-/** Start a worker for the next job, so that its start is not waited for. */
+/** Start a worker for the next job in advance. */
 export function prepareSource() {
   if (window.MediaSource?.canConstructInDedicatedWorker) {
     spare ??= new Worker(new URL("./source_worker.mjs", import.meta.url), { type: "module" });
@@ -220,7 +220,7 @@ function openInWorker(video, url, first, onFailure) {
   };
 }
 
-/** Plays the job as one file that ends when the job does, opened anew for another place. */
+/** Plays the job as one file that ends when the job does. Seeking reopens it. */
 class FileSource {
   #video;
   #url;

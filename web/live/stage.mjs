@@ -1,4 +1,4 @@
-/** Which players there are, and where. */
+/** Manages the players and their places. */
 
 import { AppPlace, appPanel } from "./app_place.mjs";
 import { isOfThisWorkflow, nodesOf } from "./graph.mjs";
@@ -6,7 +6,7 @@ import { NodePlace } from "./node_place.mjs";
 import { isRunning } from "./pace.mjs";
 import { LivePlayer } from "./player.mjs";
 
-/** The Sampler's picture comes first. */
+/** The player on Mux & Save starts after the Sampler's. */
 const MUX_FROM_CHUNK = 2;
 
 export class Stage {
@@ -20,7 +20,7 @@ export class Stage {
     this.#sound = sound;
   }
 
-  /** A job has changed. */
+  /** Update after a change of a job. */
   show(record) {
     if (!isOfThisWorkflow(record.job)) return;
     const panel = appPanel();
@@ -33,7 +33,7 @@ export class Stage {
     if (panel) this.#showOn(panel, record, { id: record.job.node, isMux: false });
   }
 
-  /** The graph on the canvas, or the mode, is another one. */
+  /** Called when the graph on the canvas or the mode changes. */
   refresh() {
     const panel = appPanel();
     for (const target of [...this.#views.keys()]) {
@@ -42,7 +42,7 @@ export class Stage {
     for (const record of this.#jobs.all()) if (isRunning(record)) this.show(record);
   }
 
-  /** ComfyUI has a preview of what the node with this id makes. */
+  /** Called when ComfyUI has a preview for the node with this id. */
   showPreview(id, blob) {
     for (const { player, place, ...view } of this.#views.values()) {
       if (player.isSeen) place.dropPreviews();
@@ -55,14 +55,14 @@ export class Stage {
     for (const [target, view] of [...this.#views]) if (view.isMux && view.id === id) this.#remove(target);
   }
 
-  /** A prompt is over: app mode shows its results. */
+  /** Called at the end of a prompt: app mode shows its results. */
   endPrompt(prompt) {
     for (const [target, { player }] of [...this.#views]) {
       if (target instanceof Element && player.record.job.prompt === prompt) this.#remove(target);
     }
   }
 
-  /** Let the saved files take over from jobs that are over. `addressOf(record)`: the file's address, or null. */
+  /** Replace finished jobs with their saved files. `addressOf(record)`: the file's address, or null. */
   async showResults(addressOf) {
     for (const [target, view] of [...this.#views]) {
       const { record } = view.player;
@@ -75,7 +75,7 @@ export class Stage {
 
   #showOn(target, record, { id, isMux }) {
     const view = this.#views.get(target);
-    // What is over is not brought back, and a prompt that was queued later may begin before the end of an earlier one.
+    // Ended jobs are not shown again. A prompt that was queued later may begin before an earlier one ends.
     if (view?.player.record.job.id === record.job.id || !isRunning(record)) return;
     this.#update(view ?? this.#add(target, id, isMux), record);
   }
