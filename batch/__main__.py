@@ -31,7 +31,7 @@ FAULTS_SHOWN = 50
 PROBE_BYTES = 1 << 20
 SERVERS_AT_ONCE = 16
 CORES_PER_WORKER = 4
-"""On a machine without GPUs."""
+"""Cores for each worker on a machine without GPUs."""
 
 REFUSED = (TableFault, GraphFault, LedgerBusy, NoRay, ServerRefused, ServerFault, ShelfFault)
 
@@ -41,11 +41,11 @@ class FolderFault(RuntimeError):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command. The exit status is 0 if every row is done, 1 if not, 2 if nothing was begun."""
+    """Run the command. The exit status is 0 if every row is done, 1 if not, 2 if nothing was started."""
     options = parse_arguments(arguments)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            # As an exception, so that runs are cancelled and the report is written on the way out.
+            # Exit through an exception, so that runs are cancelled and the report is written.
             signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
     try:
         return run(options)
@@ -66,7 +66,7 @@ def say(text: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check everything that needs no server, then render or rehearse."""
+    """Check everything that needs no server, then render or do the dry run."""
     table = read_table(options.table)
     template = bind(find_graph(options.workflow), table.columns)
     folder: Path = options.out
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         shelf.recover(plan)
         printed = report_faults(plan, 0)
         if plan.waiting() and options.servers and not options.address:
-            # The workers are on this machine: what they would find is found before Ray starts.
+            # The workers run on this machine, so their problems can be detected before Ray starts.
             plan.check_on(check_servers(options))
             printed = report_faults(plan, printed)
         if not plan.waiting():
@@ -96,13 +96,13 @@ def run(options: argparse.Namespace) -> int:
         with Cluster(options.address, dashboard=not options.no_dashboard) as cluster:
             status = on_cluster(options, cluster, setup, plan, ledger, shelf)
         if not plan.waiting():
-            # Copies of the inputs, frames and logs; a batch that is not over needs the frames.
+            # Copies of the inputs, frames and logs. An unfinished batch needs the frames.
             shutil.rmtree(work / SERVERS_FOLDER, ignore_errors=True)
         return status
 
 
 def check_servers(options: argparse.Namespace) -> dict[str, Any]:
-    """What the first of --servers says about its nodes. Raises ServerRefused where one of them cannot be used."""
+    """The node infos of the first of --servers. Raises ServerRefused if one of the servers cannot be used."""
     clients = [NamedServer(url, tuple(options.header)).client() for url in options.servers]
     with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
         first, *_ = pool.map(check_server, clients)
@@ -110,7 +110,7 @@ def check_servers(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def prepare_folder(folder: Path) -> Path:
-    """Make the output folder and return the batch's own folder in it. Raises FolderFault where it takes no files."""
+    """Make the output folder and return the batch's own folder in it. Raises FolderFault if it is not writable."""
     work = folder / WORK_FOLDER
     probe = work / "probe"
     try:
@@ -130,7 +130,7 @@ def prepare_folder(folder: Path) -> Path:
 
 
 def report_faults(plan: Plan, already: int) -> int:
-    """Print the rows that are set aside, but for those that were printed already; returns their number."""
+    """Print the refused rows, except those printed already; returns their number."""
     faults = [str(plan.faults[row]) for row in sorted(plan.faults)]
     for line in faults[already : already + FAULTS_SHOWN]:
         say(line)
@@ -142,7 +142,7 @@ def report_faults(plan: Plan, already: int) -> int:
 def on_cluster(
     options: argparse.Namespace, cluster: Cluster, setup: Setup, plan: Plan, ledger: Ledger, shelf: Shelf
 ) -> int:
-    """Start the workers, check the rows with a server, then render or rehearse."""
+    """Start the workers, check the rows with a server, then render or do the dry run."""
     count, cpus, gpus = shares(options, len(plan.waiting()), cluster.resources())
     setup = Setup(**{**vars(setup), "cpu": gpus == 0, "note_interval_s": count / 100})
     if cluster.dashboard_url:
@@ -187,7 +187,7 @@ def rehearse(cluster: Cluster, first: int, plan: Plan, shelf: Shelf, count: int,
 
 
 def shares(options: argparse.Namespace, clips: int, resources: dict[str, float]) -> tuple[int, float, float]:
-    """(workers, CPUs of each, GPUs of each). Raises NoRay where the machines have not so many."""
+    """(workers, CPUs of each, GPUs of each). Raises NoRay if the machines do not have that many."""
     if options.servers:
         return len(options.servers), 0, 0
     total_gpus, total_cpus = resources.get("GPU", 0.0), resources.get("CPU", 1.0)

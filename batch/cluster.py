@@ -1,4 +1,4 @@
-"""The pack's only use of Ray: the workers as actors, and what they share."""
+"""The pack's only use of Ray: the workers as actors, and their shared actors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .worker import Order, Renderer
 
 TOKEN_FILE = "batch-id"
 OBJECT_STORE_BYTES = 100 << 20
-"""Frames never pass through it, so that Ray's smallest will do."""
+"""Frames never pass through the object store, so Ray's smallest size is enough."""
 
 START_TRIES = 5
 RESTARTS_AWAITED = 200
-"""Calls that Ray repeats while a process starts; each of them counts."""
+"""How often Ray retries a call while a process starts; each retry counts."""
 
 CALLS_PER_WORKER = 4
-"""Two clips, the next one's files being sent while one is rendered; a check and a cancellation beside them."""
+"""Concurrent calls of a worker: two clips (files of the next are sent during a render), a check, a cancellation."""
 
 SERVERS_FOLDER = "servers"
 
@@ -37,24 +37,24 @@ class NoRay(RuntimeError):
 
 @dataclass(frozen=True)
 class Lost:
-    """What is left of a call whose worker's process ended."""
+    """The result of a call whose worker's process ended."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all workers are made from.
+    """The settings shared by all workers.
 
     Args:
         folder: the output folder on the driver's machine.
-        token: what the file `.batch/batch-id` says there, by which a worker tells whether it sees that folder.
-        scratch: folder for servers' files on each machine; None for `.batch/servers` where the folder is seen.
-        servers: addresses of named servers, one for each worker; empty where workers start their own.
+        token: content of `.batch/batch-id` in it, with which a worker checks that it can access that folder.
+        scratch: folder for servers' files on each machine; None for `.batch/servers` if the folder is accessible.
+        servers: addresses of named servers, one for each worker; empty if workers start their own.
         headers: sent to named servers.
         cpu: run own servers on the CPU.
         comfyui_options: further options of own servers' command line.
-        note_interval_s: how often a worker may say how far it is.
+        note_interval_s: shortest time between two progress messages of a worker.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ class Setup:
 
     @property
     def parts(self) -> Path:
-        """Where finished clips are left on the driver's machine."""
+        """Folder for finished clips on the driver's machine."""
         return self.folder / WORK_FOLDER / "parts"
 
     def actor_name(self, kind: type) -> str:
@@ -77,7 +77,7 @@ class Setup:
 
 
 def import_ray() -> ModuleType:
-    """Ray, without its reports to its makers. Raises NoRay."""
+    """Ray, with usage statistics turned off. Raises NoRay."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray gives workers a low priority, and the servers would inherit it.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -118,7 +118,7 @@ def worker_of(setup: Setup, name: str) -> Renderer:
 
 
 class LazyRenderer:
-    """A Renderer that is made at its first call: an error in making it is that call's, and not the actor's end."""
+    """A Renderer created on its first call, so that an error in creating it fails the call and not the actor."""
 
     def __init__(self, setup: Setup, name: str) -> None:
         self._make: Callable[[], Renderer] = lambda: worker_of(setup, name)
@@ -179,7 +179,7 @@ class Cluster:
             try:
                 return self._ray.init(**options, log_to_driver=False, logging_level="error")
             except Exception as error:
-                # Ray raises the class itself, too.
+                # Ray may also raise the class itself.
                 self._ray.shutdown()
                 if not left:
                     raise NoRay(f"Ray ({options['address']}) cannot be reached or started: {error}") from error
@@ -194,11 +194,11 @@ class Cluster:
         self._ray.shutdown()
 
     def resources(self) -> dict[str, float]:
-        """What the cluster has, as {"GPU": 8.0, "CPU": 64.0}."""
+        """The cluster's resources, as {"GPU": 8.0, "CPU": 64.0}."""
         return self._ray.cluster_resources()
 
     def start_workers(self, setup: Setup, count: int, *, cpus: float, gpus: float) -> list[str]:
-        """Start the workers and return their names; Ray starts the process of one that ends anew."""
+        """Start the workers and return their names; Ray restarts processes that end."""
         ray = self._ray
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
@@ -217,7 +217,7 @@ class Cluster:
 
     def ready(self, worker: int) -> Any:
         """Begin the check of a worker; for `wait` and `result`."""
-        # A process that ends meanwhile is started anew by Ray, which may take long on a busy machine.
+        # Ray restarts a process that ends in the meantime, which may take long on a busy machine.
         return self._workers[worker].ready.options(max_task_retries=RESTARTS_AWAITED).remote()
 
     def render(self, worker: int, order: Order) -> Any:
@@ -229,11 +229,11 @@ class Cluster:
         return self._workers[worker].try_out.remote(order)
 
     def object_info(self, worker: int) -> dict[str, Any]:
-        """What a worker's server says about its nodes."""
+        """The node infos of a worker's server."""
         return self._ray.get(self._workers[worker].object_info.remote())
 
     def wait(self, calls: Sequence[Any], timeout_s: float) -> list[Any]:
-        """All calls that have ended, as soon as there is one."""
+        """Wait until a call has ended, then return all that have."""
         calls = list(calls)
         first, _ = self._ray.wait(calls, num_returns=1, timeout=timeout_s)
         if not first:
@@ -241,9 +241,9 @@ class Cluster:
         return self._ray.wait(calls, num_returns=len(calls), timeout=0)[0]
 
     def result(self, call: Any) -> Any:
-        """What a call that has ended returned; Lost where its worker ended.
+        """The result of a call that has ended; Lost if its worker ended.
 
-        Raises: what it raised.
+        Raises the call's own error.
         """
         try:
             return self._ray.get(call)
@@ -253,13 +253,13 @@ class Cluster:
             raise error.cause from None
 
     def progress(self) -> dict[str, tuple[str, int, int]]:
-        """{worker: (clip, chunks done, chunks in all)} as last noted."""
+        """{worker: (clip, chunks done, chunks in total)} as last reported."""
         try:
             return self._ray.get(self._board.read.remote(), timeout=5)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError):
             return {}
 
     def cancel(self, timeout_s: float = 15.0) -> None:
-        """Cancel the runs in progress, so that named servers do not go on for nobody."""
+        """Cancel the runs in progress, so that named servers do not continue them."""
         calls = [worker.cancel.remote() for worker in self._workers]
         self._ray.wait(calls, num_returns=len(calls), timeout=timeout_s)

@@ -1,4 +1,4 @@
-"""The driver: gives orders to the workers, publishes what they finish, and replaces what they lose."""
+"""The driver: assigns clips to the workers, publishes finished clips, and reassigns lost ones."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .worker import Order, Outcome, Status
 
 WAIT_S = 0.5
 START_TRIES = 3
-"""After so many, a batch that has not begun is refused with the server's log."""
+"""After this many failed starts, a batch that has not begun is refused with the server's log."""
 
 SERVER_TRIES = 8
 FIRST_PAUSE_S = 1.0
-"""Before a server that went away is tried again; doubled each time."""
+"""Pause before an unavailable server is tried again; doubled each time."""
 
 
 class BatchStopped(RuntimeError):
-    """The batch cannot go on; the message says why, and what is done stays."""
+    """The batch cannot continue; the message gives the reason. Finished clips are kept."""
 
 
 class Pool(Protocol):
@@ -47,7 +47,7 @@ class Pool(Protocol):
 
 @dataclass
 class WorkerState:
-    """What the driver knows of a worker: its orders, oldest first."""
+    """The driver's state of a worker: its orders, oldest first."""
 
     name: str
     server: str = ""
@@ -59,7 +59,7 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class Call:
-    """A call in progress: an order's attempt, or a check where there is no clip."""
+    """A call in progress: an order's attempt, or a check if there is no clip."""
 
     worker: int
     clip: Clip | None = None
@@ -78,8 +78,8 @@ class Driver:
 
     Args:
         pool: the workers, whose processes have been started.
-        names: theirs.
-        table: shows how far it is.
+        names: the workers' names.
+        table: shows the progress.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Driver:
 
         Raises:
             ServerRefused, ServerFault: a server cannot be used, or does not start.
-            BatchStopped: no worker's process stays.
+            BatchStopped: no worker's process keeps running.
         """
         for worker in range(len(self._workers)):
             self._check(worker)
@@ -114,10 +114,10 @@ class Driver:
                 return min(self._idle)
 
     def run(self) -> None:
-        """Render all clips that wait.
+        """Render all waiting clips.
 
         Raises:
-            BatchStopped: no worker is left, or the output folder takes no more.
+            BatchStopped: no worker is left, or the output folder is full or not writable.
         """
         waiting = self._plan.waiting()
         self._schedule = Schedule(waiting)
@@ -131,7 +131,7 @@ class Driver:
         self._ledger.commit()
 
     def _assign(self) -> None:
-        """Give each idle worker a clip, and a second one while more wait than there are workers."""
+        """Assign each idle worker a clip, and a second one while more clips wait than there are workers."""
         while self._schedule and self._idle:
             self._give(self._idle.pop())
         while len(self._schedule) > len(self._workers) and self._single:
@@ -153,7 +153,7 @@ class Driver:
                 group.add(worker)
 
     def _take(self, ended: list[Any]) -> None:
-        """Deal with the calls that have ended; what is finished is published together."""
+        """Handle the calls that have ended; finished clips are published together."""
         finished: list[tuple[Call, Clip]] = []
         for handle in ended:
             call = self._calls[handle]
@@ -223,14 +223,14 @@ class Driver:
         self._table.say(f"row {clip.rows[0]} ({clip.names[0]}): {reason.splitlines()[0]}")
 
     def _check(self, worker: int) -> None:
-        """Have a worker start and check its server; it has no orders until then."""
+        """Make a worker start and check its server; it gets no orders before that."""
         if not any(call.worker == worker and call.clip is None for call in self._calls.values()):
             self._workers[worker].is_ready = False
             self._calls[self._pool.ready(worker)] = Call(worker)
         self._sort_in(worker)
 
     def _take_check(self, handle: Any) -> Exception | None:
-        """Deal with the answer to a check; returns the error that it ended in."""
+        """Handle the result of a check; returns its error, if any."""
         worker = self._calls.pop(handle).worker
         state = self._workers[worker]
         try:

@@ -1,4 +1,4 @@
-"""What a finished clip's row in the report says, out of the Sampler's report and the video file."""
+"""The figures of a finished clip's row in the report, from the Sampler's report and the video file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ THUMBNAIL_QUALITY = 70
 
 
 def report_figures(graph: Graph, history: dict[str, Any]) -> dict[str, Any]:
-    """Drift, worst seam, warnings and size by the reports of a run's Samplers; empty where there are none.
+    """Drift, worst seam, warnings and size from the reports of a run's Samplers; empty if there are none.
 
-    Drift is the last chunk's distance to the portrait, less the first one's.
+    Drift is the last chunk's distance to the portrait minus the first one's.
     """
     figures: dict[str, Any] = {}
     for node_id in samplers(graph):
@@ -68,7 +68,7 @@ def look_at_video(path: Path) -> tuple[dict[str, Any], bytes]:
     """Length and size of a video, and its middle key frame as a small JPEG.
 
     Raises:
-        FFmpegError, StopIteration: it is no whole video.
+        FFmpegError, StopIteration: the file is not a complete video.
     """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]

@@ -1,4 +1,4 @@
-"""The files that rows name: found, readable, their content's hash, and how long they last."""
+"""Checks of the files in the rows: whether they exist and are readable, their hash and their duration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a look at a file found; `seconds` is None for pictures, `fault` says why it cannot be used."""
+    """The result of checking a file; `seconds` is None for pictures, `fault` is the reason if it cannot be used."""
 
     digest: str = ""
     seconds: float | None = None
@@ -29,7 +29,7 @@ class FileFacts:
 
 
 def look_at(files: Iterable[tuple[Path, str]], ledger: Ledger) -> dict[tuple[Path, str], FileFacts]:
-    """Look at files of a kind of loader (see `graph.FILE_INPUTS`); unchanged ones are taken from the ledger."""
+    """Check files for a type of loader (see `graph.FILE_INPUTS`); results of unchanged files come from the ledger."""
     found: dict[tuple[Path, str], FileFacts] = {}
     new: dict[tuple[Path, str], Stamp] = {}
     for path, kind in dict.fromkeys(files):
@@ -82,7 +82,7 @@ def digest_of(path: Path) -> str:
 
 
 def _sound_seconds(path: Path) -> float:
-    """The length of a sound whose beginning can be decoded. Raises ValueError where there is none."""
+    """The duration of a sound file whose beginning can be decoded. Raises ValueError if there is no sound."""
     seconds = audio_seconds(path)
     with av.open(str(path)) as container:
         samples = next((frame.samples for frame in container.decode(audio=0)), 0)

@@ -1,4 +1,4 @@
-"""The graph that every row fills in: which inputs the columns set, and what a row's values must be."""
+"""The graph that the rows fill in: the inputs that columns set, and the values that are valid for them."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ class Template:
 
 
 def find_graph(name: str) -> Graph:
-    """The graph in a file, or a shipped one by its name ("nano" is enough for "asymtalker_nano").
+    """The graph in a file, or a shipped one by its name ("nano" is short for "asymtalker_nano").
 
     Raises:
-        GraphFault: there is none, or it generates or saves no video.
+        GraphFault: it does not exist, or it generates or saves no video.
     """
     path = Path(name)
     if not path.is_file():
@@ -184,7 +184,7 @@ def _title(node: Mapping[str, Any]) -> str | None:
 
 
 def converted(cell: Cell, current: Any) -> Any:
-    """A cell as the kind of value that the graph has there. Raises ValueError for another kind."""
+    """A cell converted to the type of the graph's value. Raises ValueError if it has another type."""
     if isinstance(current, bool):
         truth = TRUTHS.get(str(cell).lower())
         if truth is None:
@@ -211,7 +211,7 @@ def _number(cell: Cell) -> int | float:
 
 
 def value_fault(value: Any, kind: Any, options: Mapping[str, Any]) -> str | None:
-    """Why a server would refuse a value of an input that it declares so; None where it would not."""
+    """Why a server would refuse a value of an input with this declaration; None if it would accept it."""
     if kind == "COMBO":
         choices = options.get("options", [])
         return None if value in choices else f"{value!r} is not one of {', '.join(map(str, choices[:12]))}"
@@ -224,10 +224,10 @@ def value_fault(value: Any, kind: Any, options: Mapping[str, Any]) -> str | None
 
 
 def check_values(template: Template, filled: Graph, object_info: Mapping[str, Any]) -> None:
-    """Check the columns of a filled graph by what a server says about its nodes.
+    """Check the columns of a filled graph against a server's node infos.
 
     Raises:
-        CellFault: a value is not one that the server takes.
+        CellFault: the server would refuse a value.
     """
     for column, targets in template.columns.items():
         for target in targets:
@@ -241,7 +241,7 @@ def check_values(template: Template, filled: Graph, object_info: Mapping[str, An
 
 
 def check_nodes(graph: Graph, object_info: Mapping[str, Any]) -> None:
-    """Raise GraphFault where a server has not all of the graph's nodes."""
+    """Raise GraphFault if a server lacks nodes of the graph."""
     missing = sorted({node["class_type"] for node in graph.values()} - object_info.keys())
     if missing:
         raise GraphFault(f"the server has no node {', '.join(missing)}; install or update the pack that contains it")
@@ -261,9 +261,9 @@ def identity(filled: Graph, digests: Mapping[Target, str]) -> str:
 
 
 def prompt(filled: Graph, names: Mapping[Target, str], clip: str, object_info: Mapping[str, Any]) -> Graph:
-    """What is queued: files by their names on the server, savers with prefixes of the clip, reports as texts.
+    """The graph to queue: files by their names on the server, savers with the clip's prefix, reports as text outputs.
 
-    Nothing in it depends on the machine: it is embedded in the video, whose bytes are to be the same everywhere.
+    It does not depend on the machine, because it is embedded in the video, whose bytes must be the same everywhere.
     """
     queued = dict(filled)
     for target, name in names.items():

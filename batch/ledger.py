@@ -1,4 +1,4 @@
-"""What a batch has done, on the driver's disk: files looked at, every attempt, finished clips, files in the folder."""
+"""The database of a batch on the driver's disk: checked files, every attempt, finished clips, files in the folder."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class LedgerBusy(RuntimeError):
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells whether a file was changed."""
+    """Size and time of a file, which show whether it was changed."""
 
     size: int
     mtime_ns: int
 
     @classmethod
     def of(cls, path: Path) -> Stamp:
-        """The stamp of a file. Raises OSError where there is none."""
+        """The stamp of a file. Raises OSError if there is none."""
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns)
 
@@ -52,7 +52,7 @@ class Output:
 
 
 class Ledger:
-    """The database; a context manager. What is noted is on the disk after `commit`.
+    """The database; a context manager. Changes are on the disk after `commit`.
 
     Raises:
         LedgerBusy: another process has it open.
@@ -62,7 +62,7 @@ class Ledger:
         self._path = path
         self._database = sqlite3.connect(path, timeout=0.2, check_same_thread=False)
         try:
-            # Held until the process ends, however it ends: a second batch on the folder is refused.
+            # The lock is held until the process ends in any way; a second batch on the folder is refused.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.executescript(SCHEMA)
@@ -87,30 +87,30 @@ class Ledger:
         self._database.close()
 
     def commit(self) -> None:
-        """Put what was noted on the disk."""
+        """Write the changes to the disk."""
         self._database.commit()
 
     def file(self, path: Path, kind: str, stamp: Stamp) -> tuple[str, float | None, str | None] | None:
-        """(digest, seconds, fault) of a file that was looked at before and has not changed since."""
+        """(digest, seconds, fault) of a file that was checked before and has not changed since."""
         query = "SELECT digest, seconds, fault FROM files WHERE path = ? AND kind = ? AND size = ? AND mtime_ns = ?"
         return self._database.execute(query, (str(path), kind, stamp.size, stamp.mtime_ns)).fetchone()
 
     def note_file(
         self, path: Path, kind: str, stamp: Stamp, digest: str, seconds: float | None, fault: str | None
     ) -> None:
-        """Keep what a look at a file found."""
+        """Store the result of checking a file."""
         values = (str(path), kind, stamp.size, stamp.mtime_ns, digest, seconds, fault)
         self._database.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def begin_attempt(self, clip: str, worker: str) -> int:
-        """Note that a worker begins a clip; returns the attempt's number."""
+        """Record that a worker begins a clip; returns the attempt's number."""
         query = "INSERT INTO attempts (clip, worker, started, outcome) VALUES (?, ?, ?, ?)"
         number = self._database.execute(query, (clip, worker, time.time(), RUNNING)).lastrowid
         assert number is not None
         return number
 
     def end_attempt(self, number: int, outcome: str, reason: str = "") -> None:
-        """Note how an attempt ended."""
+        """Record how an attempt ended."""
         query = "UPDATE attempts SET ended = ?, outcome = ?, reason = ? WHERE id = ?"
         self._database.execute(query, (time.time(), outcome, reason, number))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line's options, checked as far as that needs no files."""
+    """The command line's options, with all checks that do not need files."""
     parser = argparse.ArgumentParser(
         prog="python -m asymtalker.batch",
         description="Render a table of clips on one or many ComfyUI servers. Run the same command again to resume "
@@ -76,7 +76,7 @@ def addresses(text: str) -> tuple[str, ...]:
 
 
 def header(text: str) -> tuple[str, str]:
-    """A header with the environment's variables filled in."""
+    """A header with environment variables expanded."""
     name, colon, value = os.path.expandvars(text).partition(":")
     if not colon or not name.strip() or "\n" in value or "\r" in value:
         raise argparse.ArgumentTypeError("expected 'NAME: VALUE'")

@@ -1,4 +1,4 @@
-"""The face of a video as a portrait, and its place in every frame."""
+"""Face Track: the face of a video as a portrait, and its position in every frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .track import FaceTrack
 from .tracking import Shot, Tracked, TrackOptions, follow, make_track
 
 MANY_GAPS = 3
-"""More are counted instead of listed."""
+"""The number of gaps that are listed; further ones are counted."""
 
 
 def track_face(video: Input.Video, options: TrackOptions, node_id: str | None) -> tuple[Tensor, FaceTrack]:
@@ -44,7 +44,7 @@ def track_face(video: Input.Video, options: TrackOptions, node_id: str | None) -
 
 
 def _notes(tracked: Tracked, options: TrackOptions) -> list[str]:
-    """What was found, and what stays as it is in the video."""
+    """Notes on the face that was found and on the parts of the video that are not changed."""
     fps = float(tracked.track.fps)
     shot, crop = tracked.shot, tracked.crop
     notes = [

@@ -1,4 +1,4 @@
-"""The part of a picture that a video shows: around its face, where there is one, and what is worth knowing about it."""
+"""Chooses the part of a picture that a video shows, around its face if there is one, and warns about the face."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAMINGS = ("centre", "face")
 FACE_SHARE = 0.5
 """The face's longer side as a share of the frame's shorter one: head and neck, as the models were trained."""
 NEAR_ENOUGH = 0.8
-"""Share of the picture's middle that a frame must have for the middle to be taken unchanged."""
+"""If a frame has at least this share of the size of the picture's middle, the middle is used unchanged."""
 OFF_CENTRE = 0.12
 """Distance of the face from the middle, as a share of the frame, up to which it counts as centred."""
 SMALL_SHARE = 0.25
@@ -41,7 +41,7 @@ class Frame:
         return cls((width - frame_width) / 2, (height - frame_height) / 2, frame_width, frame_height)
 
     def around(self, face: Face, width: int, height: int) -> Frame:
-        """A smaller frame around the face; the frame itself where it shows the face about as well."""
+        """A smaller frame around the face, or the frame itself if it shows the face about as well."""
         shorter = min(self.width, self.height)
         scale = min(max(face.width, face.height) / FACE_SHARE / shorter, 1.0)
         off = math.dist(_centre(face), _centre(self)) / shorter
@@ -62,7 +62,7 @@ class Frame:
 def framed(rgb: Tensor, width: int, height: int, framing: str) -> tuple[Tensor, list[str]]:
     """The part of a picture [1, H, W, 3] for a video of that size, and notes on the face in it.
 
-    framing: one of ``FRAMINGS``; "centre" cuts nothing here, as the picture's middle is what is encoded anyway.
+    framing: one of ``FRAMINGS``; "centre" does not crop here, because the picture's middle is encoded anyway.
     """
     picture_height, picture_width = rgb.shape[1:3]
     middle = Frame.middle(picture_width, picture_height, width / height)
@@ -80,7 +80,7 @@ def framed(rgb: Tensor, width: int, height: int, framing: str) -> tuple[Tensor, 
 
 
 def _warnings(face: Face, frame: Frame, remedy: str = "use a picture with a larger face") -> list[str]:
-    """What of a face will spoil the video, each with its remedy."""
+    """Problems of a face that will affect the video, each with its remedy."""
     warnings = []
     share = max(face.width, face.height) / min(frame.width, frame.height)
     is_inside = all(

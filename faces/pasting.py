@@ -1,4 +1,4 @@
-"""A generated face put into the frames of another video: at a fixed place, or where the track of its face is."""
+"""Pastes a generated face into the frames of another video: at a fixed place, or along the track of a face."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .track import FaceTrack, Placement
 from .tracking import mean_color
 
 FADE_S = 0.2
-"""How long the own face of a video takes to come back when the generated one has ended."""
+"""Duration of the fade to the original face when the generated one has ended."""
 MOST_SHIFTED = 40.0
-"""Of 255, in any channel: what is farther apart is not one light on one face."""
+"""Largest colour shift in any channel, of 255: a larger one is not caused by light."""
 MASK_SIDE = 256
 
 
@@ -65,13 +65,13 @@ class StillFrames:
         return None
 
     def note_saved(self) -> None:
-        """Nothing is kept for another attempt."""
+        """Does nothing: no frames are kept for another attempt."""
 
 
 class PastedVideo(StreamedVideo):
     """``face`` in the frames of ``picture``, at the picture's size and frame rate.
 
-    Where the picture is longer, its own frames go on; where it is shorter, its last frame stays.
+    If the picture is longer, its own frames continue; if it is shorter, its last frame is held.
     """
 
     def __init__(self, face: FrameSource, picture: FrameSource, place: Crop | FaceTrack, options: PasteOptions) -> None:
@@ -99,14 +99,14 @@ class PastedVideo(StreamedVideo):
         return min(math.floor(own + Fraction(1, 1000)), self._face.get_frame_count() - 1)
 
     def _weight(self, frame: int) -> float:
-        """1 while the face speaks, falling to 0 at its end if the picture goes on."""
+        """1 while the face speaks, fading to 0 at its end if the picture continues."""
         if self._length(self._face) >= self.get_frame_count():
             return 1.0
         left = (self._length(self._face) - frame) / float(self.get_frame_rate() * Fraction(FADE_S))
         return min(max(left, 0.0), 1.0)
 
     def _length(self, source: FrameSource) -> int:
-        """Frames of this video that a source lasts."""
+        """Length of a source in frames of this video."""
         return math.ceil(source.get_frame_count() / source.get_frame_rate() * self.get_frame_rate())
 
     @override
@@ -126,20 +126,20 @@ class PastedVideo(StreamedVideo):
 
     @override
     def sound(self) -> AudioTrack | None:
-        """The face's; with that of the picture if it is another person's video, and not one that is dubbed."""
+        """The sound of the face's video, mixed with that of the picture unless the picture is dubbed."""
         sources = [self._face] if isinstance(self._place, FaceTrack) else [self._face, self._picture]
         tracks = [track for source in sources if (track := source.sound()) is not None]
         return overlaid([Recording(torch.from_numpy(track.waveform), track.sample_rate) for track in tracks])
 
     @override
     def note_saved(self) -> None:
-        """Every frame has reached a file or the graph in this form."""
+        """Called when every frame has been saved or passed to the graph."""
         self._face.note_saved()
         self._picture.note_saved()
 
 
 def _in_order(source: FrameSource, index_of: Callable[[int], int]) -> Callable[[int], Frame]:
-    """The frame of ``source`` for each number in a rising sequence, one of them in memory."""
+    """The frame of ``source`` for each number in a rising sequence, with one frame in memory."""
     reading: Iterator[tuple[int, Frame]] | None = None
     held: tuple[int, Frame] | None = None
 
@@ -151,7 +151,7 @@ def _in_order(source: FrameSource, index_of: Callable[[int], int]) -> Callable[[
         while held is None or held[0] < wanted:
             following = next(reading, None)
             if following is None:
-                # The file has fewer frames than it says.
+                # The file has fewer frames than its header says.
                 break
             held = following
         if held is None:
@@ -195,8 +195,8 @@ def paste_tracked(
 ) -> Frame:
     """``picture`` uint8 [H, W, 3] with ``face`` uint8 [n, n, 3] at a place in fractions of pixels.
 
-    The face's mean colour within ``face_box`` (shares of the square) is moved by ``color_match`` towards what the
-    picture's own face has.
+    ``color_match`` sets how far the face's mean colour within ``face_box`` (shares of the square) is moved to that of
+    the picture's original face.
     """
     height, width = picture.shape[:2]
     left, top = max(math.ceil(at.x), 0), max(math.ceil(at.y), 0)

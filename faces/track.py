@@ -1,4 +1,4 @@
-"""Where a face is in every frame of a video: what AsymTalker Face Track gives to AsymTalker Face Paste."""
+"""The position of a face in every frame of a video, passed from AsymTalker Face Track to AsymTalker Face Paste."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 class Placement:
     """A square of ``side`` pixels with its upper left corner at (x, y), in fractions of pixels.
 
-    It may reach beyond the frame. ``weight`` 0..1: how much of what is pasted shows. ``color``: mean RGB (0..255) of
+    It may reach beyond the frame. ``weight`` 0..1: opacity of the pasted face. ``color``: mean RGB (0..255) of
     the face in the frame.
     """
 
@@ -48,7 +48,7 @@ class FaceTrack:
         return len(self.weights)
 
     def at(self, frame: int) -> Placement:
-        """The place in a frame; after the last one it stays."""
+        """The place in a frame; after the last frame, that of the last frame."""
         index = min(frame, self.num_frames - 1)
         x, y, side = map(float, self.squares[index])
         red, green, blue = map(float, self.colors[index])
@@ -56,13 +56,13 @@ class FaceTrack:
 
 
 def smoothed(values: Array, sigma: float) -> Array:
-    """``values`` [n, k] along the first axis by a Gaussian of that many frames, which is cut off at the ends."""
+    """``values`` [n, k] smoothed along the first axis by a Gaussian of that many frames, truncated at the ends."""
     if sigma <= 0 or len(values) < 2:
         return values
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
-    # Mirrored through the end points: a motion at constant speed stays one up to the end.
+    # Mirrored through the end points, so that a motion at constant speed stays constant up to the end.
     reach = min(reach, len(values) - 1)
     kernel = kernel[len(kernel) // 2 - reach : len(kernel) // 2 + reach + 1]
     start = 2 * values[:1] - values[reach:0:-1]
@@ -73,16 +73,16 @@ def smoothed(values: Array, sigma: float) -> Array:
 
 
 def filled(values: Array, present: npt.NDArray[np.bool_]) -> Array:
-    """``values`` [n, k] with straight lines over the rows that are not ``present``; the ends are held."""
+    """``values`` [n, k] with rows that are not ``present`` interpolated linearly; the ends are held."""
     rows = np.arange(len(values))
     known = np.flatnonzero(present)
     return np.stack([np.interp(rows, known, column[known]) for column in values.T], axis=1)
 
 
 def shown(present: npt.NDArray[np.bool_], longest_gap: int, fade: int) -> Array:
-    """Weights [n] of frames: 1 where a face is ``present`` or soon again, fading at the edges of longer gaps.
+    """Weights [n] of frames: 1 if a face is ``present`` or returns soon, fading at the edges of longer gaps.
 
-    The ends of the stretch itself, which are cuts, stay hard.
+    There is no fade at the ends of the stretch itself, which are cuts.
     """
     is_shown = present.copy()
     known = np.flatnonzero(present)

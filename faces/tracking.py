@@ -1,4 +1,4 @@
-"""A face found in the frames of a video and followed, one frame in memory: shots, gaps, and a smooth square."""
+"""Finds and follows a face in a video, with one frame in memory: shots, gaps, and a smooth square."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .track import Array, FaceTrack, filled, shown, smoothed
 SEARCH_EVERY = 5
 """Frames between two searches of the whole picture while there is no face."""
 NEIGHBOURHOOD, NEAR_SIDE = 2.6, 192
-"""A followed face is looked for in a square so many times its size, at this many pixels."""
+"""A followed face is searched for in a square this many times its size, scaled to this many pixels."""
 STRAY = 0.6
-"""How far a face moves between two frames at most, as a share of its size; beyond, it is another one."""
+"""The farthest a face moves between two frames, as a share of its size; beyond that, it is another face."""
 RETURNS = 2.5
-"""The same for a face that was lost for a while."""
+"""The same for a face that was lost for some frames."""
 
 CUT, CUT_OVER_MOTION = 14.0, 3.0
 """Mean difference (0..255) of thumbnails across a cut, and how often it exceeds those just before."""
@@ -28,7 +28,7 @@ THUMBNAIL = 24
 RECENT = 6
 
 LONGEST_GAP_S = 0.5
-"""Over shorter gaps the square goes on; in longer ones the video is left as it is."""
+"""Shorter gaps are interpolated; in longer ones the video is not changed."""
 FADE_S = 0.2
 UPPER_FACE = 0.6
 """Share of the face, from the top, whose colour is compared: the mouth below it moves."""
@@ -36,10 +36,10 @@ UPPER_FACE = 0.6
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """``margin``, ``face_index``: as for a crop. ``shot``: which of those with a face. ``smoothing``: in seconds.
+    """``margin``, ``face_index``: as for a crop. ``shot``: index among the shots with a face. ``smoothing``: seconds.
 
-    ``portrait_at``: time of the portrait in seconds; negative: where the face is most frontal with its
-    mouth closed.
+    ``portrait_at``: time of the portrait in seconds; negative: the frame in which the face is
+    most frontal with its mouth closed.
     """
 
     margin: float
@@ -159,14 +159,14 @@ def _chosen(shots: tuple[Shot, ...], num_frames: int, options: TrackOptions) -> 
 
 
 def _squares(anchors: Array, at_portrait: Array, crop: Crop) -> Array:
-    """Squares [n, 3] that lie to the face as ``crop`` lies to it in the portrait's frame."""
+    """Squares [n, 3] that have the same position relative to the face as ``crop`` in the portrait's frame."""
     scale = anchors[:, 2:] / at_portrait[2]
     corner = np.array([crop.x, crop.y]) - at_portrait[:2]
     return np.concatenate((anchors[:, :2] + corner * scale, crop.side * scale), axis=1)
 
 
 def _anchor(face: Face) -> tuple[float, float, float]:
-    """The middle of eyes and nose, and their spread: speaking moves neither."""
+    """The centre of eyes and nose, and their spread: neither changes with speech."""
     points = np.array(face.landmarks[:3])
     middle = points.mean(axis=0)
     return float(middle[0]), float(middle[1]), float(np.sqrt(((points - middle) ** 2).sum()))
@@ -189,7 +189,7 @@ def _turned(face: Face) -> float:
 
 
 def _mouth_contrast(picture: Picture, face: Face) -> float:
-    """Spread of the greys about the mouth, 0..1: teeth and the dark of an open mouth raise it.
+    """Spread of the grey values around the mouth, 0..1. Teeth and the dark of an open mouth raise it.
 
     On drawn people it correlates with the opening at 0.99.
     """
@@ -236,7 +236,7 @@ class _Follower:
         box = face.x, face.y, face.x + face.width, face.y + face.height
         shot.colors.append(mean_color(frame, box))
         wanted = self._portrait_frame is None or self._portrait_frame == index
-        # A little better is not worth a copy of every frame.
+        # Small improvements are ignored, to avoid copying every frame.
         flaw = _turned(face) + _mouth_contrast(frame, face)
         if wanted and (shot.portrait is None or flaw < 0.95 * shot.portrait[0]):
             shot.portrait = flaw, index, frame.copy()
@@ -265,13 +265,13 @@ def _near(frame: Picture, last: Face) -> Face | None:
 
 
 def _nearest(faces: list[Face], last: Face, most: float) -> Face | None:
-    """That of ``faces`` which ``last`` has become; None if all are farther than ``most``."""
+    """The one of ``faces`` that matches ``last``; None if all are farther away than ``most``."""
     nearest = min(faces, key=lambda face: _distance(face, last), default=None)
     return nearest if nearest is not None and _distance(nearest, last) < most else None
 
 
 def _distance(face: Face, other: Face) -> float:
-    """Between two faces, as a share of the size of ``other``; a change of size counts too."""
+    """Distance between two faces, as a share of the size of ``other``; includes a change of size."""
     middle = [(item.x + item.width / 2, item.y + item.height / 2) for item in (face, other)]
     size = max(other.width, other.height)
     apart = np.hypot(middle[0][0] - middle[1][0], middle[0][1] - middle[1][1]) / size
@@ -279,7 +279,7 @@ def _distance(face: Face, other: Face) -> float:
 
 
 def _thumbnail(frame: Picture) -> npt.NDArray[np.float64]:
-    """Means [THUMBNAIL, THUMBNAIL, 3] over a grid; of large frames every few pixels count."""
+    """Means [THUMBNAIL, THUMBNAIL, 3] over a grid; large frames are subsampled."""
     height, width = frame.shape[:2]
     rows = np.linspace(0, height, THUMBNAIL * 4, endpoint=False).astype(int)
     columns = np.linspace(0, width, THUMBNAIL * 4, endpoint=False).astype(int)

@@ -1,4 +1,4 @@
-"""MODEL and VAE of a generation on their device: loaded once where both fit, else one after the other."""
+"""Keeps MODEL and VAE on their device during a generation: loaded once if both fit, otherwise swapped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .guards import Sized, latent_shape
 from .model import talking_head
 
 WEIGHTS_MARGIN = 1.1
-"""Core makes that much more room than weights take."""
+"""Core frees this many times the memory that the weights need."""
 MOST_LATENTS = 3
-"""Behind the first one, of those that a chunk takes from the one before."""
+"""Latent frames carried over from the previous chunk, after the first one."""
 
 
 class Residence:
-    """Loads what a stage needs, and asks core for nothing that is there: each time, core may empty PyTorch's cache.
+    """Loads what a stage needs. Loaded models are not requested again: core may empty PyTorch's cache on each request.
 
     Args:
         model: the MODEL.
@@ -63,7 +63,7 @@ class Residence:
         return [self._model, *self._model.get_nested_additional_models()]
 
     def _has_room(self, models: list[ModelPatcher]) -> bool:
-        """Whether the device holds ``models`` whole beside the activations of either."""
+        """Whether all of ``models`` fit on the device together with the activations of either."""
         if model_management.is_device_cpu(self.device) or all(map(is_dynamic, models)):
             return True
         missing = sum(model.model_size() - model.loaded_size() for model in models)
@@ -75,12 +75,12 @@ class Residence:
 
 
 def is_loaded(model: ModelPatcher) -> bool:
-    """Whether core holds ``model`` on its device, whole; with dynamic VRAM, layers come as they are used."""
+    """Whether the whole ``model`` is on its device; with dynamic VRAM, layers are loaded as they are used."""
     if not any(loaded is model for loaded in model_management.loaded_models()):
         return False
     return is_dynamic(model) or model.loaded_size() >= model.model_size()
 
 
 def is_dynamic(model: Any) -> bool:
-    """Whether core brings the weights of ``model`` layer by layer and makes room as it goes (ComfyUI 0.33)."""
+    """Whether core loads the weights of ``model`` layer by layer and frees memory as needed (ComfyUI 0.33)."""
     return hasattr(model, "is_dynamic") and model.is_dynamic()

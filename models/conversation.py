@@ -12,7 +12,7 @@ from torch import Tensor
 from .gate import HOP, WIDENED, SpeechGate
 
 FADE_S = 0.02
-"""Of a voice at the edges of its turns: shorter than any sound of speech."""
+"""Fade of a voice at the edges of its turns: shorter than any speech sound."""
 TIME = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)")
 
 VOICES = "AB"
@@ -34,7 +34,7 @@ def parse_times(text: str) -> list[float]:
     """Times in seconds, minutes or hours (``3.2``, ``1:05.5``, ``1:02:03``), separated by spaces or commas, rising.
 
     Raises:
-        ValueError: something else is in the text, or a time is not later than the one before.
+        ValueError: the text contains something else, or a time is not later than the one before.
     """
     times: list[float] = []
     for word in re.split(r"[\s,;]+", text.strip()):
@@ -56,7 +56,7 @@ def parse_times(text: str) -> list[float]:
 
 
 def turns_at(times: list[float], duration: float) -> list[Turn]:
-    """Turns that change at ``times``; the first voice begins, the second one if the first time is 0.
+    """Turns that change at ``times``; the first voice begins, or the second one if the first time is 0.
 
     Raises:
         ValueError: a time lies beyond the end.

@@ -1,7 +1,7 @@
-"""A speech gate: where nobody speaks, noise, breaths and distant voices become silence to the audio encoder.
+"""A speech gate: between utterances, it replaces noise, breaths and distant voices with silence.
 
-The gate opens a little before speech and closes a little after it, with a fade on both sides. It works on what the
-features are computed from; the recording that is saved stays as it is.
+The gate opens shortly before speech and closes shortly after it, with a fade on both sides. It is applied to the
+audio from which features are computed. The saved recording is unchanged.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ HOP = 160
 # In hops. Shorter gaps than LEAD + HOLD, such as those before plosives, do not close the gate.
 LEAD, HOLD, FADE = 8, 12, 8
 SHORTEST = 3
-"""Clicks are shorter."""
+"""Shorter sounds are clicks and do not open the gate."""
 
 WIDENED = LEAD + HOLD + 2 * (FADE // 2 - 1)
-"""By how many hops a pause is longer than the gate is closed."""
+"""A pause is this many hops longer than the time for which the gate is closed."""
 
-# Levels in dB relative to that of the recording's speech.
+# Levels in dB, relative to the level of the recording's speech.
 FAINTEST, HIGHEST = -40.0, -9.0
-"""The opening level lies between these, above the noise."""
+"""The gate opens at a level between these, above the noise."""
 VOICED, REACH = -13.0, 15
-"""What is not within so many hops of a sound this loud is no speech: breaths and distant voices are not."""
+"""Sounds farther than this many hops from a sound this loud are not speech, such as breaths and distant voices."""
 ABOVE_NOISE = 7.0
 NOISE_SHARE = 0.1
 """Share of the hops that are noise even in dense speech."""
 
 SILENT = -80.0
-"""In dB; a recording this quiet has no speech."""
+"""In dB; a recording below this level has no speech."""
 
 LAG = 8
 """The level is that of differences over half a millisecond: those pass the first formants and attenuate hum."""
@@ -40,10 +40,10 @@ LOWEST_POWER = 1e-12
 
 
 class SpeechGate:
-    """Gains 0..1, one for each ``HOP`` samples, in between them linear.
+    """Gains 0..1, one for each ``HOP`` samples, interpolated linearly.
 
-    ``level`` is that of the recording's speech and ``threshold`` where the gate opens, both in dB (see
-    ``hop_levels``). A recording that continues another one is gated by the other one's.
+    ``level`` is the level of the recording's speech and ``threshold`` the level at which the gate opens, both in dB
+    (see ``hop_levels``). A recording that continues another one uses the levels of that one.
     """
 
     def __init__(self, gains: Tensor, level: float, threshold: float) -> None:
@@ -53,7 +53,7 @@ class SpeechGate:
     def of(cls, waveform: Tensor, earlier: tuple[SpeechGate, int] | None = None) -> SpeechGate:
         """The gate of ``waveform`` [M] at 16 kHz.
 
-        earlier: the gate of the recording that it begins with, and that recording's number of samples. Its gains stay.
+        earlier: the gate and the number of samples of the recording that it begins with. Its gains do not change.
         """
         levels = hop_levels(waveform)
         if earlier is None:
@@ -66,11 +66,11 @@ class SpeechGate:
         return cls(gains, known.level, known.threshold)
 
     def after(self, num_samples: int) -> SpeechGate:
-        """The same gate for a waveform with so much silence (whole hops) before it."""
+        """The same gate for a waveform with this much silence (whole hops) added before it."""
         return SpeechGate(torch.nn.functional.pad(self.gains, (num_samples // HOP, 0)), self.level, self.threshold)
 
     def apply(self, samples: Tensor, start: int) -> Tensor:
-        """``samples`` [n] of the recording from ``start`` on, gated; those of open stretches keep every bit."""
+        """``samples`` [n] of the recording from ``start`` on, gated; they are bit-identical where the gate is open."""
         stop = start + samples.shape[0]
         # Half a hop on either side, as a gain belongs to its hop's middle.
         first, last = (start - HOP // 2) // HOP, (stop + HOP // 2) // HOP + 1
@@ -105,13 +105,13 @@ def hop_levels(waveform: Tensor) -> Tensor:
 
 
 def speech_level(levels: Tensor) -> float:
-    """The level in dB that most of the sound's energy has: pauses, however long, do not lower it."""
+    """The level in dB at which most of the sound's energy lies. Pauses of any length do not lower it."""
     power = (10 ** (levels.double() / 10)).clamp_min(LOWEST_POWER)
     return float((power * levels).sum() / power.sum())
 
 
 def _thresholds(levels: Tensor) -> tuple[float, float]:
-    """The level of the speech, and that at which the gate opens."""
+    """The level of the speech, and the level at which the gate opens."""
     level = speech_level(levels)
     quietest = max(1, round(NOISE_SHARE * levels.shape[0]))
     noise = float(levels.kthvalue(quietest).values)
@@ -135,13 +135,13 @@ def _lasting(mask: Tensor) -> Tensor:
 
 
 def _spread(mask: Tensor, before: int, after: int) -> Tensor:
-    """1 also at the ``before`` places before and the ``after`` places after each one."""
+    """The mask extended by ``before`` places before and ``after`` places after each 1."""
     padded = torch.nn.functional.pad(mask, (after, before))
     return padded.unfold(0, before + after + 1, 1).amax(dim=1)
 
 
 def _faded(is_open: Tensor) -> Tensor:
-    """The mask with raised-cosine edges; what is more than half a fade inside of a stretch stays 1 exactly."""
+    """The mask with raised-cosine edges. Values more than half a fade inside a stretch stay exactly 1."""
     window = torch.hann_window(FADE + 1, periodic=False)[1:-1]
     reach = window.shape[0] // 2
     padded = torch.nn.functional.pad(is_open[None, None], (reach, reach), mode="replicate")

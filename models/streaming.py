@@ -1,12 +1,12 @@
-"""Features of a recording, made when the rollout comes to them: hours of speech fit into memory.
+"""Features of a recording, computed when the rollout needs them, so that hours of speech fit into memory.
 
 "whole" encodes the recording in the windows of ``audio.feature_windows``, its loudness normalised as a whole: the
 values of ``log_mel_features``, and of ``wav2vec2_features`` with silence around the recording. "rolling" encodes, for
-each chunk, the 8 s up to the chunk's end and nothing of what comes later, as the published models stream
+each chunk, the 8 s up to the chunk's end and no later sound, as the published models do when they stream
 (SoulX-FlashHead, arXiv 2602.07449).
 
-A recording may go on from an earlier one. Features of the earlier one then stay as they were, and the rest is encoded
-at the earlier one's loudness. A video can thus be continued without generating its beginning again.
+A recording may continue an earlier one. The features of the earlier one then do not change, and the rest is encoded
+with the earlier one's loudness. A video can thus be extended without regenerating its beginning.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ class AudioContext(Choice):
 
 
 ROLLING_FRAMES = 8 * FPS
-"""What "rolling" encodes at once: 8 s, the published models' ``cached_audio_duration``."""
+"""The length that "rolling" encodes at once: 8 s, the published models' ``cached_audio_duration``."""
 
 HELD_WINDOWS = 2
 """Windows of features in memory: a chunk can lie across the border between two."""
 
 MAX_STRENGTH = 1.5
 SILENCE_FRAMES = ROLLING_FRAMES
-"""Encoded to find what the features of silence are: those of its middle."""
+"""Length of silence that is encoded; the features of its middle are those of silence."""
 
 
 @dataclass(frozen=True)
 class MouthOptions:
     """How the mouth follows the audio.
 
-    ``strength``: see ``audio.RecordingFeatures``. ``quiet``: whether a speech gate (see ``gate``) silences what lies
-    between the utterances, so that the mouth is closed there.
+    ``strength``: see ``audio.RecordingFeatures``. ``quiet``: whether a speech gate (see ``gate``) silences the audio
+    between utterances, so that the mouth is closed there.
     """
 
     strength: float = 1.0
@@ -87,9 +87,10 @@ class FeatureEncoder:
     encoded ``window_frames`` at a time with ``context_frames`` on either side (see ``feature_windows``); sound up to
     ``margin_samples`` beyond a window's ends changes its features too.
 
-    An encoder that attends to all of a window was trained on ones of a certain length: with "whole", a recording
-    shorter than ``lead_frames`` is preceded by silence to that length, and ``tail_frames`` of silence after the end are
-    encoded too, for a last chunk that goes on beyond it (else the last frame's features repeat). ``sinc`` resamples.
+    An encoder that attends to a whole window is used with windows of a fixed length: with "whole", a recording shorter
+    than ``lead_frames`` is padded with silence at the start to that length. ``tail_frames`` of silence after the end
+    are encoded too, for a last chunk that extends beyond it (else the last frame's features repeat). ``sinc`` is the
+    resampling filter.
     """
 
     name: str
@@ -119,7 +120,7 @@ LOG_MEL = FeatureEncoder(
 class Recording:
     """Sound as the user gave it, for the finished video: ``waveform`` [channels, N] at ``sample_rate`` Hz.
 
-    It is shared with whoever else holds it, never copied, and no frame depends on it.
+    It is shared, never copied, and no frame depends on it.
     """
 
     waveform: Tensor
@@ -136,7 +137,7 @@ class EncodedWindow:
 
 @dataclass(frozen=True, eq=False)
 class SpeechFeatures:
-    """``audio.RecordingFeatures`` that are made on demand.
+    """``audio.RecordingFeatures`` that are computed on demand.
 
     ``speech`` is the whole recording, ``duration`` its exact length in seconds, ``whole_frames`` the video frames that
     its sound fills completely, ``earlier`` the recording that it begins with, if there is one.
@@ -178,7 +179,7 @@ class SpeechFeatures:
 
     @property
     def identity(self) -> str:
-        """What frames depend on beside the sound; that of earlier versions where the mouth follows as trained."""
+        """Hash input besides the sound. With default mouth options, it is the same as in earlier versions."""
         return self.feature_encoder.identity + ("" if self.strength == 1 else f" strength {self.strength}")
 
     def silence(self) -> Tensor:
@@ -188,7 +189,7 @@ class SpeechFeatures:
 
     @property
     def features(self) -> Tensor:
-        """All of them at once, [num_frames, blocks, channels], in memory. "rolling" has none: they differ by chunk."""
+        """All features at once, [num_frames, blocks, channels]. Not defined for "rolling": they differ by chunk."""
         return _WindowStream(self).rows(0, self.num_frames)
 
     def stream(self) -> FeatureStream:
@@ -196,11 +197,11 @@ class SpeechFeatures:
 
     @property
     def num_rows(self) -> int:
-        """Frames that there are features of: those of the video, and of the silence after it."""
+        """Number of frames with features: those of the video and of the silence after it."""
         return self.num_frames + self.feature_encoder.tail_frames
 
     def encoded_windows(self) -> list[EncodedWindow]:
-        """The windows in order; every row of the video is kept by one of them."""
+        """The windows in order; each row of the video belongs to one of them."""
         feature_encoder, total = self.feature_encoder, self.num_rows
         if self.earlier is None:
             return [EncodedWindow(self.speech, span) for span in _spans(feature_encoder, total)]
@@ -210,7 +211,7 @@ class SpeechFeatures:
             for old in self.earlier.encoded_windows()
             if old.window.keep_start < known
         ]
-        # The rest begins so early that it has its context, and enough to be a whole window.
+        # The rest begins early enough to include its context and to fill a whole window.
         first = max(min(known - feature_encoder.context_frames, total - feature_encoder.window_frames), 0)
         for span in _spans(feature_encoder, total - first):
             keep_start, keep_stop = max(first + span.keep_start, known), first + span.keep_stop
@@ -221,7 +222,7 @@ class SpeechFeatures:
 
 
 def _spans(feature_encoder: FeatureEncoder, num_rows: int) -> list[FeatureWindow]:
-    """The windows over ``num_rows`` frames; that of a short recording begins in the silence before it."""
+    """The windows over ``num_rows`` frames; the window of a short recording begins in the silence before it."""
     lead = feature_encoder.lead_frames - num_rows
     if lead > 0:
         return [FeatureWindow(-lead, num_rows, 0, num_rows)]
@@ -266,14 +267,14 @@ def stream_features(
         statistics = earlier.speech.statistics
     num_frames = math.ceil(duration * FPS)
     whole = min(waveform.shape[0] // SAMPLES_PER_FRAME, num_frames)
-    # "rolling" has a gate for each chunk's context, as it has a loudness.
+    # "rolling" computes a gate and a loudness for each chunk's context.
     gate = SpeechGate.of(waveform, known_gate) if mouth.quiet and context is AudioContext.WHOLE else None
     speech = Speech(waveform, num_frames, statistics, gate)
     return SpeechFeatures(feature_encoder, speech, duration, whole, context, earlier, mouth, recording)
 
 
 class _WindowStream:
-    """Encodes window after window; the last few are held in memory."""
+    """Encodes window after window and keeps the last few in memory."""
 
     def __init__(self, features: SpeechFeatures) -> None:
         self._encoder, self._num_rows = features.feature_encoder, features.num_rows
@@ -358,7 +359,7 @@ class _RollingStream:
         end = start + frames
         first, stop = (end - ROLLING_FRAMES) * SAMPLES_PER_FRAME, end * SAMPLES_PER_FRAME
         samples = self._speech.recorded(first, stop)
-        # What lies before the recording is not part of its noise.
+        # The padding before the recording is not part of its noise.
         gate = SpeechGate.of(samples[max(-first, 0) :]).after(max(-first, 0)) if self._is_gated else None
         return Speech(samples, ROLLING_FRAMES, gate=gate)
 
