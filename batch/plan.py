@@ -1,4 +1,4 @@
-"""The plan of a batch: which rows can be rendered, which clips they are, and what is done already."""
+"""The plan of a batch: the rows that can be rendered, their clips, and the clips that are already done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .graph import (
 from .ledger import Ledger, Output, Stamp
 from .table import Row, Table
 
-# Letters that Windows or the shell gives a meaning in names.
+# Characters with a special meaning in file names on Windows or in the shell.
 FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*\\]')
 
 
@@ -44,9 +44,9 @@ class Fault:
 
 @dataclass(eq=False)
 class Clip:
-    """One video to make: the first row that asks for it, and the names that all its rows give it.
+    """One video to render: its rows, and the output names in these rows.
 
-    The files of the `intact` names are there.
+    The files of the `intact` names exist.
     """
 
     identity: str
@@ -78,7 +78,7 @@ class Plan:
         return self.template.fill(clip.row.cells)
 
     def files(self, row: Row) -> dict[Target, tuple[Path, str]]:
-        """The file, and its node's type, of every input of a row that names one."""
+        """The file and the node's type for every input of a row that names a file."""
         named = {}
         for target in file_targets(self.template.graph):
             column = self.template.column_of(target)
@@ -92,7 +92,7 @@ class Plan:
         return {target: self.facts[file].digest for target, file in self.files(row).items()}
 
     def refuse(self, row: int, column: str, reason: str) -> None:
-        """Set a row aside."""
+        """Refuse a row."""
         self.faults.setdefault(row, Fault(row, column, reason))
 
     def waiting(self) -> list[Clip]:
@@ -100,10 +100,10 @@ class Plan:
         return [clip for clip in self.clips.values() if not clip.is_done]
 
     def check_on(self, object_info: Mapping[str, Any]) -> None:
-        """Set the rows aside whose values a server does not take.
+        """Refuse the rows with values that a server would refuse.
 
         Raises:
-            GraphFault: the server has not all nodes.
+            GraphFault: the server lacks nodes of the graph.
         """
         check_nodes(self.template.graph, object_info)
         for clip in list(self.clips.values()):
@@ -116,10 +116,10 @@ class Plan:
 
 
 def make_plan(table: Table, template: Template, folder: Path, ledger: Ledger) -> Plan:
-    """Check every row as far as that needs no server, and find what is done.
+    """Make all checks that do not need a server, and find the clips that are done.
 
     Raises:
-        GraphFault: the graph names a file that is not there.
+        GraphFault: the graph names a file that does not exist.
     """
     plan = Plan(table, template, default_files(template, table))
     names = dict(_names(plan))
@@ -153,7 +153,7 @@ def default_files(template: Template, table: Table) -> dict[Target, Path]:
 
 
 def _names(plan: Plan) -> Iterator[tuple[int, str]]:
-    """(row, output name) of every row; faults are noted where it cannot be used or two rows have the same."""
+    """(row, output name) of every row; rows with an invalid or duplicate name are refused."""
     seen: dict[str, list[int]] = {}
     for row in plan.table.rows:
         given = row.cells.get(OUTPUT)
@@ -166,7 +166,7 @@ def _names(plan: Plan) -> Iterator[tuple[int, str]]:
         problem = name_problem(name)
         if problem is not None:
             plan.refuse(row.number, OUTPUT, problem)
-        # Some file systems do not tell upper from lower case.
+        # Some file systems do not distinguish upper from lower case.
         seen.setdefault(name.casefold(), []).append(row.number)
         yield row.number, name
     for name, rows in seen.items():
@@ -176,7 +176,7 @@ def _names(plan: Plan) -> Iterator[tuple[int, str]]:
 
 
 def name_problem(name: str) -> str | None:
-    """Why a name cannot be that of a file in the output folder; None where it can."""
+    """Why a name cannot be used in the output folder; None if it can."""
     path = PurePosixPath(name)
     if not name.strip() or path.is_absolute() or any(part in ("..", ".") for part in name.split("/")):
         return f"{name!r} is not a file name in the output folder"
@@ -205,7 +205,7 @@ def _add(plan: Plan, row: Row, name: str) -> None:
 
 
 def _settle(plan: Plan, clip: Clip, folder: Path, ledger: Ledger, found: Mapping[str, Output]) -> None:
-    """Find a clip's files that are there. Rows whose file is not the batch's own are set aside."""
+    """Find a clip's existing files. Rows whose file was not written by the batch are refused."""
     result = ledger.result(clip.identity)
     suffixes = [] if result is None else [file["suffix"] for file in result["files"]]
     for name, row in list(zip(clip.names, clip.rows, strict=True)):
@@ -237,7 +237,7 @@ def _is_own(folder: Path, path: Path, found: Mapping[str, Output], ledger: Ledge
     if stamp == output.stamp:
         return True
     result = ledger.result(output.clip)
-    # Copied back from a backup it has another time.
+    # A file restored from a backup has another time.
     if result is None or digest_of(path) != result["files"][output.part]["digest"]:
         return False
     ledger.note_output(relative, Output(output.clip, output.part, stamp))

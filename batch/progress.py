@@ -1,4 +1,4 @@
-"""How far a batch is: what the workers say, and the table on the terminal."""
+"""The progress of a batch: the workers' messages, and the table on the terminal."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MOST_WORKERS_SHOWN = 24
 
 
 class Board:
-    """Where workers note how far they are. An actor for Ray."""
+    """Collects the workers' progress. An actor for Ray."""
 
     def __init__(self) -> None:
         self._news: dict[str, tuple[str, int, int]] = {}
 
     def note(self, worker: str, clip: str, chunks: int, total: int) -> None:
-        """So many chunks of a clip are done."""
+        """Report the number of finished chunks of a clip."""
         self._news[worker] = clip, chunks, total
 
     def read(self) -> dict[str, tuple[str, int, int]]:
-        """The last note of each worker."""
+        """The last report of each worker."""
         return self._news
 
 
@@ -55,7 +55,7 @@ class Tally:
     begun_s: float = 0.0
 
     def begin(self, clips: int, seconds: float) -> None:
-        """Note that the first of so many clips is begun."""
+        """Start the clock for this many clips and seconds."""
         self.total, self.total_s, self.begun_s = clips, seconds, time.monotonic()
 
     def finish(self, seconds: float) -> None:
@@ -74,7 +74,7 @@ class Tally:
         return 60 * self.done / elapsed, self.done_s / elapsed
 
     def time_left_s(self) -> float | None:
-        """How long the rest takes at the same rate; None before anything is done."""
+        """The time left at the same rate; None before the first clip is done."""
         clips, seconds = self.rate()
         if seconds > 0:
             return max(0.0, self.total_s - self.done_s - self.failed_s) / seconds
@@ -82,7 +82,7 @@ class Tally:
 
 
 class ProgressTable:
-    """The table on a terminal, redrawn in place; a line now and then elsewhere. A context manager."""
+    """A table that is redrawn in place on a terminal, and occasional lines elsewhere. A context manager."""
 
     def __init__(self, workers: list[str]) -> None:
         self.tally = Tally()
@@ -146,7 +146,7 @@ class ProgressTable:
 
 
 def in_words(seconds: float) -> str:
-    """A duration for people."""
+    """A duration as text."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

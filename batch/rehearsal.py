@@ -1,4 +1,4 @@
-"""The dry run: faces looked for and a short clip rendered on a server, for a plan with time and disk."""
+"""The dry run: it checks portraits for faces and times short clips on a server to estimate time and disk space."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from .worker import Order, Outcome, Status
 
 SPEECH = ASSETS / "asymtalker_speech.wav"
 LENGTHS_S = (1.0, 1.0, 4.0)
-"""Of the clips that are timed; the first one also loads the model, and does not count."""
+"""Lengths of the timed clips; the first one also loads the model and is not counted."""
 
 FACE_CROP = "AsymTalkerFaceCrop"
 SPARE = 1.2
-"""Calibration is from few clips: so much more disk is asked for."""
+"""Safety factor on the disk space, because few clips are measured."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What a clip takes: `fixed_s`, and for each second of its length more seconds and bytes."""
+    """The cost of a clip: `fixed_s`, plus seconds and bytes for each second of its length."""
 
     fixed_s: float
     seconds: float
@@ -68,7 +68,7 @@ def calibrate(pool: Pool, worker: int, plan: Plan, parts: Path, folder: Path) ->
 
 
 def _cut_speech(path: Path, seconds: float) -> None:
-    """Write a piece of the example speech, another one each time: a server would not render the same one again."""
+    """Write a different part of the example speech each time, because a server does not render the same one twice."""
     with wave.open(str(SPEECH), "rb") as source:
         frames = round(seconds * source.getframerate())
         source.setpos(random.randrange(source.getnframes() - frames))
@@ -97,7 +97,7 @@ def _answer(pool: Pool, call: Any) -> Any:
 def look_for_faces(pool: Any, worker: int, plan: Plan, object_info: Mapping[str, Any]) -> list[str]:
     """Look for a face in every portrait.
 
-    Rows without one are set aside where the graph crops the face and fails without it.
+    Rows without one are refused if the graph crops the face and fails without it.
 
     Returns:
         A warning for each other portrait without a face.

@@ -1,4 +1,4 @@
-"""`report.html` and `report.csv`: what became of every row."""
+"""`report.html` and `report.csv`: the result of every row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .plan import Clip, Plan, output_paths
 HTML, CSV = "report.html", "report.csv"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MOST_THUMBNAILS = 2000
-"""Beyond them the page would be too large for a browser: the first rows have theirs."""
+"""Only this many rows have a thumbnail, so that the page is not too large for a browser."""
 
 REMEDIES = (
     (r"(?i)out of memory|allocate", "use a smaller size, or weight_dtype fp8 in Load AsymTalker"),
@@ -119,19 +119,19 @@ def _not_done(row: int, name: str, clip: Clip, failures: dict[str, str], attempt
 
 
 def write_reports(folder: Path, title: str, rows: list[Entry]) -> None:
-    """Write both reports; a reader never finds half of one."""
+    """Write both reports, each in one step."""
     with replacing(folder / CSV) as partial, partial.open("x", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([label for _, label in COLUMNS])
         for entry in rows:
             writer.writerow([_plain(getattr(entry, name)) for name, _ in COLUMNS])
     with replacing(folder / HTML) as partial, partial.open("x", encoding="utf-8") as stream:
-        # In pieces: the page of a hundred thousand rows is large.
+        # Written in pieces, because the page of a hundred thousand rows is large.
         stream.writelines(_page(title, rows))
 
 
 def _plain(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula."""
+    """A cell that spreadsheets do not interpret as a formula."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return "" if value is None else value

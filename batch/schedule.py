@@ -1,4 +1,4 @@
-"""Which clip is next, and which are given up: no Ray, no clock."""
+"""The order of clips and their retries. Uses neither Ray nor a clock."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from .plan import Clip
 
 MAX_TRIES = 3
+"""Attempts without progress after which a clip is dropped."""
 
 
 class Schedule:
-    """The clips that wait, the longest first: a long one begun last would keep one worker busy after all others.
+    """The waiting clips, longest first, because a long clip started last would keep one worker busy after all others.
 
-    A clip that failed waits behind those that did not: what ends its worker again does so when the rest is done.
+    Clips that failed come after all others, so that a clip that crashes workers does so when the rest is done.
     """
 
     def __init__(self, clips: Iterable[Clip]) -> None:
@@ -33,15 +34,15 @@ class Schedule:
         return heapq.heappop(self._waiting)[-1]
 
     def give_back(self, clip: Clip) -> None:
-        """Let a clip wait again that was not begun, or whose attempt was stopped through no fault of its own."""
+        """Put back a clip that was not begun, or whose attempt did not end because of the clip."""
         tries = self._tries.get(clip.identity, 0)
         heapq.heappush(self._waiting, (tries, -clip.seconds, self._numbers[clip.identity], clip))
 
     def failed(self, clip: Clip, chunks: int) -> bool:
-        """Count an attempt and let the clip wait again; returns False where it is given up.
+        """Count an attempt and put the clip back; returns False if it is dropped.
 
-        Attempts that came further than the ones before do not count: a long clip on machines that come and go is
-        finished at last, while one that ends them at the same place is not tried for ever.
+        Attempts that made more progress than earlier ones do not count. A long clip on preemptible machines is thus
+        finished eventually, and a clip that always fails at the same place is not retried forever.
         """
         if chunks > self._most_chunks.get(clip.identity, 0):
             self._most_chunks[clip.identity] = chunks

@@ -1,4 +1,4 @@
-"""The ComfyUI that a worker drives: one that it started, or one that was named."""
+"""The ComfyUI that a worker uses: one that it started, or one named in --servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..scripts._server import ComfyServer
 from .graph import FOLDER
 
 SAVED_WHOLE = "AsymTalkerMux"
-"""The node whose files appear under their names when they are whole."""
+"""The node whose files appear under their names only when they are complete."""
 
 
 class ServerRefused(RuntimeError):
@@ -33,7 +33,7 @@ class Server(Protocol):
         ...
 
     def ensure(self) -> None:
-        """Start it where it does not run and is the worker's own. Raises ServerFault."""
+        """Start it if it is the worker's own and not running. Raises ServerFault."""
         ...
 
     def client(self, client_id: str | None = None) -> ComfyClient:
@@ -41,15 +41,15 @@ class Server(Protocol):
         ...
 
     def saved(self, clip: str, savers: Mapping[str, str]) -> list[dict[str, str]] | None:
-        """The files that a run saved whose end the worker did not see; None where it did not save all."""
+        """The files saved by a run that ended without the worker; None if some are missing."""
         ...
 
     def discard(self, clip: str) -> None:
-        """Remove a clip's files, which are the batch's now."""
+        """Remove a clip's files from the server after they were transferred."""
         ...
 
     def stop(self) -> None:
-        """Stop it where it is the worker's own."""
+        """Stop it if it is the worker's own."""
         ...
 
 
@@ -59,8 +59,8 @@ class OwnServer:
     All of them on a machine share `folder`/user, where the frames of unfinished clips are, and `folder`/output.
 
     Args:
-        folder: for all that the servers of this machine write.
-        name: of this one.
+        folder: for all files that the servers of this machine write.
+        name: this server's name.
         cpu: run it on the CPU.
         options: further options of ComfyUI's command line.
     """
@@ -77,7 +77,7 @@ class OwnServer:
         self._server = ComfyServer(comfyui, folder / name, cpu=cpu, options=[*shared, *options], dies_with_us=True)
 
     def ensure(self) -> None:
-        """Start it where it does not run. Raises ServerFault."""
+        """Start it if it is not running. Raises ServerFault."""
         process = self._server.process
         if process is None or process.poll() is not None:
             self._server.stop()
@@ -88,7 +88,7 @@ class OwnServer:
         return ComfyClient(self._server.url, client_id=client_id)
 
     def saved(self, clip: str, savers: Mapping[str, str]) -> list[dict[str, str]] | None:
-        """See Server. Other nodes than the pack's may leave half a file under its name."""
+        """See Server. Nodes of other packs may leave incomplete files."""
         files = sorted(path for path in (self._output / FOLDER / clip).glob("*") if path.is_file())
         complete = len(files) == len(savers) and set(savers.values()) == {SAVED_WHOLE}
         entries = [{"filename": path.name, "subfolder": f"{FOLDER}/{clip}", "type": "output"} for path in files]
@@ -121,28 +121,28 @@ class NamedServer:
         return self.url
 
     def ensure(self) -> None:
-        """Nothing: it is not the worker's."""
+        """Does nothing: the server is not the worker's own."""
 
     def client(self, client_id: str | None = None) -> ComfyClient:
         """A client of it."""
         return ComfyClient(self.url, dict(self.headers), client_id)
 
     def saved(self, clip: str, savers: Mapping[str, str]) -> list[dict[str, str]] | None:
-        """None: only its history says what it saved."""
+        """None: only its history lists what it saved."""
         return None
 
     def discard(self, clip: str) -> None:
-        """Nothing: ComfyUI's interface removes no files."""
+        """Does nothing: ComfyUI's API cannot delete files."""
 
     def stop(self) -> None:
-        """Nothing: others use it."""
+        """Does nothing: others use the server."""
 
 
 def check_server(client: ComfyClient) -> dict[str, Any]:
-    """What a server says about its nodes, where it can be used.
+    """The node infos of a server that can be used.
 
     Raises:
-        ServerRefused: it does not answer, wants another token, or has not this version of the pack.
+        ServerRefused: it does not respond, needs another token, or does not have this version of the pack.
     """
     try:
         version = client.get(VERSION_ROUTE)["version"]

@@ -1,7 +1,7 @@
-"""The output folder: whole files appear in it under their names, and a stop at any moment loses none.
+"""The output folder: files appear in it only when they are complete, and a stop at any moment loses none.
 
-A worker leaves a clip's files in `.batch/parts`, and when they are whole a record beside them. The driver renames the
-files, notes them in the ledger and removes the record. What a stop leaves is finished at the next start.
+A worker writes a clip's files to `.batch/parts`, and a record when they are complete. The driver renames the files,
+enters them in the ledger and removes the record. The next start completes the steps that a stop interrupted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Record:
-    """What a worker says about a finished clip: its files, figures of its report, and a JPEG."""
+    """A worker's record of a finished clip: its files, the figures of its report, and a JPEG."""
 
     clip: str
     files: tuple[Part, ...]
@@ -49,7 +49,7 @@ class Record:
 
     @classmethod
     def load(cls, parts: Path, clip: str) -> Record:
-        """The record of a clip. Raises OSError where there is none."""
+        """The record of a clip. Raises OSError if there is none."""
         fields = json.loads((parts / f"{clip}.json").read_text(encoding="utf-8"))
         files = tuple(Part(**part) for part in fields["files"])
         return cls(clip, files, fields["figures"], base64.b64decode(fields["thumbnail"]))
@@ -76,7 +76,7 @@ class Shelf:
         self._outputs = ledger.outputs()
 
     def recover(self, plan: Plan) -> None:
-        """Publish what workers finished after the last stop, and clips that are there under another name."""
+        """Publish clips that workers finished after the last stop, and clips that exist under another name."""
         finished = {file.stem for file in self.parts.glob("*.json")}
         self.publish([clip for clip in plan.waiting() if clip.identity in finished], plan)
         for file in self.parts.glob("*"):
@@ -86,10 +86,10 @@ class Shelf:
         self._move(moves)
 
     def publish(self, clips: list[Clip], plan: Plan) -> dict[str, str]:
-        """Put finished clips' files under their names.
+        """Move finished clips' files to their final names.
 
         Returns:
-            The reasons, by identity, of clips whose name is taken by a file that is not theirs to replace.
+            The reasons, by identity, for clips whose name is taken by a file that must not be replaced.
 
         Raises:
             OSError: the folder cannot be written.
@@ -127,7 +127,7 @@ class Shelf:
         return moves
 
     def _copies(self, clip: Clip, plan: Plan) -> list[Move]:
-        """For the names of a clip that are missing, copies of the files of one that is there."""
+        """For a clip's missing names, copies of the files under an existing name."""
         suffixes = self._suffixes(clip.identity)
         sources = [self._folder / path for path in output_paths(clip.intact[0], suffixes)]
         moves = []
@@ -144,7 +144,7 @@ class Shelf:
         return Move(clip, name, copied, path, number)
 
     def _move(self, moves: list[Move]) -> None:
-        """Note where files go, and then rename them: a stop in between is made good by `_finish_moves`."""
+        """Record the moves, then rename the files; `_finish_moves` completes them after a stop in between."""
         for move in moves:
             output = Output(move.clip.identity, move.number, Stamp.of(move.source))
             self._outputs[move.path] = output
@@ -174,7 +174,7 @@ class Shelf:
         source.replace(target)
 
     def _check_name(self, clip: Clip, path: str, plan: Plan) -> None:
-        """Raise ShelfFault where the file under a name is not the batch's, or another row's of this table."""
+        """Raise ShelfFault if the file under a name was not written by the batch, or belongs to another row."""
         owner = self._outputs.get(path)
         if not (self._folder / path).exists() or (owner is not None and owner.clip == clip.identity):
             return

@@ -1,4 +1,4 @@
-"""How files pass between the driver's machine and the workers': over a disk that both see, or through Ray."""
+"""Transfers files between the driver's machine and the workers': over a shared disk, or through Ray."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCK_BYTES = 4 << 20
 
 
 class Storage(Protocol):
-    """Where a worker finds the rows' files and leaves the clips'."""
+    """Gives a worker the rows' files and takes the clips' files."""
 
     def fetch(self, path: Path, digest: str) -> Path:
         """A row's file on this machine."""
@@ -23,12 +23,12 @@ class Storage(Protocol):
         ...
 
     def deliver(self, record: Record) -> None:
-        """Hand the clip's files over, which have all been written, and after them the record."""
+        """Deliver the clip's files, which are complete, and then the record."""
         ...
 
 
 class SharedStorage:
-    """The worker sees the driver's disk, under the same paths."""
+    """For workers that can access the driver's disk under the same paths."""
 
     def __init__(self, parts: Path) -> None:
         self._parts = parts
@@ -47,7 +47,7 @@ class SharedStorage:
 
 
 class Depot:
-    """On the driver's machine: gives blocks of the rows' files and takes those of the clips'. An actor for Ray."""
+    """On the driver's machine: sends blocks of the rows' files and receives those of the clips. An actor for Ray."""
 
     def __init__(self, parts: Path) -> None:
         self._parts = parts
@@ -70,11 +70,11 @@ class Depot:
 
 
 class SentStorage:
-    """The worker does not see the driver's disk: blocks go through Ray, a few at a time, each as large as a message.
+    """For workers without access to the driver's disk: sends blocks through Ray, a few at a time, one per message.
 
     Args:
         folder: for files on this machine.
-        read, write, finish: the methods of the driver's Depot, each waiting for its answer.
+        read, write, finish: the methods of the driver's Depot, each waiting for its result.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class SentStorage:
         folder.mkdir(parents=True, exist_ok=True)
 
     def fetch(self, path: Path, digest: str) -> Path:
-        """A copy of the file; one of the same content is there already the second time."""
+        """A copy of the file; files with the same content are copied once."""
         local = self._folder / f"{digest}{path.suffix}"
         if not local.is_file():
             partial = local.with_name(local.name + ".partial")

@@ -1,4 +1,4 @@
-"""The table of clips: CSV, JSON Lines or Parquet to rows of cells."""
+"""Reads the table of clips (CSV, JSON Lines or Parquet) into rows of cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cell = str | int | float | bool
 
 
 class TableFault(ValueError):
-    """The table cannot be used; the message names the file, and the row where one is at fault."""
+    """The table cannot be used; the message names the file, and the row if one is invalid."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _csv(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         first = stream.readline()
         stream.seek(0)
-        # Spreadsheets write the separator of their language.
+        # The separator in spreadsheets' files depends on the language.
         separator = max(SEPARATORS, key=first.count)
         lines = csv.reader(stream, delimiter=separator, strict=True)
         header = [name.strip() for name in next(lines, [])]

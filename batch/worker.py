@@ -1,7 +1,7 @@
-"""One worker: drives one ComfyUI, one run at a time, and hands finished files over. Ray runs it as an actor.
+"""A worker: runs clips on one ComfyUI, one at a time, and delivers the finished files. Ray runs it as an actor.
 
-The next clip's files are sent and the last clip's fetched while a run is in progress, so that the server is not idle
-between them.
+While a run is in progress, the next clip's files are sent and the last clip's are fetched, so that the server is not
+idle between runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .shelf import Part, Record
 from .storage import Storage
 
 PERMANENT_ERRORS = re.compile(r"(Value|Type|Key|Index|FileNotFound|Config)Error$")
-"""Errors of nodes that the same inputs raise again."""
+"""Node errors that depend only on the inputs, so that a retry would raise them again."""
 
 NO_VIDEO = "the graph ran, but saved no video"
 STALL_S = 1800.0
@@ -51,7 +51,7 @@ CHUNK = re.compile(r"chunk (\d+) of (\d+)")
 LOST = (ConnectionLost, ServerFault, aiohttp.ClientError, requests.RequestException, asyncio.TimeoutError)
 
 NoteProgress = Callable[[str, int, int], None]
-"""Called with a clip, the chunks that are done and those in all."""
+"""Called with a clip, the number of finished chunks and the total."""
 
 
 class Status(Enum):
@@ -61,7 +61,7 @@ class Status(Enum):
     RETRY = "retry"
     """It may succeed another time."""
     LOST = "lost"
-    """The server went away."""
+    """The server is no longer available."""
     REFUSED = "refused"
     """The same inputs fail every time."""
     FULL = "full"
@@ -79,7 +79,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an order: `chunks` were done when it ended, and `is_begun` is whether the server began it."""
+    """The result of an order: the `chunks` done when it ended, and whether the server began it (`is_begun`)."""
 
     clip: str
     status: Status
@@ -95,7 +95,7 @@ class Stalled(RuntimeError):
 
 @dataclass
 class Run:
-    """A run: since when the server is at it, and how long it was idle before."""
+    """A run: when the server began it, and how long the server was idle before."""
 
     begun_s: float | None = None
     run_s: float = 0.0
@@ -109,7 +109,7 @@ class Renderer:
     """A worker.
 
     Args:
-        server: the ComfyUI that it drives.
+        server: the ComfyUI that it uses.
         storage: where files come from and go to.
         note_progress: called after each chunk.
     """
@@ -126,7 +126,7 @@ class Renderer:
         self._current: str | None = None
 
     def ready(self) -> str:
-        """Start the server where that is needed, check it, and return its name. Raises ServerFault, ServerRefused."""
+        """Start the server if needed, check it, and return its name. Raises ServerFault, ServerRefused."""
         self._ensure()
         self._object_info = check_server(self._server.client())
         return self._server.name
@@ -136,20 +136,20 @@ class Renderer:
             self._server.ensure()
 
     def object_info(self) -> dict[str, Any]:
-        """What the server says about its nodes."""
+        """The server's node infos."""
         return self._object_info
 
     def render(self, order: Order) -> Outcome:
-        """Render a clip and hand its files over; does not raise."""
+        """Render a clip and deliver its files; does not raise."""
         run = Run()
         try:
             self._ensure()
             prompt_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{FOLDER}/{order.clip}"))
-            # Messages go to the client that queued: a worker that takes over after another's end is the same one.
+            # Messages go to the client that queued the run, so a replacement worker uses the same client id.
             client = self._server.client(prompt_id)
             history = self._found(client, order, prompt_id)
             if history is None:
-                # After a worker's end its run may be going on in a named server.
+                # After a worker ends, its run may continue on a named server.
                 graph = None if client.is_queued(prompt_id) else self._prepared(client, order)
                 history = self._rendered(client, order.clip, graph, prompt_id, run)
             self._hand_over(client, order, history, run)
@@ -159,7 +159,7 @@ class Renderer:
             return self._failure(order, error, run)
 
     def try_out(self, order: Order) -> str | None:
-        """Run a graph that saves nothing; the reason where it fails."""
+        """Run a graph that saves nothing; returns the reason if it fails."""
         outcome = self.render(order)
         return None if outcome.reason == NO_VIDEO else outcome.reason
 
@@ -171,7 +171,7 @@ class Renderer:
         self._server.stop()
 
     def _found(self, client: ComfyClient, order: Order, prompt_id: str) -> dict[str, Any] | None:
-        """What an earlier attempt has finished without being able to say so."""
+        """The result of an earlier attempt that finished without reporting it."""
         history = client.history(prompt_id)
         if history is not None:
             try:
@@ -195,7 +195,7 @@ class Renderer:
 
     @staticmethod
     def _sent(client: ComfyClient, path: Path, name: str) -> str:
-        """Put a file into the server's input folder. One that is there, whole, may be being read, and stays."""
+        """Upload a file to the server's input folder. A complete file is not replaced, because it may be in use."""
         there = requests.head(
             f"{client.url}/view",
             params={"filename": name, "subfolder": FOLDER, "type": "input"},
@@ -209,7 +209,7 @@ class Renderer:
     def _rendered(
         self, client: ComfyClient, clip: str, graph: Graph | None, prompt_id: str, run: Run
     ) -> dict[str, Any]:
-        """Queue a graph, or find the run that is queued, and follow it to its end, while no other one is."""
+        """Queue a graph, or find its queued run, and follow it to its end. One run is followed at a time."""
 
         def begin() -> str:
             if graph is not None:
@@ -232,7 +232,7 @@ class Renderer:
             self._end_turn(run)
 
     def _end_turn(self, run: Run) -> None:
-        """Let the next run begin, once."""
+        """Allow the next run to begin; has an effect only once."""
         if run.has_turn:
             run.has_turn = False
             self._current = None
@@ -243,7 +243,7 @@ class Renderer:
     def _follow(self, run: Run, clip: str, kind: str, data: dict[str, Any]) -> None:
         now = time.monotonic()
         if kind == "silence":
-            # A shared server may be busy with others' runs for as long as they like.
+            # A shared server may be busy with other users' runs for any length of time.
             if run.begun_s is not None and now - run.last_message_s > STALL_S:
                 raise Stalled(f"no message for {STALL_S:.0f} s")
             return
@@ -275,16 +275,16 @@ class Renderer:
         self._server.discard(order.clip)
 
     def _forget(self, client: ComfyClient, prompt_id: str) -> None:
-        """Remove a run from the server's history, which others look at too."""
+        """Remove a run from the server's history, which is shared with other users."""
         client.post("/history", {"delete": [prompt_id]})
 
     def _cancel_run(self, client: ComfyClient, prompt_id: str) -> None:
-        """Cancel a run of this worker, and no one else's."""
+        """Cancel a run of this worker only."""
         for path, body in (("/queue", {"delete": [prompt_id]}), ("/interrupt", {"prompt_id": prompt_id})):
             try:
                 client.post(path, body)
             except requests.RequestException:
-                # It is gone, and its run with it.
+                # The server is gone, and so is its run.
                 return
 
     def _failure(self, order: Order, error: Exception, run: Run) -> Outcome:
@@ -311,7 +311,7 @@ class Renderer:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Tell whether the same inputs raise an error again."""
+    """Return whether the same inputs would raise an error again."""
     if isinstance(error, PromptFailed):
         return PERMANENT_ERRORS.search(error.error_type) is not None
     return isinstance(error, PromptRefused)

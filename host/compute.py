@@ -1,4 +1,4 @@
-"""What a MODEL and a VAE run on, for the Sampler's report."""
+"""The device and settings with which a MODEL and a VAE run, for the Sampler's report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .residence import is_dynamic
 
 
 def description(model: ModelPatcher, vae: VAE) -> dict[str, Any]:
-    """Device, types and the host's switches that decide on speed: attention, fp8 products, compilation, offloading."""
+    """Device, data types and ComfyUI's settings that affect speed: attention, fp8, compilation, offloading."""
     network = talking_head(model)
     linear = type(network.diffusion_model.blocks[0].ffn[0])
     return {
@@ -41,7 +41,7 @@ def _attention(model: ModelPatcher) -> str:
 
 
 def _is_compiled(model: ModelPatcher) -> bool:
-    """Whether a compile node is on the MODEL: core's wraps calls of the network, others put modules in its place."""
+    """Whether the MODEL is compiled: core's node wraps calls of the network, others replace its modules."""
     by_core = model.get_wrappers(WrappersMP.APPLY_MODEL, "torch.compile")
     return bool(by_core) or any(hasattr(patch, "_orig_mod") for patch in model.object_patches.values())
 

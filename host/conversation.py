@@ -1,4 +1,4 @@
-"""AUDIO values of a conversation: a voice for each person, and what is saved."""
+"""AUDIO values of a conversation: a voice for each person, and the sound to save."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def split_conversation(
 ) -> tuple[Audio, Audio, Mapping[str, Any]]:
     """The voices of two people, mono at 16 kHz and of the same length, and the AUDIO with both.
 
-    second: the other person's own track; ``audio`` then is the first person's.
+    second: the other person's own track; ``audio`` is then the first person's track.
     split: how one track is divided; ``turns`` are the times at which the speaker changes, at pauses of ``pause_s``
         seconds if it is empty.
 

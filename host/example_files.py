@@ -1,4 +1,4 @@
-"""The example pictures and speech in ComfyUI's input folder, so that the shipped graphs run as they are opened."""
+"""The example pictures and speech in ComfyUI's input folder, so that the shipped graphs run without changes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "workflows" / "assets"
 
 
 def provide() -> None:
-    """Copy the examples that the input folder lacks, where a server runs; its start never fails because of them."""
+    """Copy missing examples to the input folder if a server runs. Errors never prevent its start."""
     if prompt_server() is not None:
         copy_missing(EXAMPLES, Path(folder_paths.get_input_directory()))
 
 
 def copy_missing(source: Path, target: Path) -> list[str]:
-    """Copy the files of ``source`` whose names are free in ``target``; nothing there is ever replaced.
+    """Copy the files of ``source`` whose names are free in ``target``; existing files are never replaced.
 
     Returns:
         The names copied. What cannot be copied (a folder that is read-only, a full disk) is logged in one line.
@@ -43,7 +43,7 @@ def copy_missing(source: Path, target: Path) -> list[str]:
 
 
 def _copy(file: Path, target: Path) -> None:
-    """Under a working name first: a file that another program makes meanwhile stays, and none is seen half-written."""
+    """Copy under a temporary name first. A file that another program creates in the meantime is kept."""
     with working_folder(target) as work:
         whole = Path(shutil.copyfile(file, work / file.name))
         publish(whole, target, lambda: _taken(target))

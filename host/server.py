@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 VERSION = "0.1.0"
-"""Of the pack, as in pyproject.toml."""
+"""The pack's version, as in pyproject.toml."""
 
 VERSION_ROUTE = "/asymtalker/version"
 
@@ -20,7 +20,7 @@ def prompt_server() -> Any | None:
 
 
 def add_version_route() -> None:
-    """Let clients ask for the pack's version, where a server runs."""
+    """Add a route that returns the pack's version, if a server runs."""
     server = prompt_server()
     if server is not None:
         server.routes.get(VERSION_ROUTE)(send_version)

@@ -1,4 +1,4 @@
-"""What a generation is made from, checked to belong together before any work."""
+"""The inputs of a generation, and checks that they belong together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets; 0 and ``auto`` stand for what the checkpoint was made for. ``keep`` may be its text."""
+    """The Sampler's widgets; 0 and ``auto`` stand for the checkpoint's own values. ``keep`` may be its text."""
 
     seed: int
     steps: int
@@ -32,7 +32,7 @@ class Settings:
     keep: Keep = Keep.UNTIL_SAVED
 
     def __post_init__(self) -> None:
-        # It must not decide what becomes of frames if it is unknown.
+        # An unknown value must not decide which frames are kept.
         object.__setattr__(self, "keep", Keep.parse(self.keep, "keep"))
 
     def resolve(self, own: SamplingConfig, frames_per_chunk: int) -> SamplingConfig:
@@ -71,7 +71,7 @@ class Inputs:
         return self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
 
     def check(self) -> None:
-        """Refuse inputs that do not belong together. Raises ValueError that names the input and the remedy."""
+        """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""
         config, name = self.network.checkpoint.config, self.network.checkpoint.name
         channels = self.reference.latents.shape[1]
         if channels != config.latent_channels:

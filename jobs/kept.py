@@ -86,7 +86,7 @@ def kept_jobs(remove: str) -> KeptJobs:
     left = list_spools(spool_root()) if words else spools
     total = sum(spool.num_bytes for spool in left)
     summary = f"{len(left)} kept, {format_bytes(total)} of at most {format_bytes(MAX_SPOOL_BYTES)} in {spool_root()}"
-    # The newest first: that is what one looks for.
+    # Newest first.
     newest = enumerate(reversed(left))
     return KeptJobs(summary, tuple(_job(spool, number < MAX_PICTURES) for number, spool in newest), failures)
 
@@ -144,7 +144,7 @@ def _job(spool: SpoolInfo, with_picture: bool) -> KeptJob:
 
 
 def _picture(spool: SpoolInfo) -> str:
-    """The first frame, small, as a data URI; empty where it cannot be read, as while a job is written."""
+    """A thumbnail of the first frame as a data URI; empty if it cannot be read, such as while a job is written."""
     try:
         frame = next(SpoolReader(spool.folder).frames(0, 1))
     except (MediaError, StopIteration):

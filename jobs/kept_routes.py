@@ -14,7 +14,7 @@ ROUTE = "/asymtalker/kept"
 
 
 def register() -> None:
-    """Add the routes to the server, where one runs."""
+    """Add the routes to the server, if one runs."""
     server = prompt_server()
     if server is not None:
         server.routes.get(ROUTE)(list_jobs)
@@ -22,12 +22,12 @@ def register() -> None:
 
 
 async def list_jobs(request: web.Request) -> web.Response:
-    """What is kept."""
+    """The list of kept jobs."""
     return _answer(await asyncio.to_thread(kept_jobs, ""))
 
 
 async def remove_jobs(request: web.Request) -> web.Response:
-    """Remove what {"remove": ...} names, as the node's input does; 400 with the reason where nothing was."""
+    """Remove the jobs named in {"remove": ...}, like the node's input; 400 with the reason if none was removed."""
     try:
         body = await request.json()
         remove = body["remove"]

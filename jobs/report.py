@@ -23,7 +23,7 @@ def run_report(
     elapsed_s: float,
     notes: Sequence[str],
 ) -> str:
-    """Chunks that were there already, then those that this run made."""
+    """Chunks that already existed, then those generated in this run."""
     chunks = [*resumed, *made]
     report: dict[str, Any] = {
         "model": inputs.network.checkpoint.name,

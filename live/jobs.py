@@ -44,7 +44,7 @@ MAX_CACHED_FRAGMENTS = 32
 """Of a generation, for several viewers: about 50 kB each at 256x256."""
 
 WATCHED_S = 6.0
-"""So long after its last request a player counts as watching; one that is seen renews it every two seconds."""
+"""A player counts as watching for this long after its last request; a visible player renews it every two seconds."""
 
 MAX_ERROR_CHARACTERS = 400
 
@@ -78,11 +78,11 @@ class LiveJob:
 
     @property
     def is_watched(self) -> bool:
-        """Whether a player shows it: previews are then not needed."""
+        """Whether a player shows the job, so that previews are not needed."""
         return time.monotonic() < self._watched_until
 
     def watch(self) -> None:
-        """A player that is seen shows the job."""
+        """Record that a visible player shows the job."""
         self._watched_until = time.monotonic() + WATCHED_S
 
     def begin(self, spool: SpoolWriter) -> None:
@@ -114,7 +114,7 @@ class LiveJob:
 
     @property
     def resumes(self) -> bool:
-        """Whether the same graph, queued again after the job was stopped, goes on after the last chunk."""
+        """Whether queueing the same graph after a stop resumes the job after its last chunk."""
         return bool(self._chunks) and self._header.metadata.get("keep") != "never"
 
     def summary(self) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def watchable(job: LiveJob) -> Iterator[LiveJob]:
 
 
 def _end_early(job: LiveJob, state: str, error: str | None = None) -> None:
-    """End ``job``, and put how far it came in place of the progress that its node shows."""
+    """End ``job``, and show how far it came on its node instead of the progress."""
     job.end(state, error)
     if job.num_done:
         goes_on = f"; Run resumes from chunk {job.num_done + 1}" if job.resumes else ""

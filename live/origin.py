@@ -1,4 +1,4 @@
-"""Who generates a job that can be watched, and which nodes save it."""
+"""The nodes that generate and save a watchable job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAVERS = ("AsymTalkerMux", "SaveVideo")
 
 @dataclass(frozen=True)
 class Origin:
-    """Ids of the node, the prompt, the workflow, and the nodes that save the video, as far as they are known."""
+    """Ids of the node, the prompt, the workflow, and the nodes that save the video, if known."""
 
     node_id: str | None = None
     prompt_id: str | None = None
@@ -30,7 +30,7 @@ class Origin:
 
 
 def workflow_id(extra_pnginfo: Any) -> str | None:
-    """Id of the workflow that a node is executed for; None where a prompt comes without one, or with something else."""
+    """Id of the workflow that a node is executed for; None if the prompt has no valid one."""
     workflow = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, Mapping) else None
     found = workflow.get("id") if isinstance(workflow, Mapping) else None
     return found if isinstance(found, str) else None

@@ -49,7 +49,7 @@ async def show_job(request: web.Request) -> web.Response:
 
 
 async def note_viewer(request: web.Request) -> web.Response:
-    """A player that is seen shows the generation: for some seconds, ComfyUI sends no previews of it."""
+    """A visible player shows the job: ComfyUI sends no previews of it for a few seconds."""
     _job(request).watch()
     return web.Response(status=204)
 

@@ -106,7 +106,7 @@ class AudioFeatures:
         return self.features.shape[1], self.features.shape[2]
 
     def silence(self) -> Tensor:
-        """Zeros: what makes the features is not known here."""
+        """Zeros: the audio encoder is not known here."""
         return self.features.new_zeros(self.shape)
 
     def stream(self) -> FeatureStream:

@@ -18,7 +18,7 @@ class Choice(str, Enum):
 
     @classmethod
     def parse(cls: type[AnyChoice], value: object, name: str) -> AnyChoice:
-        """The choice with that text. Raises ConfigError, which names the input and the choices, for anything else."""
+        """The choice with that text. For any other text, raises ConfigError that names the input and the choices."""
         if not isinstance(value, str) or value not in cls.texts():
             raise ConfigError(f"{name}: {short(value)} is not a choice; use one of {', '.join(cls.texts())}")
         return cls(value)

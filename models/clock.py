@@ -10,9 +10,9 @@ import torch
 
 
 class StageClock:
-    """Times stages on the host, or on a CUDA device, which works after the host has gone on.
+    """Times stages on the host, or on a CUDA device, which runs asynchronously.
 
-    There, ``seconds`` can be read once the host has waited for the device.
+    For a CUDA device, ``seconds`` can be read after the host has waited for it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -20,7 +20,7 @@ class StageClock:
         self._marks: list[tuple[str, Any]] = [("", self._now())]
 
     def stage(self, name: str) -> None:
-        """The time since the last call (or the start) belongs to ``name``, beside what it had."""
+        """Add the time since the last call (or the start) to ``name``."""
         self._marks.append((name, self._now()))
 
     @property

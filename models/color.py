@@ -19,8 +19,8 @@ DELTA = 6 / 29
 # L = 116 f(y) - 16, a = 500 (f(x) - f(y)), b = 200 (f(y) - f(z)).
 F_TO_LAB = ((0.0, 116.0, 0.0), (500.0, -500.0, 0.0), (0.0, 200.0, -200.0))
 LAB_OFFSET = (-16.0, 0.0, 0.0)
-# Decoders overshoot [0, 1]: no colour is brighter than white or darker than black. Colours in the range, whose rounding
-# this leaves alone, are not changed.
+# Decoders overshoot [0, 1], so colours are limited to black and white. The small tolerance leaves the rounding of
+# colours within the range unchanged.
 DARKEST, BRIGHTEST = -1e-5, 1 + 1e-5
 # IEC 61966-2-1: where the curve of sRGB meets its line, encoded and linear.
 SRGB_KNEE, LINEAR_KNEE = 0.04045, 0.0031308
@@ -56,7 +56,7 @@ ColorTarget = tuple[Tensor, Tensor]
 
 
 def color_target(portrait: Tensor) -> ColorTarget:
-    """What ``match_color`` moves frames to, for ``portrait`` [B, 3, 1, H', W'] in [-1, 1]."""
+    """The statistics to which ``match_color`` moves frames, for ``portrait`` [B, 3, 1, H', W'] in [-1, 1]."""
     _, mean, std = _statistics(portrait)
     return mean, std
 
@@ -120,7 +120,7 @@ def _mix(x: Tensor, matrix: Matrix, offset: Vector = (0.0, 0.0, 0.0)) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-# Tensors of inference mode could not be used where gradients are computed.
+# Tensors created in inference mode could not be used with gradients.
 @torch.inference_mode(False)
 def _constant(values: Vector | Matrix, device: torch.device, dtype: torch.dtype) -> Tensor:
     """``values`` on the device, where they are sent once."""

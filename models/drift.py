@@ -83,7 +83,7 @@ class DriftMeter:
 
 
 def collapse(figures: ChunkFigures, portrait_contrast: float) -> str | None:
-    """What makes the chunk no picture of anybody, or None. A portrait that is itself flat may have flat frames."""
+    """Why the chunk counts as collapsed, or None. A portrait that is itself flat may have flat frames."""
     if not figures.is_finite:
         return NOT_FINITE
     if figures.contrast < MIN_CONTRAST <= portrait_contrast:

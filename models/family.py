@@ -63,7 +63,7 @@ class Weights:
 
     @property
     def size(self) -> str:
-        """The download's size for people."""
+        """The download's size as text."""
         return f"{self.gigabytes:g} GB" if self.gigabytes >= 0.1 else f"{self.gigabytes * 1000:.0f} MB"
 
     @property
@@ -165,4 +165,4 @@ LEAPTALK = Weights(
 """An adapter of FlashHead Pro with which one step is enough: a LoRA, an audio projection, and Pro's fast VAE."""
 
 MODELS = {"nano": NANO, "pro": PRO, "lite": LITE}
-"""By the name that commands take. A new checkpoint gets its entry here first."""
+"""By the name used in commands. Add new checkpoints here first."""

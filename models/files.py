@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, put on the disk, then renamed."""
+"""Files that are complete or absent: written under a temporary name, synced to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 
 PARTIAL_SUFFIX = ".part"
 
-# A file system may have no such operation; that is no reason to lose a file that is complete.
+# Some file systems do not support syncing; this must not discard a complete file.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS})
 
 
 @contextmanager
 def replacing(path: Path, *, writer: str = "") -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to. It becomes ``path`` when the block ends without an error.
+    """Yield a temporary name beside ``path`` to write to. It is renamed to ``path`` if the block ends without an error.
 
-    So ``path`` holds the old content or the new, never a part, even after a power failure.
+    ``path`` therefore has either the old or the new content, never a part of it, even after a power failure.
 
     Args:
         writer: part of the temporary name, where several processes may write the same file.
 
     Raises:
-        OSError: the disk or its permissions; ``path`` is as it was.
+        OSError: the disk or its permissions; ``path`` is unchanged.
     """
     partial = path.with_name(f"{path.name}{writer}{PARTIAL_SUFFIX}")
-    # A new file: what lies there may be a link, whose target is not ours.
+    # Always a new file: an existing one may be a link to a file of another program.
     partial.unlink(missing_ok=True)
     try:
         yield partial
@@ -50,8 +50,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Put a file's content on the disk: its final name must not outlive a power failure without it. Raises OSError."""
-    # Windows syncs only what is open for writing.
+    """Sync a file's content to the disk, so that its final name never refers to lost content. Raises OSError."""
+    # Windows syncs only files that are open for writing.
     with path.open("rb+") as file:
         try:
             os.fsync(file.fileno())

@@ -18,7 +18,7 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 COMPLEX_DEVICES = ("cpu", "cuda")
 FLOAT64_DEVICES = ("cpu", "cuda")
-"""Apple's (MPS) have no float64, and neither have many of Intel's (XPU) and those behind DirectML."""
+"""Apple devices (MPS) do not support float64, nor do many Intel (XPU) and DirectML devices."""
 
 RotaryTables = tuple[Tensor, Tensor]
 """Cosines and sines, each [S, 1, head_dim / 2]."""
@@ -59,7 +59,7 @@ def _rotary_tables(grid: tuple[int, int, int], head_dim: int, device: torch.devi
 
 
 @lru_cache(maxsize=16)
-# Tensors of inference mode could not be used where gradients are computed.
+# Tensors created in inference mode could not be used with gradients.
 @torch.inference_mode(False)
 def _cached_rotary_tables(grid: tuple[int, int, int], head_dim: int, device: torch.device) -> RotaryTables:
     return _rotary_tables(grid, head_dim, device)

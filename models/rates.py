@@ -1,4 +1,4 @@
-"""Rates of the whole family. This module imports nothing, so that every room and process can afford it."""
+"""Rates of the whole family. This module imports nothing, so every room and process can import it cheaply."""
 
 FPS = 25
 """Video frames per second."""

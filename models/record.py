@@ -1,4 +1,4 @@
-"""What is known of a finished chunk, wherever it is: just made, stored, shown to a viewer, or listed in a report."""
+"""The record of a finished chunk, used when it is generated, stored, shown to a viewer, or listed in a report."""
 
 from __future__ import annotations
 

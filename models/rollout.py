@@ -210,7 +210,7 @@ class _Made:
 
 
 class _Draft:
-    """From latents to frames. A GPU is waited for once, when everything is on its way back."""
+    """Decode latents to frames. The host waits for a GPU once, after all copies are queued."""
 
     def __init__(self, codec: VideoCodec, reference: Reference, continuity: ContinuityOptions, overlap: int) -> None:
         self._codec, self._continuity, self._overlap = codec, continuity, overlap
@@ -234,7 +234,7 @@ class _Draft:
         clock.stage("colour")
         figures = torch.cat((decoded, self._meter.corrected(pixels)))
         clock.stage("statistics")
-        # In one piece: every copy to the host costs as much as thousands of values.
+        # One copy: the overhead of a copy to the host equals thousands of values.
         frames, values = fetch(frames, torch.cat((carried.flatten().float(), figures)))
         state, figures = values.split((carried.numel(), len(figures)))
         return _Made(frames, state.view(carried.shape).to(carried.dtype), ChunkFigures(*figures.tolist()))

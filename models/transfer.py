@@ -1,4 +1,4 @@
-"""Copies between the host and a GPU that the host does not wait for."""
+"""Asynchronous copies between the host and a GPU."""
 
 from __future__ import annotations
 

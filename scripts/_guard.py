@@ -1,4 +1,4 @@
-"""`python _guard.py PIDFILE COMMAND...` runs a command and kills it when the process that started this one is gone.
+"""`python _guard.py PIDFILE COMMAND...` runs a command and kills it when the parent process ends.
 
 That process holds the other end of stdin and never writes to it: the end of the stream is its end, however it came.
 On Linux the command also ends with this process, as Ray kills the children of its workers, but not theirs. Standard

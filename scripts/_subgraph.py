@@ -1,4 +1,4 @@
-"""A part of a workflow that is one node outside, and the blueprint that ComfyUI offers among its nodes."""
+"""A subgraph, which is one node in the outer graph, and the blueprint that ComfyUI lists with its nodes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ._graph import (
 
 
 class Subgraph(GraphBuilder):
-    """A part of a workflow that is one node outside.
+    """A subgraph: a part of a workflow that is one node in the outer graph.
 
     Args:
-        object_info: what the server says about its nodes.
-        title: of the node outside.
-        description: what it does, and `words` that it is found by.
+        object_info: the server's node infos.
+        title: title of the outer node.
+        description: its description; `words` are its search terms.
     """
 
     def __init__(self, object_info: Json, title: str, description: str, words: list[str]) -> None:
         super().__init__(object_info, title)
-        # The front end wants ids that differ from those outside.
+        # The front end needs ids that differ from those of the outer graph.
         self.first_id = 101
         self.id, self.title, self.description, self.words = named_id(title), title, description, words
         self.input_names: list[str] = []
@@ -49,11 +49,11 @@ class Subgraph(GraphBuilder):
         self.outputs.append((name, link))
 
     def promote(self, node: Node, *widgets: str) -> None:
-        """Show widgets of a node inside on the node outside."""
+        """Show widgets of an inner node on the outer node."""
         self.promoted += [[str(node.id), widget] for widget in widgets]
 
     def info(self) -> Json:
-        """What the server would say about the node outside."""
+        """The outer node's info, in the server's form."""
         inputs: Json = {"required": {}, "optional": {}}
         for name, kind, optional in self._inputs:
             inputs["optional" if optional else "required"][name] = [kind, {}]
@@ -61,7 +61,7 @@ class Subgraph(GraphBuilder):
         return {"input": inputs, "output": kinds, "output_name": [name for name, _ in self.outputs]}
 
     def definition(self) -> Json:
-        """What the front end opens."""
+        """The subgraph in the front end's form."""
         links, numbers = self._links()
         wires: list[Json] = [
             self._wire(numbers[node.id, name], link, node.id, self._slot(node, name)) for link, node, name in links
@@ -103,7 +103,7 @@ class Subgraph(GraphBuilder):
         }
 
     def blueprint(self) -> Json:
-        """A workflow of the one node, which the front end offers among its nodes."""
+        """A workflow of this one node, which the front end lists with its nodes."""
         outside = GraphBuilder(self.object_info, f"{self._name} blueprint")
         outside.column(self.title, "", COLUMN_WIDTH)
         outside.add(self, 240)

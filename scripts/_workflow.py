@@ -10,14 +10,14 @@ from typing import Any
 Graph = dict[str, dict[str, Any]]
 """A workflow in API form: {node id: {"class_type": ..., "inputs": {...}}}."""
 
-EXPORT = "export it in ComfyUI with File > Export (API), or take one of workflows/api"
+EXPORT = "export it in ComfyUI with File > Export (API), or use one from workflows/api"
 
 
 def read_graph(file: Path, needed: Iterable[str] = ("LoadImage", "LoadAudio")) -> Graph:
     """Return the graph in API form that a file holds.
 
     Raises:
-        ValueError: it holds none, or one without a node of each of the `needed` types.
+        ValueError: it does not contain a graph in API form, or a node of one of the `needed` types is missing.
     """
     try:
         graph: Any = json.loads(file.read_text(encoding="utf-8"))

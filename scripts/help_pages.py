@@ -1,9 +1,8 @@
-"""`python -m asymtalker.scripts.help_pages` writes the help pages that follow from others: one for each language.
+"""`python -m asymtalker.scripts.help_pages` writes the help pages of all languages.
 
-ComfyUI asks for `web/docs/<Node>/<language>.md` first, and then for `<Node>.md`, which is the English page. Pages of
-the other languages begin with the node's texts of locales/; what lies behind the mark in them is written by hand and
-stays.
-With --check nothing is written: the exit status says whether they differ.
+ComfyUI loads `web/docs/<Node>/<language>.md` first, and then `<Node>.md`, which is the English page. Pages in other
+languages begin with the node's texts from locales/. The text after the mark in them is written by hand and is kept.
+With --check, nothing is written and the exit status shows whether pages differ.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ HEADINGS = {
     "es": ("Entradas", "Salidas", "descripción"),
     "ru": ("Входы", "Выходы", "описание"),
 }
-"""Inputs, outputs, and the heading of what is said about each."""
+"""The headings of inputs, outputs and descriptions."""
 
 
 def pages() -> dict[Path, str]:
-    """Every page that follows from others, by its path from the root."""
+    """Every generated page, by its path from the root."""
     texts: dict[Path, str] = {}
     for english in sorted(DOCS.glob("*.md")):
         page = english.read_text(encoding="utf-8")
@@ -47,7 +46,7 @@ def pages() -> dict[Path, str]:
 
 
 def translated(node: dict[str, Any], headings: tuple[str, str, str], picture: str) -> str:
-    """A page of a node's own texts."""
+    """A page made from a node's own texts."""
     inputs, outputs, said = headings
     parts = [f"# {node['display_name']}", node["description"], f"![{node['display_name']}]{picture}"]
     for heading, slots in ((inputs, node["inputs"]), (outputs, node["outputs"])):
@@ -57,7 +56,7 @@ def translated(node: dict[str, Any], headings: tuple[str, str, str], picture: st
 
 
 def by_hand(path: Path) -> str:
-    """What a page has behind the mark, with the mark; empty where there is none."""
+    """The part of a page after the mark, including the mark; empty if there is none."""
     page = path.read_text(encoding="utf-8") if path.is_file() else ""
     _, mark, more = page.partition(MARK)
     return f"\n{mark}{more}" if mark else ""
@@ -66,7 +65,7 @@ def by_hand(path: Path) -> str:
 def main() -> int:
     """Write the pages, or with --check compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only say which pages differ")
+    parser.add_argument("--check", action="store_true", help="only list the pages that differ")
     check: bool = parser.parse_args().check
     differing = {
         path: text

@@ -1,7 +1,7 @@
-"""The files that a published model lacks, as ComfyUI's own dialogue on missing models shows and downloads them.
+"""The missing files of a published model, in the form that ComfyUI's missing-models dialogue shows and downloads.
 
-The dialogue knows files by their names in a model folder. So each gets the name under which the loader finds it there:
-the published ones (``diffusion_pytorch_model.safetensors``) are those of many models.
+The dialogue identifies files by their names in a model folder. Each file is therefore listed under the name with which
+the loader finds it there, because many models share the published names (``diffusion_pytorch_model.safetensors``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .companions import locate_audio_encoder, locate_vae
 from .folders import DEFAULT, PUBLISHED, PUBLISHED_CHOICES, SINGLE_FILES, Located, listed, model_states, roots
 
 WAN_VAE_LINK = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/vae/"
-"""Pro's VAE without pickle, which is all that the dialogue of older versions takes."""
+"""Pro's VAE as safetensors: the dialogue of older versions accepts no pickle files."""
 
 COMPANIONS = {
     PRO.vae: (PRO.vae.single_file, WAN_VAE_LINK + PRO.vae.single_file),
@@ -26,7 +26,7 @@ COMPANIONS = {
 
 
 def missing_files() -> dict[str, dict[str, dict[str, str]]]:
-    """{published choice: {input of the loader: {name, url, directory}}} of what is not installed anywhere."""
+    """{published choice: {input of the loader: {name, url, directory}}} for the files that are not installed."""
     states = model_states()
     names = {choice: name for name, choice in SINGLE_FILES.items()}
     missing: dict[str, dict[str, dict[str, str]]] = {}
@@ -51,7 +51,7 @@ def _entry(name: str, url: str, directory: str) -> dict[str, str]:
 
 
 def _is_missing(search: Callable[[], Any]) -> bool:
-    """Whether there is none; several to choose from are a matter for the message."""
+    """Whether no file was found. If several files match, the error message handles it."""
     try:
         search()
     except FileNotFoundError as error:

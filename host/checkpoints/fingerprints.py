@@ -1,6 +1,6 @@
-"""Fingerprints of weight files, kept beside the files' sizes and times.
+"""A cache of fingerprints of weight files, with the files' sizes and times.
 
-Without them, loading would take longest for hashing gigabytes that have not changed.
+Without it, most of the loading time would be spent on hashing gigabytes that have not changed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ...models.files import write_text
 from ..model import weights_fingerprint
 
 VERSION = 1
-"""Of what is hashed for a file's tensors: to be raised when files are read into other tensors than before."""
+"""Version of the hashed content: raise it when files are read into other tensors than before."""
 MAX_KEPT = 200
 MAX_BYTES = 1 << 20
 
 
 def kept_fingerprint(files: Sequence[Path], tensors: Mapping[str, Tensor]) -> str:
-    """``weights_fingerprint`` of ``tensors``, which were read from ``files``: the one kept for them, if there is one.
+    """``weights_fingerprint`` of ``tensors``, which were read from ``files``; from the cache, if possible.
 
-    A file counts as the same while its path, size and times of change are.
+    A file counts as unchanged if its path, size and modification times are the same.
     """
     key = _key(files)
     place = Path(folder_paths.get_user_directory()) / "asymtalker" / "fingerprints.json"
@@ -42,7 +42,7 @@ def kept_fingerprint(files: Sequence[Path], tensors: Mapping[str, Tensor]) -> st
 
 
 def _key(files: Sequence[Path]) -> str:
-    """What tells these files from others; empty where they cannot be looked at."""
+    """The key of these files in the cache; empty if they cannot be read."""
     digest = hashlib.sha256(str(VERSION).encode())
     try:
         for file in files:
@@ -69,4 +69,4 @@ def _write(place: Path, kept: Mapping[str, str]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_text(place, json.dumps(kept, indent=1))
     except OSError as error:
-        logging.debug("AsymTalker: fingerprints are not kept: %s", error)
+        logging.debug("AsymTalker: fingerprints cannot be stored: %s", error)
