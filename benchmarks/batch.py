@@ -2,7 +2,7 @@
 
 `throughput` renders the same rows with one worker looping over the API and with the batch, in turns. `kills` sends
 SIGKILL to a worker, its ComfyUI or the driver at random moments, starts the driver again where it was killed, and
-compares every file with an undisturbed run's. `bad` mixes rows with every kind of fault into a table. Needs
+compares every file with that of an uninterrupted run. `bad` mixes rows with every kind of fault into a table. Needs
 COMFYUI_PATH and Ray.
 """
 
@@ -45,7 +45,7 @@ PORTRAITS = ("asymtalker_portrait.png", "asymtalker_portrait_2.png")
 ACTOR = "ray::LazyRenderer"
 TARGETS = ("worker", "ComfyUI", "driver")
 WEIGHTS = (2, 2, 1)
-"""A killed driver costs the start of everything, and the others' kills are to fall into rendering too."""
+"""A killed driver restarts everything; the other kills should also happen during rendering."""
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -58,7 +58,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--pause", type=float, default=20.0, help="longest time between two kills in seconds (default: %(default)s)"
     )
-    parser.add_argument("--undisturbed", type=Path, help="output folder of the same table, in place of a new run")
+    parser.add_argument(
+        "--undisturbed", type=Path, help="output folder of an uninterrupted run of the same table (default: run it)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of `throughput` (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the kills (default: %(default)s)")
     parser.add_argument("--workdir", type=Path, help="folder for all files (default: a temporary one)")
@@ -119,7 +121,7 @@ def run_batch(table: Path, out: Path, *options: str) -> int:
 
 
 def throughput(table: Path, folder: Path, rounds: int) -> dict[str, Any]:
-    """Clips a minute of a loop with one server, and of the batch with one and two workers, in turns."""
+    """Clips a minute of a loop with one server, and of the batch with one and two workers, measured alternately."""
     found: dict[str, list[dict[str, float]]] = {"loop": [], "one worker": [], "two workers": []}
     for number in range(rounds):
         found["loop"].append(_loop(table, folder / f"loop_{number}"))
@@ -152,7 +154,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 
 def _loop(table: Path, folder: Path) -> dict[str, float]:
-    """What people write today: one server, one row after the other; timed from the first row's end on."""
+    """A simple script: one server, one row after the other; timed from the end of the first row."""
     folder.mkdir()
     graph, rows = find_graph("nano"), _rows(table)
     template = bind(graph, [name for name in rows[0] if name != "output"])
@@ -180,7 +182,7 @@ def _timed_batch(table: Path, out: Path, workers: int) -> dict[str, float]:
     with sqlite3.connect(out / ".batch" / "ledger.sqlite") as ledger:
         ends = sorted(end for (end,) in ledger.execute("SELECT ended FROM attempts WHERE outcome = 'done'"))
         results = [json.loads(text) for (text,) in ledger.execute("SELECT result FROM clips")]
-    # The first rows of all workers have loading in them.
+    # The first rows of all workers include loading the model.
     ends = ends[workers - 1 :]
     gaps = [result["gap_s"] for result in results if result["gap_s"] is not None]
     runs = [result["run_s"] for result in results]
@@ -189,7 +191,7 @@ def _timed_batch(table: Path, out: Path, workers: int) -> dict[str, float]:
 
 
 def kills(table: Path, folder: Path, count: int, seed: int, pause_s: float, reference: Path | None) -> dict[str, Any]:
-    """Render the table again and again, and kill workers, servers and drivers until so many are killed."""
+    """Render the table repeatedly, and kill workers, servers and drivers until ``count`` are killed."""
     rng = random.Random(seed)
     expected_out = reference or folder / "undisturbed"
     if reference is None and run_batch(table, expected_out, "--workers", "2") != 0:
@@ -219,7 +221,7 @@ def kills(table: Path, folder: Path, count: int, seed: int, pause_s: float, refe
 
 
 def _compared(out: Path, expected: dict[str, str], saved: dict[str, set[int]]) -> dict[str, Any]:
-    """How a batch's files compare with the undisturbed one's, and what its ledger says."""
+    """A comparison of a batch's files with the uninterrupted run's, and figures from its ledger."""
     found = _hashes(out)
     with sqlite3.connect(out / ".batch" / "ledger.sqlite") as ledger:
         outcomes = Counter(outcome for (outcome,) in ledger.execute("SELECT outcome FROM attempts"))
@@ -274,7 +276,7 @@ def _victims(driver: int, target: str) -> list[int]:
 
 @contextmanager
 def watched(out: Path) -> Iterator[dict[str, set[int]]]:
-    """Look at what the servers save while the block runs: {clip: inodes of its finished videos}."""
+    """Watch the files that the servers save while the block runs: {clip: inodes of its finished videos}."""
     saved: dict[str, set[int]] = {}
     over = threading.Event()
     folder = out / ".batch" / "servers" / socket.gethostname() / "output" / FOLDER
@@ -317,7 +319,7 @@ def bad_rows(table: Path, folder: Path) -> dict[str, Any]:
         row = 5 + 4 * number
         rows[row] |= change
         expected[row + 2] = column
-    # Both rows of a name that is there twice are refused.
+    # Both rows with a duplicate name are refused.
     expected[3] = "output"
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))

@@ -38,7 +38,7 @@ THUMBNAIL_BYTES = 3000
 FAILING = 0.002
 SENT_BYTES = 256 << 20
 NOTES_PER_SECOND = 100.0
-"""Of all workers together, as the batch has them."""
+"""Progress messages of all workers together, as in a batch."""
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -53,7 +53,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 class Host:
-    """Stands for many workers; an actor for Ray whose methods run side by side."""
+    """Simulates many workers; an actor for Ray whose methods run concurrently."""
 
     def __init__(self, parts: Path, board: Any, workers: int, seconds: float) -> None:
         self._parts, self._board, self._seconds = parts, board, seconds
@@ -160,7 +160,7 @@ def measure(folder: Path, rows: int, workers: int, seconds: float) -> dict[str, 
 
 
 def depot_rate(folder: Path) -> float:
-    """Megabytes a second of a file that is sent to another process and back, as without a shared disk."""
+    """Megabytes a second of a file that is sent to another process and back, as is done without a shared disk."""
     ray = import_ray()
     source, parts = folder / "large.mp4", folder / "depot"
     parts.mkdir()

@@ -126,12 +126,12 @@ def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
 
 
 def recordings_of(audio: RecordingFeatures) -> tuple[Recording, ...]:
-    """The sound that a video was made from, as the user gave it; empty where it is not known."""
+    """The recordings from which a video was made, as given by the user; empty if they are not known."""
     return audio.recordings if isinstance(audio, SpeechFeatures) else ()
 
 
 def joined(recordings: Sequence[Recording]) -> AudioTrack | None:
-    """Recordings one after another, at the first one's sample rate and with the channels of the widest one.
+    """Recordings joined one after another, at the first one's sample rate and with the largest number of channels.
 
     A single one is not copied. None of none.
     """
@@ -143,7 +143,7 @@ def joined(recordings: Sequence[Recording]) -> AudioTrack | None:
 
 
 def overlaid(recordings: Sequence[Recording]) -> AudioTrack | None:
-    """Recordings at once, as long as the longest, at the first one's sample rate and with the widest one's channels.
+    """Recordings mixed, as long as the longest, at the first one's sample rate and with the largest number of channels.
 
     A single one is not copied. None of none.
     """
@@ -163,7 +163,7 @@ def _converted(recording: Recording, rate: int, channels: int) -> Tensor:
         waveform = torch.stack([resample(channel, recording.sample_rate, rate) for channel in waveform])
     if waveform.shape[0] == channels:
         return waveform
-    # Mono goes to every channel; of other layouts, what is not there stays silent.
+    # Mono is copied to every channel; missing channels of other layouts are silent.
     if waveform.shape[0] == 1:
         return waveform.expand(channels, -1)
     return functional.pad(waveform, (0, 0, 0, channels - waveform.shape[0]))

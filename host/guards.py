@@ -72,7 +72,7 @@ def check_memory(model: ModelPatcher, vae: VAE, chunk: Sized) -> int:
 def check_card(model: ModelPatcher, chunk: Sized) -> None:
     """Raise MemoryError with the numbers if the network's activations alone are more than the GPU has.
 
-    Weights can stay behind and the VAE can work in tiles, but a step of the network needs its activations at once.
+    Weights can be offloaded and the VAE can work in tiles, but a step of the network needs all its activations at once.
     """
     if model.load_device.type == "cpu":
         return

@@ -36,7 +36,7 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 """Loader choice -> dtype in which the weights are stored; None lets core choose for the device."""
 
 FP8_PRODUCTS = "fp8_e4m3fn_fast"
-"""Loader choice, as in core's own loader: matrix products in fp8 too."""
+"""Loader choice, as in core's own loader: fp8 weights and fp8 matrix products."""
 NO_FP8_PRODUCTS = (
     "fp8_e4m3fn_fast: {device} does not support fp8 matrix products (NVIDIA GPUs do from GeForce 40 and Hopper on); "
     "weights are stored in fp8, and products are computed in {dtype}"
@@ -227,7 +227,7 @@ def load_model(
         load: Any = model.load_model_weights
         load({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
     elif model_management.is_device_cpu(load_device) and all(tensor.dtype == dtype for tensor in tensors.values()):
-        # The weights stay where the file is mapped, instead of being copied into memory beside it.
+        # The weights stay in the mapped file instead of being copied into memory.
         model.diffusion_model.load_state_dict(tensors, assign=True)
     else:
         model.load_model_weights(dict(tensors))
@@ -276,7 +276,7 @@ def talking_head(model: Any) -> TalkingHeadModel:
 
 
 def loaded_fingerprint(owner: Any) -> str:
-    """``weights_fingerprint`` of a VAE or AUDIO_ENCODER, read once while it is loaded: a VAE may have gigabytes."""
+    """``weights_fingerprint`` of a VAE or AUDIO_ENCODER, computed once when it is loaded."""
     found = getattr(owner, FINGERPRINT, None)
     if found is None:
         found = weights_fingerprint(owner.get_sd())

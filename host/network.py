@@ -79,7 +79,7 @@ class ChunkNetwork:
             guidance: weight of the audio against silence; 1 is off and costs nothing.
         """
         if self._strength != 1 and self._rest is None and self._silence_features is not None:
-            # Before the weights are brought: an audio encoder may take their place.
+            # Before the weights are loaded, because an audio encoder may evict them.
             self._rest = self._silence_features().expand_as(windows)
         device, shape = self._model.load_device, reference_latents.shape
         bring = self._bring or partial(load, self._model, shape)
@@ -99,9 +99,10 @@ class ChunkNetwork:
         return denoise.sample(loop, levels, noise)
 
     def _speech(self, windows: Tensor) -> list[AudioKeyValue]:
-        """Keys and values from those of silence (strength 0) to those of the audio (1), and beyond.
+        """Keys and values interpolated from those of silence (strength 0) to those of the audio (1), and beyond.
 
-        Silence, not zero: no network was trained without cross-attention, and nano's mouth is half open then.
+        Zeros are not used for silence: no network was trained without cross-attention, and nano's mouth is half open
+        with zeros.
         """
         speech = self._keys_values(windows)
         if self._rest is None:
@@ -162,7 +163,7 @@ class ChunkGuider:
     def predict(self, x: Tensor, u: Tensor, options: dict[str, Any]) -> Tensor:
         """x0 of ``x`` [1, C, T, h, w] at level ``u`` [], on the device of ``x``."""
         device = self.model_patcher.load_device
-        # Filled in on the device: a copy of a level that is known here would be waited for.
+        # Created on the device: the host would wait for a copy.
         sigma = torch.full((x.shape[0],), float(u), dtype=torch.float32, device=device)
         executor = self._executor(self._predict_noise, WrappersMP.PREDICT_NOISE, options)
         return executor.execute(x.to(device), sigma, options, None).to(x.device)
@@ -270,13 +271,13 @@ class ChunkSampler:
 
 
 def compute_dtype(model: ModelPatcher) -> torch.dtype:
-    """The type in which the network computes, whatever its weights are stored in."""
+    """The data type in which the network computes, which may differ from that of its weights."""
     network = talking_head(model)
     return network.manual_cast_dtype or network.get_dtype()
 
 
 def noise_dtype(model: ModelPatcher) -> torch.dtype | None:
-    """The type in which noise goes to a GPU: half the bytes where the network computes in 16 bits anyway."""
+    """The data type in which noise is copied to a GPU: 16 bits if the network computes in 16 bits."""
     is_short = torch.finfo(compute_dtype(model)).bits == 16
     return torch.float16 if is_short and model.load_device.type == "cuda" else None
 
@@ -289,7 +290,7 @@ def load(model: ModelPatcher, latent_shape: torch.Size) -> None:
 
 
 def send_windows(windows: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Feature windows [1, F, 5, blocks, channels] of consecutive frames on ``device``; what they share is sent once."""
+    """Feature windows [1, F, 5, blocks, channels] of consecutive frames on ``device``; copies shared frames once."""
     if device.type == "cpu":
         return windows.to(dtype)
     middle = windows.shape[2] // 2

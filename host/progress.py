@@ -26,7 +26,7 @@ def notify(node_id: str | None, *texts: str, outside: bool = False) -> None:
     shown = encodable("\n".join(texts))
     logging.info("AsymTalker: %s", shown)
     show(node_id, shown)
-    # The id of a node in a subgraph is that of the subgraph's node, a colon and its own.
+    # The id of a node in a subgraph is the id of the subgraph's node, a colon and its own id.
     while outside and node_id is not None and ":" in node_id:
         node_id = node_id.rpartition(":")[0]
         show(node_id, shown)

@@ -36,7 +36,7 @@ VAE_ADVICE = {
 class StockVideoCodec:
     """The rollout's VideoCodec over a stock VAE: pixels in [-1, 1] <-> latents normalised as the MODEL expects them.
 
-    Core's own ``encode`` and ``decode`` return everything by way of the CPU; here it stays on the device.
+    Core's own ``encode`` and ``decode`` return results through the CPU; here they stay on the device.
 
     Args:
         device: where latents and pixels go; core's device if not given.
@@ -71,7 +71,7 @@ class StockVideoCodec:
         return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)
 
     def _run(self, directly: Callable[[Tensor], Tensor], by_core: Callable[[Tensor], Any], values: Tensor) -> Tensor:
-        """What the VAE makes of ``values``: without copies where its own methods are core's, else as core does it."""
+        """The VAE's result for ``values``: without copies if its methods are core's, else through these methods."""
         if not _is_plain(self._vae):
             return by_core(values)
         try:
@@ -79,7 +79,7 @@ class StockVideoCodec:
                 return directly(values)
         except model_management.OOM_EXCEPTION:
             logging.warning("AsymTalker: the VAE does not fit into memory; it is applied in tiles")
-        # Outside of the handler, which would keep what was allocated: core decides on the size of tiles.
+        # Outside the handler, which would keep the allocated memory. Core chooses the size of tiles.
         return by_core(values)
 
     def _encode(self, frames: Tensor) -> Tensor:
@@ -94,13 +94,13 @@ class StockVideoCodec:
         network: Any = vae.first_stage_model
         latents = latents.to(vae.device, vae.vae_dtype)
         if getattr(network, "comfy_has_chunked_io", False):
-            # Later versions of core decode some VAEs piece by piece, by themselves to the CPU.
+            # Later versions of core decode some VAEs in parts and return them on the CPU.
             pixels = torch.empty(network.decode_output_shape(latents.shape), device=vae.device)
             network.decode(latents, output_buffer=pixels)
         else:
             pixels = network.decode(latents).float()
         if isinstance(network, VideoVAE):
-            # Colours are matched before anything is clipped, as in the published pipeline; core clips here.
+            # Core clips here, but colours must be matched before clipping, as in the published pipeline.
             return _in_place(lambda: pixels.add_(1).mul_(0.5)).movedim(1, -1)
         return vae.process_output(pixels).movedim(1, -1)
 
@@ -114,7 +114,7 @@ class StockVideoCodec:
 
 
 def _is_plain(vae: VAE) -> bool:
-    """Whether nothing is done to pixels and latents but what core's ``encode`` and ``decode`` do."""
+    """Whether the VAE processes pixels and latents only as core's ``encode`` and ``decode`` do."""
     plain = type(vae).decode is VAE.decode and type(vae).encode in (VAE.encode, NanoStockVAE.encode)
     return plain and getattr(vae, "format_encoded", None) is None
 
@@ -125,7 +125,7 @@ def _current_device(device: torch.device) -> AbstractContextManager[None]:
 
 
 def _on_device(latent_format: latent_formats.LatentFormat, device: torch.device) -> latent_formats.LatentFormat:
-    """``latent_format`` with its statistics on ``device``, where it would copy them for every call."""
+    """``latent_format`` with its statistics on ``device``; otherwise it would copy them on every call."""
     own = copy.copy(latent_format)
     for name, value in vars(own).items():
         if isinstance(value, Tensor):
@@ -134,7 +134,7 @@ def _on_device(latent_format: latent_formats.LatentFormat, device: torch.device)
 
 
 def vae_identity(vae: VAE) -> str:
-    """What the frames of a VAE depend on."""
+    """Identity of a VAE: everything that its frames depend on."""
     # What differs from an earlier version of the pack, which put copies of the first frame in front of what tiny VAEs
     # encode (their authors repeat the last one, and so does core), and clipped what LTX-Video's decodes.
     ways: dict[type, str] = {TAEHV: " padded at the end", VideoVAE: " not clipped"}

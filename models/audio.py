@@ -81,11 +81,11 @@ class RecordingFeatures(Protocol):
     def strength(self) -> float: ...
 
     def silence(self) -> Tensor:
-        """[blocks, channels]: the features of a frame in which there is no sound."""
+        """[blocks, channels]: the features of a silent frame."""
         ...
 
     def stream(self) -> FeatureStream:
-        """A stream for one generation; what it holds in memory does not grow with the recording."""
+        """A stream for one generation; its memory use does not grow with the recording."""
         ...
 
 

@@ -90,7 +90,7 @@ class TalkingHeadDiT(nn.Module):
     ) -> Tensor:
         """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B] (0..1000), given ``reference`` of the same shape.
 
-        Compiled code is given its ``tables``, for it would compute them for every step.
+        Pass ``tables`` to compiled code, which would otherwise compute them for every step.
         """
         tokens = self.patch_embedding(torch.cat((x, reference), dim=1))
         grid = tokens.shape[2:]
@@ -108,7 +108,7 @@ class TalkingHeadDiT(nn.Module):
         return (x - reference - out) / u
 
     def _embedded(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
-        """The timestep as it is embedded: in bfloat16, the published pipeline rounds it (937.5 to 936)."""
+        """The timestep to embed: in bfloat16, the published pipeline rounds it (937.5 to 936)."""
         if dtype != torch.bfloat16 or self.config.prediction != "flow":
             return timestep
         return timestep.to(dtype)

@@ -53,7 +53,7 @@ class ChunkFigures:
 
 
 class DriftMeter:
-    """Compares chunks with a reference, whose own figures are computed once. Nothing here waits for a GPU."""
+    """Compares chunks with a reference, whose own figures are computed once. It never waits for a GPU."""
 
     def __init__(self, reference: Reference) -> None:
         self._latents = reference.latents.mean(dim=2)

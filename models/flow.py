@@ -19,11 +19,11 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x [B, C, T, h, w], u []) -> x0."""
 
 OnSample = Callable[[int, Tensor, Tensor, Tensor], None]
-"""(step, u, x, x0) after every denoising step, with what the step was given and what it predicts; may raise to stop."""
+"""Called with (step, u, x, x0) after every denoising step: its input and its prediction. It may raise to stop."""
 
 
 class Sampler(Protocol):
-    """``sample_chunk`` and its like."""
+    """The signature of ``sample_chunk`` and the other samplers."""
 
     def __call__(
         self,
@@ -64,7 +64,7 @@ def apply_continuity(x: Tensor, continuity: Tensor) -> Tensor:
 def _predict(
     denoise: Denoise, x: Tensor, u: Tensor, continuity: Tensor, step: int, callback: OnSample | None
 ) -> tuple[Tensor, Tensor]:
-    """``x`` with its continuity, and the x0 predicted from it: what every sampler's step begins with."""
+    """``x`` with its continuity, and the x0 predicted from it. Every sampler's step begins with this."""
     x = apply_continuity(x, continuity)
     x0 = denoise(x, u)
     if callback is not None:
@@ -152,7 +152,7 @@ class ChunkSampler:
     from_reference: bool = False
 
     def draws(self, reference: Tensor, noise: Iterable[Tensor]) -> Iterator[Tensor]:
-        """What ``sample`` takes as its noise: the start, then fresh draws."""
+        """The noise for ``sample``: the start, then new draws."""
         return itertools.chain([reference], noise) if self.from_reference else iter(noise)
 
 

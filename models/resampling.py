@@ -35,7 +35,7 @@ VALUES_AT_ONCE = 1 << 20
 def resample(waveform: Tensor, sample_rate: int, target_rate: int, sinc: SincFilter = SHORT) -> Tensor:
     """``waveform`` [N] at ``sample_rate`` Hz -> [ceil(N * target_rate / sample_rate)] at ``target_rate`` Hz.
 
-    Rates for which torchaudio's kernel would be too large are resampled by ``SHORT``, whatever is asked for.
+    Rates for which torchaudio's kernel would be too large are always resampled with ``SHORT``.
 
     Raises:
         ValueError: a rate that is not positive.

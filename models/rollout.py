@@ -60,7 +60,7 @@ class Carry(Choice):
     PIXELS = "pixels"
     """The last frames are encoded again after colour correction, as the checkpoints were trained."""
     LATENTS = "latents"
-    """The last latents are used as they are: faster, drifts sooner."""
+    """The last latents are used unchanged: faster, drifts sooner."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def rollout(
 
 @dataclass(frozen=True)
 class _Made:
-    """What is made of a chunk's latents, on the host: ``frames`` uint8 [n, H, W, 3], the next chunk's first latents."""
+    """A decoded chunk on the host: ``frames`` uint8 [n, H, W, 3], and the first latents of the next chunk."""
 
     frames: Tensor
     continuity: Tensor

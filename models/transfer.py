@@ -17,7 +17,7 @@ def send(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None)
 
 
 def fetch(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """``tensors`` on the CPU. Those of a CUDA device are waited for together."""
+    """``tensors`` on the CPU. The host waits once for those of a CUDA device."""
     if all(tensor.device.type != "cuda" for tensor in tensors):
         return tuple(tensor.cpu() for tensor in tensors)
     copies = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]

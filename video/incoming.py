@@ -108,7 +108,7 @@ class ImageFrames:
         return Fraction(self.components.frame_rate)
 
     def sound(self) -> AudioTrack | None:
-        """The sound beside the images."""
+        """The sound that belongs to the images."""
         if not self.components.audio:
             return None
         waveform, sample_rate = checked_audio(self.components.audio)
@@ -217,7 +217,7 @@ class FileFrames:
 
 
 def decoded_track(container: InputContainer, stream: av.AudioStream) -> AudioTrack | None:
-    """All of a sound stream from the file's beginning on; None of one without samples, or with too many channels."""
+    """A whole sound stream from the start of the file; None if it has no samples or too many channels."""
     planes: list[np.ndarray[Any, Any]] = []
     resampler = av.AudioResampler(format="fltp")
     for frame in container.decode(stream):

@@ -76,7 +76,7 @@ def save_with_audio(
 
 
 def _track(audio: dict[str, Any]) -> AudioTrack:
-    """The sound of an AUDIO value. Raises ValueError that names what is wrong with it."""
+    """The sound of an AUDIO value. Raises ValueError that names the problem."""
     waveform, sample_rate = checked_audio(audio)
     return AudioTrack(waveform.detach().cpu().numpy(), sample_rate)
 
@@ -89,7 +89,7 @@ def _sound_notes(track: AudioTrack | None) -> list[str]:
     if loudest <= TOO_LOUD:
         return []
     return [
-        f"audio: samples reach {loudest:.3g}, and players clip what is beyond 1: it will sound distorted. Lower "
+        f"audio: samples reach {loudest:.3g}, and players clip samples beyond 1: it will sound distorted. Lower "
         "its volume first (Audio Adjust Volume)."
     ]
 

@@ -28,14 +28,14 @@ class Keep(Choice):
 
     UNTIL_SAVED = "until saved"
     FOR_EXTENDING = "for extending"
-    """Beyond saving, so that a longer recording continues them."""
+    """After saving too, so that a longer recording can continue them."""
     NEVER = "never"
-    """Not beyond the run."""
+    """Only during the run."""
 
 
 @dataclass
 class _Fate:
-    """What becomes of a finished spool."""
+    """Whether a finished spool is kept or removed."""
 
     keep: Keep
     saved: bool = False

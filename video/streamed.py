@@ -28,7 +28,7 @@ TIME_TOLERANCE_FRAMES = 1e-3
 
 
 class StreamedVideo(InputImpl.VideoFromFile, ABC):
-    """A VIDEO whose frames are made or read as they are needed, never all at once unless requested.
+    """A VIDEO whose frames are generated or read as needed, and never all at once unless requested.
 
     It is a video file of the host that is written only when something needs the file itself: a method that a later host
     adds is answered by the host's own code over that file. (The host's abstract class is no base: its next abstract

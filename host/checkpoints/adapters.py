@@ -1,4 +1,4 @@
-"""Adapters of a published network: low-rank weights to merge and an audio projection to replace, as LeapTalk's.
+"""Adapters of a published network, such as LeapTalk: a LoRA to merge, and an audio projection that replaces its own.
 
 A folder with one holds ``lora/adapter_model.safetensors`` (PEFT) and ``audio_proj_step_<number>.pt``.
 """
@@ -33,7 +33,7 @@ UNSUPPORTED = ("use_dora", "alpha_pattern", "rank_pattern")
 
 @dataclass(frozen=True)
 class Adapter:
-    """The files of an adapter; without ``lora``, a LoRA loader node is to apply it."""
+    """The files of an adapter; if ``lora`` is missing, the user applies it with a LoRA loader node."""
 
     folder: Path
     projection: Path | None
@@ -42,13 +42,13 @@ class Adapter:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What changes the network's weights."""
+        """The files that change the network's weights."""
         config = self.lora.with_name(LORA_CONFIG) if self.lora is not None else None
         return tuple(file for file in (self.projection, self.lora, config) if file is not None and is_file(file))
 
 
 def find_adapter(folder: Path) -> Adapter | None:
-    """The adapter in ``folder``, if there is any; of several projections the one of the highest step."""
+    """The adapter in ``folder``, if any; if there are several projections, the one with the highest step."""
     files = [file for file in entries(folder) if is_file(file)]
     steps = {file: int(found[1]) for file in files if (found := _PROJECTION_FILE.fullmatch(file.name))}
     projection = max(steps, key=lambda file: steps[file], default=None)
@@ -63,7 +63,7 @@ def find_adapter(folder: Path) -> Adapter | None:
 def apply_adapter(
     adapter: Adapter, state_dict: Mapping[str, Tensor], metadata: Metadata
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The network's tensors with the adapter in them, and notes for the user; ``state_dict`` stays as it is.
+    """The network's tensors with the adapter applied, and notes for the user; ``state_dict`` is not changed.
 
     Raises:
         CheckpointError, ConfigError: a file of the adapter is damaged, or was made for another network.
@@ -131,7 +131,7 @@ def _fits(weight: Tensor | None, a: Tensor, b: Tensor) -> bool:
 
 
 def _scale(lora: Path) -> Callable[[int], float]:
-    """alpha / r by the rank r; alpha is in ``adapter_config.json``, without which it equals the rank."""
+    """alpha / r by the rank r; alpha is in ``adapter_config.json`` and defaults to the rank."""
     beside = lora.with_name(LORA_CONFIG)
     if not beside.is_file():
         return lambda rank: 1.0
@@ -148,7 +148,7 @@ def _scale(lora: Path) -> Callable[[int], float]:
 
 
 def _projection(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """The audio projection under the network's names, in the types of the one that it replaces."""
+    """The audio projection under the network's names, with the data types of the one that it replaces."""
     held, _ = read_checkpoint(file)
     prefix = f"{PROJECTION}."
     given = {prefix + _plain(name).removeprefix(prefix): tensor for name, tensor in held.items()}

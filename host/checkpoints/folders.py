@@ -82,14 +82,14 @@ class Located:
 
 @dataclass
 class Offers:
-    """Networks and adapters by the choice that loads them, and the choices that several networks fit equally."""
+    """Networks and adapters by the choice that loads them, and the choices that match several networks."""
 
     located: dict[str, Located] = field(default_factory=dict)
     ambiguous: dict[str, tuple[str, ...]] = field(default_factory=dict)
     adapters: dict[str, Adapter] = field(default_factory=dict)
 
     def has(self, choice: str) -> bool:
-        """Whether ``choice`` is offered, if only to be told which of several networks to choose."""
+        """Whether ``choice`` is offered; an ambiguous one leads to an error that lists the networks."""
         return choice in self.located or choice in self.ambiguous or choice in self.adapters
 
     def add(self, choice: str, folder: Path, home: Path) -> None:
@@ -129,7 +129,7 @@ def model_states() -> dict[str, str]:
 
 
 def titles() -> dict[str, list[str]]:
-    """The published choices' names for people and their size to download, for the same file."""
+    """The display names and download sizes of the published choices, for ``web/loader_labels.js``."""
     return {choice: [weights.title, weights.size] for choice in LISTED_CHOICES for weights in (_weights(choice),)}
 
 
@@ -184,7 +184,7 @@ def _weights(choice: str) -> Weights:
 
 
 def _to_download(choice: str) -> str:
-    """What of a listed choice that is not there goes to where."""
+    """Which files of a missing choice to download, and where to put them."""
     weights = _weights(choice)
     files = [f"{weights.folder}/{file}" if weights.folder else file for file in reversed(weights.files)]
     return (
@@ -194,7 +194,7 @@ def _to_download(choice: str) -> str:
 
 
 def _adapted(adapter: Adapter, offers: Offers) -> Located:
-    """FlashHead Pro with an adapter. Raises FileNotFoundError for what is missing of the two."""
+    """FlashHead Pro with an adapter. Raises FileNotFoundError if either is missing."""
     if adapter.projection is None:
         raise FileNotFoundError(
             f"model: {adapter.folder} lacks {LEAPTALK.files[1]}, the audio projection that belongs to its LoRA: "

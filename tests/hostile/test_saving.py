@@ -321,7 +321,7 @@ def test_no_sound_is_saved_silent_and_said(save: Save, texts: list[str]) -> None
 @pytest.mark.parametrize(("peak", "is_told"), [(0.5, False), (1.4, False), (32.0, True), (32_767.0, True)])
 def test_sound_beyond_full_scale_is_told(save: Save, texts: list[str], peak: float, is_told: bool) -> None:
     save(audio={"waveform": torch.full((1, 1, 1600), -peak), "sample_rate": 16_000})
-    assert ("players clip what is beyond 1" in texts[0]) == is_told
+    assert ("players clip samples beyond 1" in texts[0]) == is_told
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Teach nano's decoder to draw what the network makes: ``python -m asymtalker.training refine``.
+"""Train nano's decoder on the network's own latents: ``python -m asymtalker.training refine``.
 
-A decoder that has only seen encoded pictures answers a network's small errors with scratches all over the face. Where
-all motion follows from speech, what the network makes for a clip's speech has that clip's own frames as its truth, so
-that the decoder can learn to draw clean faces from its latents. The encoder, and with it every latent, stays as it is.
+A decoder that was trained only on encoded pictures turns a network's small errors into scratches all over the face. If
+all motion follows from speech, the clip's own frames are the ground truth for the network's output on its speech, so
+the decoder can learn to draw clean faces from its latents. The encoder, and thus every latent, is not changed.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def step_losses(
     projection, mouth = network.audio_proj, batch.mouth[:, 0]
     if config.condition_on == "articulation":
         if not mouth.isfinite().all():
-            raise TrainingError('nobody knows what these mouths did (real videos?): set condition_on = "audio"')
+            raise TrainingError('the clips have no articulation (real videos?): set condition_on = "audio"')
         hidden = hidden_units(mouth, network.config)
         loss = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
         return {"flow": loss.item()}, loss
