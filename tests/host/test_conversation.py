@@ -29,7 +29,7 @@ def test_a_person_on_each_side(comfy: Import, pack: Import) -> None:
     split = pack("host.conversation").split_conversation
     first, second, _ = split(audio(0.25, 0.5), None, "left and right", "", 0.6)
     assert (first["waveform"] == 0.25).all() and (second["waveform"] == 0.5).all()
-    with pytest.raises(ValueError, match=r"split: the audio has 1 channels, but left and right are two"):
+    with pytest.raises(ValueError, match=r"split: the audio has 1 channels, but left and right needs two"):
         split(audio(0.5), None, "left and right", "", 0.6)
 
 
@@ -49,4 +49,4 @@ def test_who_speaks_when_is_shown(comfy: Import, pack: Import, monkeypatch: pyte
     split(audio(0.5), None, "turns", "0, 0.4", 0.6, "3")
     assert shown == ["B 0.00 to 0.40 s, A 0.40 to 1.00 s"]
     split(audio(0.5), None, "turns", "", 0.6, "3")
-    assert shown[1].endswith("there is no pause of 0.6 s, so only A speaks: give the times of the changes in turns")
+    assert shown[1].endswith("there is no pause of 0.6 s, so only A speaks: enter the times of the changes in turns")

@@ -48,4 +48,4 @@ def test_what_cannot_be_removed_is_told(ask: Any) -> None:
 @pytest.mark.parametrize("body", BAD_BODIES)
 def test_other_bodies_are_refused(ask: Any, body: bytes) -> None:
     status, text = ask("POST", data=body, headers={"Content-Type": "application/json"})
-    assert status == 400 and text.startswith("remove: give ids")
+    assert status == 400 and text.startswith("remove: use ids")
