@@ -26,8 +26,8 @@ from . import dynamic_vram
 from .device import GIB, Card, Counts, SimulatedCuda, simulated_cuda
 from .geometries import load
 
-FRAMES = 65
-"""Three chunks."""
+FRAMES = 61
+"""Two chunks that share five frames."""
 STEADY = 1
 """The chunk that is counted: by then everything that lasts is on the device."""
 
