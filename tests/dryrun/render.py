@@ -26,8 +26,8 @@ from . import dynamic_vram
 from .device import GIB, Card, Counts, SimulatedCuda, simulated_cuda
 from .geometries import load
 
-FRAMES = 61
-"""Two chunks that share five frames."""
+FRAMES = 57
+"""Two chunks of every kind."""
 STEADY = 1
 """The chunk that is counted: by then everything that lasts is on the device."""
 
@@ -121,7 +121,7 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     core.args.fp16_intermediates = case.fp16_intermediates
     loaded = load(cuda, pack, case.kind, case.weight_dtype, getattr(torch, case.file_dtype))
     if case.model_device:
-        loaded.model.load_device = torch.device(case.model_device)
+        move(loaded.model, torch.device(case.model_device))
     size = MODELS[case.kind].size
     portrait = torch.rand(1, 96, 80, 3)
     reference = pack("host.portrait").encode_reference(loaded.model, loaded.vae, portrait, size, size, "temporal", None)
@@ -149,6 +149,13 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     }
     chunks = [dataclasses.asdict(counts) for counts in cuda.counts]
     return Result("", dtypes, made["frames"], chunks, list(made["chunks"][STEADY]["seconds"]))
+
+
+def move(model: Any, device: torch.device) -> None:
+    """Do as nodes do that choose a MODEL's device."""
+    model.load_device = device
+    if hasattr(model, "register_load_device"):
+        model.register_load_device(device)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ OTHERS = [
 ]
 IN_TURNS = [
     # MODEL and VAE fit one at a time, and neither fits whole.
-    Case("lite", memory_gib=2.6),
+    Case("lite", memory_gib=2.4),
     Case("lite", memory_gib=1.5),
     Case("nano", vram="NO_VRAM"),
 ]
