@@ -19,7 +19,7 @@ import torch
 
 from asymtalker.models.color import match_color
 
-from .device import CUDA, Card, Counts, simulated_cuda
+from .device import CUDA, GIB, Card, Counts, simulated_cuda
 from .render import FRAMES, Case, Result
 
 KINDS = ("pro", "lite", "nano")
@@ -128,6 +128,14 @@ def test_the_simulation_refuses_what_a_gpu_refuses() -> None:
         assert device.sum().item() == device.cpu()[0, 0] == 0.5
     counts = cuda.counts[-1]
     assert (counts.to_device, counts.to_device_bytes, counts.to_host, counts.syncs) == (2, 128, 2, 3)
+
+
+def test_the_memory_of_the_card_can_change() -> None:
+    """One process runs cases on cards of different sizes."""
+    with simulated_cuda(Card(), lambda: GIB) as cuda:
+        cuda.card = Card(memory=4 * GIB, cached=2 * GIB)
+        assert torch.cuda.mem_get_info() == (GIB, 4 * GIB)
+        assert torch.cuda.memory_stats()["reserved_bytes.all.current"] == 2 * GIB
 
 
 def test_colour_uses_no_matrix_products_on_a_gpu() -> None:
