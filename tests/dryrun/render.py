@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+from weakref import WeakSet
 
 import torch
 
@@ -77,12 +78,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, simulated_cuda(Card(), lambda: host.used()) as cuda:
         pack = import_host(sys.argv[1], Path(folder))
         core = importlib.import_module("comfy.model_management")
-        host.used = lambda: sum(loaded.model_loaded_memory() for loaded in core.current_loaded_models)
+        # Not core's list of loaded models: it takes those out that it is about to load, though they stay on the device.
+        seen: WeakSet[Any] = WeakSet()
+        host.used = lambda: sum({id(patcher.model): patcher.loaded_size() for patcher in seen}.values())
         load_models = core.load_models_gpu
 
-        def counted(*args: Any, **kwargs: Any) -> Any:
+        def counted(models: Any, *args: Any, **kwargs: Any) -> Any:
             cuda.note("loads")
-            return load_models(*args, **kwargs)
+            seen.update(models)
+            return load_models(models, *args, **kwargs)
 
         # A hash of weights needs values.
         digest = mock.patch.object(pack("host.model"), "_content_digest", lambda tensor: b"")

@@ -27,7 +27,7 @@ WEIGHT_DTYPES = ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")
 PROCESSES = 2
 
 STEADY = [Case(kind) for kind in KINDS]
-TYPES = [Case("nano", "fp16"), Case("nano", "bf16"), Case("nano", "fp8_e4m3fn"), Case("lite", "fp8_e4m3fn_fast")]
+TYPES = [Case("nano", "fp16"), Case("nano", "bf16"), Case("nano", "fp8_e4m3fn"), Case("nano", "fp8_e4m3fn_fast")]
 OTHERS = [
     Case("nano", vram="LOW_VRAM"),
     Case("nano", vram="HIGH_VRAM"),
@@ -102,7 +102,6 @@ def test_little_crosses_in_a_steady_chunk(results: dict[Case, Result], case: Cas
 def test_models_that_do_not_fit_together_are_ordered_once_a_chunk(results: dict[Case, Result], case: Case) -> None:
     steady = results[case].steady
     assert steady.loads <= 2, steady.places
-    assert steady.to_host <= MOST.to_host
 
 
 @pytest.mark.parametrize("case", [*STEADY, *TYPES], ids=lambda case: case.name)
