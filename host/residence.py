@@ -37,6 +37,7 @@ class Residence:
             max(vae.memory_used_decode(latents, vae.vae_dtype), vae.memory_used_encode(pixels, vae.vae_dtype))
         )
         self._last: ModelPatcher | None = None
+        self._last_size = 0
 
     def bring_network(self) -> None:
         """Load the MODEL, with room for a chunk's activations."""
@@ -50,14 +51,15 @@ class Residence:
         both = [*self._network(), self._vae.patcher]
         if all(map(is_loaded, both)) and self._has_room(both):
             return
-        if self._last is wanted and is_loaded(wanted):
+        if self._last is wanted and is_loaded(wanted, self._last_size):
             return
         together = self._vae.device == self.device and self._has_room(both)
         models = both if together else self._network() if wanted is self._model else [wanted]
         memory = max(self._network_memory, self._vae_memory) if together else memory
         full = wanted is self._vae.patcher and self._vae.disable_offload
         model_management.load_models_gpu(models, memory_required=memory, force_full_load=full)
-        self._last = wanted
+        # On a card that is too small for it, less than the whole: core was asked, and would not find more now.
+        self._last, self._last_size = wanted, wanted.loaded_size()
 
     def _network(self) -> list[ModelPatcher]:
         return [self._model, *self._model.get_nested_additional_models()]
@@ -74,11 +76,14 @@ class Residence:
         return needed <= float(free)  # pyright: ignore[reportArgumentType]
 
 
-def is_loaded(model: ModelPatcher) -> bool:
-    """Whether the whole ``model`` is on its device; with dynamic VRAM, layers are loaded as they are used."""
+def is_loaded(model: ModelPatcher, size: int | None = None) -> bool:
+    """Whether core holds ``size`` bytes of ``model`` on its device, all of it if not given.
+
+    With dynamic VRAM, layers come as they are used.
+    """
     if not any(loaded is model for loaded in model_management.loaded_models()):
         return False
-    return is_dynamic(model) or model.loaded_size() >= model.model_size()
+    return is_dynamic(model) or model.loaded_size() >= (model.model_size() if size is None else size)
 
 
 def is_dynamic(model: Any) -> bool:

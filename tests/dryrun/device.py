@@ -289,6 +289,10 @@ def _cuda_functions(simulated: SimulatedCuda, used: Any) -> dict[str, Any]:
     """Replacements of ``torch.cuda``'s functions; ``used()`` are the bytes of the weights on the device."""
     card = simulated.card
 
+    def free_and_total(device: Any = None) -> tuple[int, int]:
+        now = simulated.card
+        return max(0, now.memory - used() - now.cached), now.memory
+
     class Stream(_Stream):
         def synchronize(self) -> None:
             simulated.note("syncs")
@@ -315,7 +319,6 @@ def _cuda_functions(simulated: SimulatedCuda, used: Any) -> dict[str, Any]:
         multi_processor_count=132,
         gcnArchName="",
     )
-    stats = {"reserved_bytes.all.current": card.cached, "active_bytes.all.current": 0}
     return {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
@@ -326,8 +329,8 @@ def _cuda_functions(simulated: SimulatedCuda, used: Any) -> dict[str, Any]:
         "get_device_name": lambda device=None: card.name,
         "get_device_capability": lambda device=None: card.capability,
         "get_device_properties": lambda device=None: properties,
-        "mem_get_info": lambda device=None: (max(0, card.memory - used() - card.cached), card.memory),
-        "memory_stats": lambda device=None: Counter(stats),
+        "mem_get_info": free_and_total,
+        "memory_stats": lambda device=None: Counter({"reserved_bytes.all.current": simulated.card.cached}),
         "get_allocator_backend": lambda: "native",
         "current_stream": lambda device=None: Stream(),
         "Stream": Stream,

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from .device import CUDA
-
 
 class ResidentWeights:
     """In place of ``comfy_aimdo.model_vbar.ModelVBAR``: address space on the device of which no page is ever lost."""
@@ -62,4 +60,4 @@ def enable() -> None:
 
 
 def _bytes_on_the_device(allocation: tuple[Any, int, int], device: Any) -> torch.Tensor:
-    return torch.empty(allocation[2], dtype=torch.uint8, device=CUDA)
+    return torch.empty(allocation[2], dtype=torch.uint8, device=device)

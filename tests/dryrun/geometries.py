@@ -13,7 +13,7 @@ from torch import nn
 from asymtalker.benchmarks.comfyui import WAN_VAE, WAV2VEC2_BASE
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.dit import tensor_shapes
-from asymtalker.models.family import MODELS, NANO_NETWORK, NANO_VAE
+from asymtalker.models.family import MODELS, NANO_VAE
 from asymtalker.tests.helpers import Import
 
 from .device import SimulatedCuda
@@ -33,17 +33,14 @@ class Loaded:
 
 def load(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_dtype: torch.dtype) -> Loaded:
     """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``."""
-    load_model = pack("host.model").load_model
-    (tensors, metadata), (vae_tensors, vae_metadata) = read_checkpoint(NANO_NETWORK), read_checkpoint(NANO_VAE)
+    config = dataclasses.replace(MODELS[kind].config, num_layers=LAYERS)
+    nano_vae = read_checkpoint(NANO_VAE)
     with cuda.weightless():
-        if kind == "nano":
-            weights = {name: torch.empty(tensor.shape, dtype=file_dtype) for name, tensor in tensors.items()}
-            model = load_model(weights, metadata, name=kind, weight_dtype=weight_dtype)
-            vae = pack("host.vae").load_nano_vae(vae_tensors, vae_metadata)
-            return Loaded(model, vae, pack("host.audio").LogMelAudioEncoder())
-        config = dataclasses.replace(MODELS[kind].config, num_layers=LAYERS)
         weights = _weights(tensor_shapes(config), file_dtype)
-        model = load_model(weights, config.to_metadata(), name=kind, weight_dtype=weight_dtype)
+        model = pack("host.model").load_model(weights, config.to_metadata(), name=kind, weight_dtype=weight_dtype)
+        if kind == "nano":
+            vae = pack("host.vae").load_nano_vae(*nano_vae)
+            return Loaded(model, vae, pack("host.audio").LogMelAudioEncoder())
         return Loaded(model, _vae(kind), _wav2vec2(pack))
 
 
