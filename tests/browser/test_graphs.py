@@ -135,7 +135,7 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
         """() => { const widget = window.app.graph.nodes.find((node) => node.type === "AsymTalkerLoader").widgets[0];
             return [widget.options.values.map(widget.options.getOptionLabel), widget.value]; }"""
     )
-    assert "nano (bundled, nothing to download)" in labels
+    assert "nano (bundled, no download)" in labels
     assert "FlashHead Pro (not installed, 6 GB)" in labels and "FlashHead Lite (not installed, 6.1 GB)" in labels
     # Its name as a file, by which the front end's dialogue on missing models knows it.
     assert value == "SoulX-FlashHead-1_3B-Model_Pro.safetensors"
