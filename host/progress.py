@@ -23,13 +23,19 @@ def notify(node_id: str | None, *texts: str, outside: bool = False) -> None:
     """
     if not texts:
         return
-    shown = encodable("\n".join(texts))
+    shown = encodable(_as_lines(texts))
     logging.info("AsymTalker: %s", shown)
     show(node_id, shown)
     # The id of a node in a subgraph is the id of the subgraph's node, a colon and its own id.
     while outside and node_id is not None and ":" in node_id:
         node_id = node_id.rpartition(":")[0]
         show(node_id, shown)
+
+
+def _as_lines(texts: tuple[str, ...]) -> str:
+    """The texts with a mark between them: Nodes 2.0 draws the lines as running text."""
+    *before, last = texts
+    return "\n".join([*(text if text.endswith((".", ";")) else f"{text};" for text in before), last])
 
 
 def show(node_id: str | None, text: str) -> None:

@@ -20,8 +20,8 @@ SIDES: tuple[str, ...] = ("A", "B")
 SECOND_ROW = 1080
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.
-PICTURE_TALL, REFERENCE_TALL, SOUND_TALL = 380, 480, 140
-SAMPLER_TALL, HEAD_TALL, MUX_TALL = 800, 620, 560
+PICTURE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 380, 480, 200, 140
+SAMPLER_TALL, HEAD_TALL, MUX_TALL, PASTE_TALL = 800, 620, 620, 200
 
 Define = Callable[[GraphBuilder], None]
 
@@ -59,7 +59,9 @@ def conditions(
     if mask is not None:
         given["mask"] = mask
     reference = graph.add("AsymTalkerReference", REFERENCE_TALL, **given)
-    features = graph.add("AsymTalkerAudioFeatures", 130, audio_encoder=loader.out("audio_encoder"), audio=audio)
+    features = graph.add(
+        "AsymTalkerAudioFeatures", FEATURES_TALL, audio_encoder=loader.out("audio_encoder"), audio=audio
+    )
     return {
         "model": model,
         "vae": vae,

@@ -11,6 +11,7 @@ from ._graph_parts import (
     GREEN,
     MUX_TALL,
     OTHER_MODELS,
+    PASTE_TALL,
     PICTURE_TALL,
     PURPLE,
     SAMPLER_TALL,
@@ -59,7 +60,7 @@ def two_people(graph: GraphBuilder) -> None:
     for sampler, crop, side in zip(samplers, crops, SIDES, strict=True):
         graph.column(f"7. Put {side} into the picture", TEAL)
         inputs = {"video": sampler.out("video"), "image": image, "crop": crop.out("crop")}
-        image = graph.add("AsymTalkerFacePaste", 170, title=f"Paste {side}", **inputs).out("video")
+        image = graph.add("AsymTalkerFacePaste", PASTE_TALL, title=f"Paste {side}", **inputs).out("video")
     graph.column("8. Save", GOLD, 480)
     saved = {"video": image, "audio": voices.out("both"), "filename_prefix": "video/AsymTalker_two_people"}
     graph.add("AsymTalkerMux", MUX_TALL, **saved)
@@ -90,7 +91,7 @@ def dubbing(graph: GraphBuilder) -> None:
     sampler = graph.add("AsymTalkerSampler", SAMPLER_TALL, seed=7, **given)
     graph.column("6. Put it back", TEAL)
     inputs = {"video": sampler.out("video"), "image": clip.out("VIDEO"), "crop": tracked.out("crop"), "feather": 0.15}
-    paste = graph.add("AsymTalkerFacePaste", 170, **inputs)
+    paste = graph.add("AsymTalkerFacePaste", PASTE_TALL, **inputs)
     graph.column("7. Save", GOLD, 480)
     saved = {"video": paste.out("video"), "audio": audio.out("AUDIO"), "filename_prefix": "video/AsymTalker_dubbed"}
     graph.add("AsymTalkerMux", MUX_TALL, **saved)

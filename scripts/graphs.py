@@ -25,6 +25,7 @@ from ._graph_parts import (
     OTHER_MODELS,
     OWN_FILES,
     PAINTING,
+    PASTE_TALL,
     PICTURE_TALL,
     PORTRAIT,
     PURPLE,
@@ -249,7 +250,7 @@ def painting(graph: GraphBuilder) -> None:
     graph.column("6. Paste it back", TEAL)
     paste = graph.add(
         "AsymTalkerFacePaste",
-        150,
+        PASTE_TALL,
         video=sampler.out("video"),
         image=picture.out("IMAGE"),
         crop=crop.out("crop"),

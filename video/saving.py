@@ -69,7 +69,7 @@ def save_with_audio(
     notes += _length_notes(track, Fraction(encoded.num_frames) / source.get_frame_rate())
     saved = f"saved {encoded.path.name}: {counted(encoded.num_frames, 'frame')}, {format_bytes(encoded.num_bytes)}."
     # A node has room for about two lines, and the file itself is shown below.
-    notify(node_id, "\n".join((*notes, *encoded.notes, *notes_on_metadata, saved)))
+    notify(node_id, *notes, *encoded.notes, *notes_on_metadata, saved)
     return InputImpl.VideoFromFile(str(encoded.path)), ui.SavedResult(
         encoded.path.name, subfolder, io.FolderType.output
     )

@@ -49,6 +49,7 @@ function make(tag, parent, properties = {}) {
 class KeptTable {
     #rows;
     #note;
+    #asked = 0;
 
     constructor() {
         this.element = Object.assign(document.createElement("div"), { className: "asymtalker-kept" });
@@ -69,6 +70,10 @@ class KeptTable {
 
     show({ summary, jobs, failures }) {
         this.#tell([summary, ...failures].join(" "), failures.length > 0);
+        this.#list(jobs);
+    }
+
+    #list(jobs) {
         this.#rows.replaceChildren();
         if (!jobs.length) {
             make("p", this.#rows, { textContent: word("empty") });
@@ -105,9 +110,18 @@ class KeptTable {
     }
 
     async #ask(options) {
+        const number = (this.#asked += 1);
         const response = await api.fetchApi(ROUTE, options);
-        if (response.ok) this.show(await response.json());
-        else this.#tell(await response.text(), true);
+        const refusal = response.ok ? null : await response.text();
+        const answer = refusal === null ? response : await api.fetchApi(ROUTE);
+        const shown = answer.ok ? await answer.json() : null;
+        // Answers can arrive in another order: an earlier list would bring back what was removed meanwhile.
+        if (number !== this.#asked) return;
+        if (refusal === null) this.show(shown);
+        else {
+            this.#tell(refusal, true);
+            if (shown) this.#list(shown.jobs);
+        }
     }
 }
 

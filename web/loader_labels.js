@@ -5,13 +5,13 @@ import { app } from "../../scripts/app.js";
 const NODE = "AsymTalkerLoader";
 const WIDGET = "model";
 const WORDS = {
-    en: { bundled: "bundled, nothing to download", found: "found", missing: "not installed" },
+    en: { bundled: "bundled, no download", found: "found", missing: "not installed" },
     zh: { bundled: "自带，无需下载", found: "已找到", missing: "未安装" },
     ja: { bundled: "同梱、ダウンロード不要", found: "あり", missing: "未インストール" },
     ko: { bundled: "기본 포함, 다운로드 불필요", found: "있음", missing: "설치되지 않음" },
-    fr: { bundled: "fourni, rien à télécharger", found: "trouvé", missing: "non installé" },
+    fr: { bundled: "fourni", found: "trouvé", missing: "non installé" },
     es: { bundled: "incluido, sin descargas", found: "encontrado", missing: "no instalado" },
-    ru: { bundled: "в комплекте, скачивать не нужно", found: "найдено", missing: "не установлено" },
+    ru: { bundled: "в комплекте", found: "найдено", missing: "не установлено" },
 };
 
 // From the server's description of the node: { value: "bundled" | "found" | "missing: <folder>" },

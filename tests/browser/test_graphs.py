@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
 from asymtalker.scripts._environment import ROOT
 from asymtalker.scripts.graphs import TEMPLATES, ui_stem
-from asymtalker.tests.browser.frontend import FrontEnd
+from asymtalker.tests.browser.frontend import TWO_FRAMES, FrontEnd
 from asymtalker.tests.browser.servers import FRONT_ENDS, SHORT_SPEECH
 from asymtalker.tests.helpers import shipped
+
+if TYPE_CHECKING:
+    from playwright.sync_api import APIResponse, Route
 
 GRAPHS = [template.name for template in TEMPLATES]
 # nano's weights come with the pack: how many files a run saves.
@@ -132,7 +135,7 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
         """() => { const widget = window.app.graph.nodes.find((node) => node.type === "AsymTalkerLoader").widgets[0];
             return [widget.options.values.map(widget.options.getOptionLabel), widget.value]; }"""
     )
-    assert "nano (bundled, nothing to download)" in labels
+    assert "nano (bundled, no download)" in labels
     assert "FlashHead Pro (not installed, 6 GB)" in labels and "FlashHead Lite (not installed, 6.1 GB)" in labels
     # Its name as a file, by which the front end's dialogue on missing models knows it.
     assert value == "SoulX-FlashHead-1_3B-Model_Pro.safetensors"
@@ -148,6 +151,33 @@ def test_kept_jobs_shows_a_table(tab: FrontEnd) -> None:
     tab.wait_until(lambda: tab.page.evaluate(KEPT_ROWS) > 0, "the table lists the job")
     height = tab.page.evaluate("() => document.querySelector('.asymtalker-kept').getBoundingClientRect().height")
     assert height >= 100 and tab.page.locator(".asymtalker-kept img").count() > 0
+
+
+@pytest.mark.parametrize("tab", FRONT_ENDS, indirect=True)
+def test_what_kept_jobs_removed_does_not_come_back_with_an_earlier_list(tab: FrontEnd) -> None:
+    workflow = shortened(shipped("asymtalker_long_speech"))
+    (sampler,) = [node for node in workflow["nodes"] if node["type"] == "AsymTalkerSampler"]
+    sampler["widgets_values"][-1] = "for extending"
+    tab.load(workflow)
+    tab.run()
+    # The results hold what they were made from: it would be in use.
+    tab.client.free()
+    tab.page.evaluate(ADD_KEPT_JOBS)
+    table = tab.page.locator(".asymtalker-kept")
+    removals = table.locator("td button:enabled")
+    tab.wait_until(lambda: removals.count() > 0, "the table lists the job")
+    rows = table.locator("tr").count()
+    held: list[tuple[Route, APIResponse]] = []
+    tab.page.route("**/asymtalker/kept", lambda route: held.append((route, route.fetch())), times=1)
+    table.get_by_text("Refresh").click()
+    tab.wait_until(lambda: bool(held), "the list is asked for")
+    removals.first.click()
+    tab.wait_until(lambda: table.locator("tr").count() == rows - 1, "the row is removed")
+    (route, earlier), *_ = held
+    with tab.page.expect_response("**/asymtalker/kept"):
+        route.fulfill(response=earlier)
+    tab.page.evaluate(TWO_FRAMES)
+    assert table.locator("tr").count() == rows - 1
 
 
 @pytest.mark.parametrize("picture", HELP_PICTURES)

@@ -163,6 +163,6 @@ def test_all_that_a_node_says_stays_on_it(
     _, crop = pack("faces.crop_and_paste").crop_face(photograph, options(pack), "4", mask)
     (text,) = shown
     found = f"face 0 of 1: {crop.side}x{crop.side} pixels at ({crop.x}, {crop.y})"
-    assert text.splitlines() == ["masked areas are white", found]
+    assert text.splitlines() == ["masked areas are white;", found]
     pack("faces.crop_and_paste").paste_face(in_memory(comfy, colours(2, 64)), photograph, crop, 0.1, "8", mask)
     assert shown[1] == "masked areas are white"

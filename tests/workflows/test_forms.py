@@ -118,6 +118,14 @@ def _inside(node: dict[str, Any], bounding: list[float]) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_notes_have_no_inline_code(name: str) -> None:
+    """Nodes 2.0 draws it in blue on grey."""
+    notes = [node for node in shipped(name)["nodes"] if node["type"] == "MarkdownNote"]
+    prose = [part for note in notes for part in note["widgets_values"][0].split("```")[::2]]
+    assert prose and not any("`" in part for part in prose)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_thumbnail(name: str) -> None:
     image = pytest.importorskip("PIL.Image")
     with image.open(WORKFLOWS / f"{ui_stem(name)}.jpg") as thumbnail:
