@@ -20,7 +20,7 @@ SIDES: tuple[str, ...] = ("A", "B")
 SECOND_ROW = 1080
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.
-PICTURE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 380, 480, 200, 140
+PICTURE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 380, 480, 260, 140
 SAMPLER_TALL, HEAD_TALL, MUX_TALL, PASTE_TALL = 800, 620, 620, 200
 
 Define = Callable[[GraphBuilder], None]

@@ -43,7 +43,7 @@ def two_people(graph: GraphBuilder) -> None:
     graph.below("2. Model", BLUE)
     loader = graph.add("AsymTalkerLoader", 190, model="nano")
     graph.column("3. Who speaks when", TEAL)
-    voices = graph.add("AsymTalkerConversation", 260, audio=audio.out("AUDIO"))
+    voices = graph.add("AsymTalkerConversation", 310, audio=audio.out("AUDIO"))
     crops = []
     for side in rows(graph, "4. Face", TEAL, WIDE):
         inputs = {"image": picture.out("IMAGE"), "face_index": SIDES.index(side), "margin": 0.3}

@@ -29,7 +29,6 @@ const CSS = `
 .asymtalker-kept img { display: block; width: 48px; height: 48px; object-fit: cover; border-radius: 4px; }
 .asymtalker-kept button { border: 0; border-radius: 4px; padding: 3px 8px; font: inherit; cursor: pointer;
   background: var(--comfy-input-bg, #222); color: inherit; }
-.asymtalker-kept button:disabled { opacity: 0.4; cursor: default; }
 .asymtalker-kept-bar { display: flex; gap: 6px; align-items: center; flex: none; }
 .asymtalker-kept-note { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .asymtalker-kept-note.error { color: var(--error-text, #ff6b6b); white-space: normal; }
@@ -94,7 +93,7 @@ class KeptTable {
         make("button", make("td", row), {
             type: "button",
             textContent: word("remove"),
-            disabled: job.in_use,
+            // Also of one in use: that may be over since the list was made, and the server says why it refuses.
             onclick: () => this.#remove(job.id),
         });
     }

@@ -160,11 +160,14 @@ def test_what_kept_jobs_removed_does_not_come_back_with_an_earlier_list(tab: Fro
     sampler["widgets_values"][-1] = "for extending"
     tab.load(workflow)
     tab.run()
-    # The results hold what they were made from: it would be in use.
+    # The results hold what they were made from, which is in use until they are freed.
     tab.client.free()
+    tab.wait_until(
+        lambda: not any(job["in_use"] for job in tab.client.get("/asymtalker/kept")["jobs"]), "the results are freed"
+    )
     tab.page.evaluate(ADD_KEPT_JOBS)
     table = tab.page.locator(".asymtalker-kept")
-    removals = table.locator("td button:enabled")
+    removals = table.locator("td button")
     tab.wait_until(lambda: removals.count() > 0, "the table lists the job")
     rows = table.locator("tr").count()
     held: list[tuple[Route, APIResponse]] = []
