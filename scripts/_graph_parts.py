@@ -20,8 +20,8 @@ SIDES: tuple[str, ...] = ("A", "B")
 SECOND_ROW = 1080
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.
-PICTURE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 380, 480, 260, 140
-SAMPLER_TALL, HEAD_TALL, MUX_TALL, PASTE_TALL = 800, 620, 620, 200
+PICTURE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 490, 480, 260, 180
+SAMPLER_TALL, HEAD_TALL, MUX_TALL, PASTE_TALL, LOADER_TALL = 800, 620, 620, 200, 240
 
 Define = Callable[[GraphBuilder], None]
 
@@ -74,7 +74,7 @@ def talking_head(graph: GraphBuilder, model: str, prefix: str, *, is_long: bool 
     """The plain graph in its parts: portrait and speech to an mp4."""
     image, audio = picture_and_speech(graph)
     graph.below("2. Model", BLUE)
-    loader = graph.add("AsymTalkerLoader", 190, model=model)
+    loader = graph.add("AsymTalkerLoader", LOADER_TALL, model=model)
     graph.column("3. Conditions", GREEN)
     given = conditions(graph, loader, image.out("IMAGE"), audio.out("AUDIO"), mask=image.out("MASK"))
     if is_long:

@@ -9,6 +9,7 @@ from ._graph_parts import (
     BLUE,
     GOLD,
     GREEN,
+    LOADER_TALL,
     MUX_TALL,
     OTHER_MODELS,
     PASTE_TALL,
@@ -41,7 +42,7 @@ def two_people(graph: GraphBuilder) -> None:
     picture = graph.add("LoadImage", PICTURE_TALL, image=TWO_PEOPLE)
     audio = graph.add("LoadAudio", SOUND_TALL, audio=CONVERSATION)
     graph.below("2. Model", BLUE)
-    loader = graph.add("AsymTalkerLoader", 190, model="nano")
+    loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Who speaks when", TEAL)
     voices = graph.add("AsymTalkerConversation", 310, audio=audio.out("AUDIO"))
     crops = []
@@ -82,7 +83,7 @@ def dubbing(graph: GraphBuilder) -> None:
     clip = graph.add("LoadVideo", PICTURE_TALL, file=CLIP)
     audio = graph.add("LoadAudio", SOUND_TALL, audio=SPEECH)
     graph.below("2. Model", BLUE)
-    loader = graph.add("AsymTalkerLoader", 190, model="nano")
+    loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Follow the face", TEAL)
     tracked = graph.add("AsymTalkerFaceTrack", 540, video=clip.out("VIDEO"))
     graph.column("4. Conditions", GREEN)

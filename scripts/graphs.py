@@ -21,6 +21,7 @@ from ._graph_parts import (
     GOLD,
     GREEN,
     HEAD_TALL,
+    LOADER_TALL,
     MUX_TALL,
     OTHER_MODELS,
     OWN_FILES,
@@ -66,7 +67,7 @@ def talking_head_part(object_info: dict[str, Any]) -> Subgraph:
     image, audio = part.input("image", "IMAGE"), part.input("audio", "AUDIO")
     mask = part.input("mask", "MASK", optional=True)
     part.column("Model", BLUE)
-    loader = part.add("AsymTalkerLoader", 190, model="nano")
+    loader = part.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     part.column("Portrait and speech", GREEN)
     given = conditions(part, loader, image, audio, mask=mask)
     reference = part.nodes_of("AsymTalkerReference")[0]
@@ -166,7 +167,7 @@ def comparison(graph: GraphBuilder) -> None:
     """Two ways to join chunks, the same seed, side by side."""
     image, audio = picture_and_speech(graph)
     graph.below("2. Model", BLUE)
-    loader = graph.add("AsymTalkerLoader", 190, model="nano")
+    loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Conditions", GREEN)
     given = conditions(graph, loader, image.out("IMAGE"), audio.out("AUDIO"), mask=image.out("MASK"))
     carries = dict(zip(SIDES, ("pixels", "latents"), strict=True))
@@ -209,7 +210,7 @@ def batch(graph: GraphBuilder) -> None:
     graph.column("1. Speech", BLUE)
     audio = graph.add("LoadAudio", SOUND_TALL, audio=SPEECH)
     graph.below("2. Model", BLUE)
-    loader = graph.add("AsymTalkerLoader", 190, model="nano")
+    loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     pictures = dict(zip(SIDES, (PORTRAIT, SECOND_PORTRAIT), strict=True))
     images = [
         graph.add("LoadImage", PICTURE_TALL, title=f"Portrait {side}", image=pictures[side])
@@ -239,7 +240,7 @@ def painting(graph: GraphBuilder) -> None:
     """A face inside a larger picture."""
     picture, audio = picture_and_speech(graph, PAINTING, "1. Picture and speech")
     graph.below("2. Model", BLUE)
-    loader = graph.add("AsymTalkerLoader", 190, model="nano")
+    loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Crop the face", TEAL)
     crop = graph.add("AsymTalkerFaceCrop", 580, image=picture.out("IMAGE"), margin=0.3, mask=picture.out("MASK"))
     graph.column("4. Conditions", GREEN)
