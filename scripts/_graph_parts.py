@@ -21,7 +21,7 @@ SECOND_ROW = 1080
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.
 PICTURE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 490, 480, 260, 180
-SAMPLER_TALL, HEAD_TALL, MUX_TALL, PASTE_TALL, LOADER_TALL = 800, 620, 620, 200, 240
+SAMPLER_TALL, HEAD_TALL, MUX_TALL, PASTE_TALL, LOADER_TALL = 800, 620, 680, 200, 240
 
 Define = Callable[[GraphBuilder], None]
 

@@ -87,7 +87,7 @@ def quick_start(graph: GraphBuilder) -> None:
     part = talking_head_part(graph.object_info)
     head = graph.add(part, HEAD_TALL, image=image.out("IMAGE"), audio=audio.out("AUDIO"), mask=image.out("MASK"))
     graph.column("3. Save", GOLD, WIDE)
-    saved = graph.add("AsymTalkerMux", HEAD_TALL, video=head.out("video"), filename_prefix="video/AsymTalker")
+    saved = graph.add("AsymTalkerMux", MUX_TALL, video=head.out("video"), filename_prefix="video/AsymTalker")
     graph.app([(image, "image"), (audio, "audio"), (head, "seed")], [saved])
     graph.note(
         "# Quick start\n\n1. Press **Run**: the example portrait speaks the example speech, in a few seconds.\n"
