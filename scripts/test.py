@@ -29,14 +29,14 @@ DRAWING_PACKAGES = ["libegl1", "libgl1"]
 BROWSER_PACKAGES = ["chromium"]
 
 
-# More processes gain little: the tests of one server or browser stay in one.
+# Each process that runs tests of a server starts one; more processes gain little.
 MAX_PROCESSES = 4
 
 
 def pytest_arguments(arguments: list[str], processes: int) -> list[str]:
     """Return pytest's arguments for those of this command; whole runs are spread over ``processes``."""
     others = [text for text in arguments if text != "--quick"]
-    spread = [] if others else ["--numprocesses", str(processes), "--dist", "loadgroup"]
+    spread = [] if others else ["--numprocesses", str(processes), "--dist", "loadfile"]
     quick = ["-m", "not server and not browser and not slow"] if "--quick" in arguments else []
     return [*spread, *quick, *others]
 

@@ -20,16 +20,12 @@ from asymtalker.scripts._server import ComfyServer
 from asymtalker.tests.helpers import NUM_FRAMES, PACK, Import
 
 SLOW_FOLDERS = {"benchmarks", "hostile", "scripts", "training"}
-ONE_SERVER_FOLDERS = {"browser", "server"}
-"""Their tests share a server, so that one process of several runs them all."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the GPU's tests where there is none; mark what `--quick` leaves out and what one process has to run."""
+    """Skip the GPU's tests where there is none; mark what `test.py --quick` leaves out."""
     for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] in ONE_SERVER_FOLDERS else str(path)))
-        if path.parts[0] in SLOW_FOLDERS:
+        if item.path.relative_to(ROOT / "tests").parts[0] in SLOW_FOLDERS:
             item.add_marker(pytest.mark.slow)
     if not torch.cuda.is_available():
         for item in items:
