@@ -39,7 +39,7 @@ def make_video(comfy: Import) -> Callable[..., Any]:
 def texts(pack: Import, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the node shows when it has saved."""
     seen: list[str] = []
-    monkeypatch.setattr(pack("video.saving"), "notify", lambda node_id, text: seen.append(text))
+    monkeypatch.setattr(pack("video.saving"), "notify", lambda node_id, *said: seen.append("\n".join(said)))
     return seen
 
 

@@ -30,7 +30,9 @@ NODES = {
     "audio_features": "AsymTalkerAudioFeatures",
     "continuity": "AsymTalkerContinuity",
     "sampler": "AsymTalkerSampler",
+    "face_track": "AsymTalkerFaceTrack",
     "face_paste": "AsymTalkerFacePaste",
+    "conversation": "AsymTalkerConversation",
     "drift_chart": "AsymTalkerDriftChart",
     "mux": "AsymTalkerMux",
     "kept_jobs": "AsymTalkerKeptJobs",
@@ -69,7 +71,7 @@ def is_right(slot: Any, value: Any) -> bool:
     if kind in ("INT", "FLOAT"):
         return is_number and slot.min <= value <= slot.max and (kind == "FLOAT" or value == int(value))
     classes = {"IMAGE": torch.Tensor, "MASK": torch.Tensor, "AUDIO": dict}
-    return isinstance(value, classes.get(kind, ()))
+    return any(isinstance(value, classes.get(one, ())) for one in kind.split(","))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def right_values(pack: Import) -> dict[str, Any]:
 def right_value(slot: Any, right_values: dict[str, Any]) -> Any:
     kind = slot.get_io_type()
     if kind not in WIDGETS:
-        return right_values[kind]
+        return right_values[kind.split(",")[0]]
     return slot.default if slot.default is not None else "{}"
 
 

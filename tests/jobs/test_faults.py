@@ -178,7 +178,7 @@ def test_a_file_is_saved_though_its_frames_cannot_be_noted_as_saved(
     video, _ = generate(pack, scene)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     saving = pack("video.saving")
-    monkeypatch.setattr(saving, "notify", lambda node_id, text: texts.append(text))
+    monkeypatch.setattr(saving, "notify", lambda node_id, *said: texts.append("\n".join(said)))
     _, result = saving.save_with_audio(video, scene.audio, "x", 18, True, None, None)
     assert (folders / "output" / result.filename).is_file()
     assert "noting that the video was saved failed (Read-only file system)" in texts[0]

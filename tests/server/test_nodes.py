@@ -19,6 +19,8 @@ pytestmark = pytest.mark.server
 NODE_IDS = [
     "AsymTalkerFaceCrop",
     "AsymTalkerFacePaste",
+    "AsymTalkerFaceTrack",
+    "AsymTalkerConversation",
     "AsymTalkerLoader",
     "AsymTalkerReference",
     "AsymTalkerAudioFeatures",
