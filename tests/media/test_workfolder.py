@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, numpy as np\n"
-        "from media import encode_video\n"
+        "from asymtalker.media import encode_video\n"
         "def frames():\n"
         "    yield np.zeros((48, 64, 3), np.uint8)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -133,7 +133,7 @@ def test_without_the_projection_or_pro_the_error_says_what_to_download(
             "made for another model",
         ),
         ("lora/adapter_config.json", {"lora_alpha": "much"}, "lora_alpha must be a number"),
-        ("lora/adapter_config.json", {"lora_alpha": 4, "use_dora": True}, "use_dora cannot be used"),
+        ("lora/adapter_config.json", {"lora_alpha": 4, "use_dora": True}, "not supported: use_dora"),
     ],
 )
 def test_damaged_files_are_named(
