@@ -41,7 +41,7 @@ def test_mouths_open_as_the_engine_says(spoken: tuple[np.ndarray, np.ndarray]) -
 
 
 def test_the_neural_voice_tells_its_phonemes_in_time() -> None:
-    neural = pytest.importorskip("training.corpus.neural")
+    neural = pytest.importorskip("asymtalker.training.corpus.neural")
     if not neural.available():
         pytest.skip("the neural voice is optional: pip install hibari-tts onnx onnxruntime")
     said = neural.speak_neural(TEXT, np.random.default_rng(0), pitch=1.0, tract=1.0, speed=1.0)
