@@ -61,7 +61,7 @@ def test_missing_data_is_named_with_where_to_get_it(tmp_path: Path) -> None:
 
 
 def test_opening_is_that_of_the_drawn_faces() -> None:
-    mouth = pytest.importorskip("training.corpus.mouth", reason="no Skia", exc_type=ImportError)
+    mouth = pytest.importorskip("asymtalker.training.corpus.mouth", reason="no Skia", exc_type=ImportError)
     rng = np.random.default_rng(1)
     for _ in range(50):
         pose = sample_pose(rng)

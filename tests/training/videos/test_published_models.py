@@ -127,7 +127,7 @@ def test_stock_codecs_take_batches(files: dict[str, Path]) -> None:
     assert batched.decode(latents).shape == pixels.shape
 
 
-def test_missing_files_are_named(comfyui: Path, tmp_path: Path) -> None:
+def test_missing_files_are_named(folders: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "videos" / "one.mp4", person(64), audio=speech(2.7))
     with pytest.raises(FileNotFoundError, match=r"wan_2\.1_vae\.safetensors"):
         prepare(tmp_path / "videos", tmp_path / "clips", PrepareSettings("pro", 64, 1, False, 2.2, 32))
