@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from asymtalker.scripts._environment import (
+    BATCH_REQUIREMENTS,
     PACK_REQUIREMENTS,
     ROOT,
     TEST_REQUIREMENTS,
@@ -137,6 +138,7 @@ def test_requirement_files_agree_with_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["dependencies"] == requirement_lines(PACK_REQUIREMENTS)
     assert project["optional-dependencies"] == {
+        "batch": requirement_lines(BATCH_REQUIREMENTS),
         "test": requirement_lines(TEST_REQUIREMENTS),
         "training": requirement_lines(TRAINING_REQUIREMENTS),
     }
