@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from ..models.files import replacing
 from .shelf import Record, part_path
 
 BLOCK_BYTES = 4 << 20
@@ -92,11 +93,9 @@ class SentStorage:
         """A copy of the file; files with the same content are copied once."""
         local = self._folder / f"{digest}{path.suffix}"
         if not local.is_file():
-            partial = local.with_name(local.name + ".partial")
-            with partial.open("wb") as stream:
+            with replacing(local) as partial, partial.open("wb") as stream:
                 while block := self._read(path, stream.tell()):
                     stream.write(block)
-            partial.replace(local)
         return local
 
     def place(self, clip: str, number: int, suffix: str) -> Path:
