@@ -19,7 +19,7 @@ from .driver import BatchStopped, Driver
 from .graph import GraphFault, bind, find_graph
 from .ledger import Ledger, LedgerBusy
 from .options import parse_arguments
-from .plan import Plan, make_plan
+from .plan import Failure, Plan, make_plan
 from .progress import ProgressTable
 from .rehearsal import calibrate, describe, look_for_faces
 from .report import HTML, entries, write_reports
@@ -202,7 +202,7 @@ def shares(options: argparse.Namespace, clips: int, resources: dict[str, float])
     return count, float(int(cpus)) if cpus >= 1 else cpus, gpus
 
 
-def finish(options: argparse.Namespace, plan: Plan, ledger: Ledger, failures: dict[str, str]) -> int:
+def finish(options: argparse.Namespace, plan: Plan, ledger: Ledger, failures: dict[str, Failure]) -> int:
     """Write the report and return the exit status."""
     rows = entries(plan, ledger, failures)
     done = sum(entry.state == "done" for entry in rows)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ..scripts._server import ServerFault
 from .cluster import Lost
 from .ledger import Ledger
-from .plan import Clip, Plan
+from .plan import Clip, Failure, Plan
 from .progress import ProgressTable
 from .schedule import Schedule
 from .server import ServerRefused
@@ -92,7 +92,7 @@ class Driver:
         self._single: set[int] = set()
         self._pauses: list[tuple[float, int]] = []
         self._schedule = Schedule([])
-        self.failures: dict[str, str] = {}
+        self.failures: dict[str, Failure] = {}
 
     def open(self, *, all_of_them: bool) -> int:
         """Wait until a worker (or each) is ready, and return its number.
@@ -195,11 +195,11 @@ class Driver:
         if outcome.status is Status.FULL:
             raise BatchStopped(f"{outcome.reason}; free space and run the same command again")
         if outcome.status is Status.REFUSED:
-            self._give_up(clip, outcome.reason)
+            self._give_up(clip, outcome.reason, outcome.node)
         elif outcome.status is Status.LOST and not outcome.is_begun:
             self._schedule.give_back(clip)
         elif not self._schedule.failed(clip, outcome.chunks):
-            self._give_up(clip, outcome.reason)
+            self._give_up(clip, outcome.reason, outcome.node)
         if outcome.status is Status.LOST:
             self._check(call.worker)
 
@@ -217,8 +217,8 @@ class Driver:
                 self._give_up(clip, reason)
         self._check(call.worker)
 
-    def _give_up(self, clip: Clip, reason: str) -> None:
-        self.failures[clip.identity] = reason
+    def _give_up(self, clip: Clip, reason: str, node: str = "") -> None:
+        self.failures[clip.identity] = Failure(reason, self._plan.template.column_behind(node))
         self._table.tally.fail(clip.seconds)
         self._table.say(f"row {clip.rows[0]} ({clip.names[0]}): {reason.splitlines()[0]}")
 

@@ -80,6 +80,17 @@ class Template:
         """The column that sets an input."""
         return next((column for column, targets in self.columns.items() if target in targets), None)
 
+    def column_behind(self, node: str) -> str:
+        """The column that alone sets what a node gets, directly or through other nodes; empty if there are several."""
+        waiting, seen = [node], set[str]()
+        while waiting:
+            found = waiting.pop()
+            if found in self.graph and found not in seen:
+                seen.add(found)
+                waiting += [value[0] for value in self.graph[found]["inputs"].values() if is_link(value)]
+        columns = [column for column, targets in self.columns.items() if any(target.node in seen for target in targets)]
+        return columns[0] if len(columns) == 1 else ""
+
 
 def find_graph(name: str) -> Graph:
     """The graph in a file, or a shipped one by its name ("nano" is short for "asymtalker_nano").

@@ -42,6 +42,14 @@ class Fault:
         return f"row {self.row}, {f'column {self.column}: ' if self.column else ''}{self.reason}"
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a clip was not finished, and the column that is the cause; empty if it is not one column."""
+
+    reason: str
+    column: str = ""
+
+
 @dataclass(eq=False)
 class Clip:
     """One video to render: its rows, and the output names in these rows.

@@ -6,7 +6,7 @@ import base64
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ import jinja2
 
 from ..models.files import replacing
 from .ledger import Ledger
-from .plan import Clip, Plan, output_paths
+from .plan import Clip, Failure, Plan, output_paths
 
 HTML, CSV = "report.html", "report.csv"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -75,7 +75,7 @@ class Entry:
         return found if self.reason else ""
 
 
-def entries(plan: Plan, ledger: Ledger, failures: dict[str, str]) -> list[Entry]:
+def entries(plan: Plan, ledger: Ledger, failures: dict[str, Failure]) -> list[Entry]:
     """An entry for every row of the table, in order."""
     found = {
         fault.row: Entry(fault.row, "refused", column=fault.column, reason=fault.reason)
@@ -110,12 +110,13 @@ def _done(row: int, name: str, attempts: int, result: dict[str, Any], thumbnail:
     )
 
 
-def _not_done(row: int, name: str, clip: Clip, failures: dict[str, str], attempts: list[dict[str, Any]]) -> Entry:
-    reason = failures.get(clip.identity)
-    if reason is not None:
-        worker = attempts[-1]["worker"] if attempts else ""
-        return Entry(row, "failed", name, seconds=clip.seconds, attempts=len(attempts), worker=worker, reason=reason)
-    return Entry(row, "missing", name, seconds=clip.seconds, attempts=len(attempts), reason="the batch was stopped")
+def _not_done(row: int, name: str, clip: Clip, failures: dict[str, Failure], attempts: list[dict[str, Any]]) -> Entry:
+    failure = failures.get(clip.identity)
+    entry = Entry(row, "missing", name, seconds=clip.seconds, attempts=len(attempts), reason="the batch was stopped")
+    if failure is None:
+        return entry
+    worker = attempts[-1]["worker"] if attempts else ""
+    return replace(entry, state="failed", worker=worker, column=failure.column, reason=failure.reason)
 
 
 def write_reports(folder: Path, title: str, rows: list[Entry]) -> None:

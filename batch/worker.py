@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of an order: the `chunks` done when it ended, and whether the server began it (`is_begun`)."""
+    """The result of an order: the `chunks` done when it ended, and whether the server began it (`is_begun`).
+
+    `node` is the id of the node that failed.
+    """
 
     clip: str
     status: Status
@@ -87,6 +90,7 @@ class Outcome:
     chunks: int = 0
     is_begun: bool = True
     run_s: float = 0.0
+    node: str = ""
 
 
 class Stalled(RuntimeError):
@@ -303,7 +307,8 @@ class Renderer:
             status = Status.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) else Status.RETRY
         elif not isinstance(error, (PromptFailed, PromptInterrupted, Stalled)):
             reason = f"{type(error).__name__}: {reason}"
-        return self._outcome(order, status, reason, run)
+        node = error.node if isinstance(error, PromptFailed) else ""
+        return replace(self._outcome(order, status, reason, run), node=node)
 
     @staticmethod
     def _outcome(order: Order, status: Status, reason: str, run: Run) -> Outcome:

@@ -31,6 +31,7 @@ from statistics import median
 from typing import Any
 
 import psutil
+from PIL import Image
 
 from ..batch.graph import FOLDER, bind, find_graph, prompt
 from ..batch.graph import file_targets as targets_of_files
@@ -303,33 +304,40 @@ def _hashes(out: Path) -> dict[str, str]:
 
 
 def bad_rows(table: Path, folder: Path) -> dict[str, Any]:
-    """Every kind of fault twice among the rows: each is to be reported by row and column, and the others done."""
+    """Two rows with each kind of fault: each is to be reported by row and column, and the others done.
+
+    The graph crops the face, so that a portrait without one is a fault.
+    """
     rows = _rows(table)
+    for name in PORTRAITS:
+        shutil.copyfile(ASSETS / "asymtalker_painting.png", table.parent / name)
     (table.parent / "noise.wav").write_bytes(random.Random(0).randbytes(5000))
-    (table.parent / "flat.png").write_bytes((ASSETS / "asymtalker_painting.png").read_bytes()[:2000])
+    (table.parent / "damaged.png").write_bytes((ASSETS / "asymtalker_painting.png").read_bytes()[:2000])
+    Image.linear_gradient("L").save(table.parent / "no_face.png")
     changes = [
-        ("audio", {"audio": "missing.wav"}),
-        ("audio", {"audio": "noise.wav"}),
-        ("portrait", {"portrait": "flat.png"}),
-        ("AsymTalkerSampler.seed", {"AsymTalkerSampler.seed": "seven"}),
-        ("output", {"output": "clip_001"}),
-    ]
+        {"audio": "missing.wav"},
+        {"audio": "noise.wav"},
+        {"portrait": "damaged.png"},
+        {"portrait": "no_face.png"},
+        {"AsymTalkerSampler.seed": "seven"},
+    ] * 2
+    # A name that two rows share is a fault of both.
+    changes += [{"output": "the same"}] * 2
     expected: dict[int, str] = {}
-    for number, (column, change) in enumerate(changes * 2):
-        row = 5 + 4 * number
+    for number, change in enumerate(changes):
+        row = 3 + 4 * number
         rows[row] |= change
-        expected[row + 2] = column
-    # Both rows with a duplicate name are refused.
-    expected[3] = "output"
+        (expected[row + 2],) = change
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     out = folder / "out"
-    status = run_batch(table, out, "--workers", "2")
+    status = run_batch(table, out, "--workers", "2", "--workflow", "asymtalker_larger_picture")
     with (out / "report.csv").open(encoding="utf-8") as stream:
         report = list(csv.DictReader(stream))
-    refused = {int(row["row"]): row["column"] for row in report if row["state"] == "refused"}
+    # The face is looked for when the clip is rendered; the other faults are found before that.
+    refused = {int(row["row"]): row["column"] for row in report if row["state"] in ("refused", "failed")}
     done = sum(row["state"] == "done" for row in report)
     return {
         "rows": len(rows),

@@ -23,7 +23,7 @@ from ..batch.cluster import Cluster, import_ray
 from ..batch.driver import Driver
 from ..batch.graph import ASSETS, bind, find_graph
 from ..batch.ledger import Ledger
-from ..batch.plan import Plan, make_plan
+from ..batch.plan import Failure, Plan, make_plan
 from ..batch.progress import Board, ProgressTable
 from ..batch.report import entries, write_reports
 from ..batch.shelf import Part, Record, Shelf, part_path
@@ -185,7 +185,7 @@ def depot_rate(folder: Path) -> float:
     return 2 * SENT_BYTES / 1e6 / (time.monotonic() - begun)
 
 
-def drive(pool: StubPool, plan: Plan, ledger: Ledger, shelf: Shelf) -> dict[str, str]:
+def drive(pool: StubPool, plan: Plan, ledger: Ledger, shelf: Shelf) -> dict[str, Failure]:
     """Render the plan; the failures."""
     table = ProgressTable(pool.names)
     driver = Driver(pool, pool.names, plan, ledger, shelf, table)

@@ -31,11 +31,12 @@ class PromptRefused(RuntimeError):
 
 
 class PromptFailed(RuntimeError):
-    """A node raised an error; the message names the node, `error_type` the class of the error."""
+    """A node raised an error; the message names its type, `error_type` the class of the error, `node` the node's id."""
 
-    def __init__(self, message: str, error_type: str = "") -> None:
+    def __init__(self, message: str, error_type: str = "", node: str = "") -> None:
         super().__init__(message)
         self.error_type = error_type
+        self.node = node
 
 
 class PromptInterrupted(RuntimeError):
@@ -206,7 +207,7 @@ def raise_failure(entry: dict[str, Any]) -> None:
     for kind, data in (entry.get("status") or {}).get("messages", []):
         if kind == "execution_error":
             message = f"{data['node_type']}: {data['exception_message'].strip()}"
-            raise PromptFailed(message, data.get("exception_type", ""))
+            raise PromptFailed(message, data.get("exception_type", ""), data.get("node_id", ""))
         if kind == "execution_interrupted":
             raise PromptInterrupted(f"cancelled in {data.get('node_type')}")
 

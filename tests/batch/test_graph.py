@@ -50,6 +50,16 @@ def test_two_portraits_need_two_columns() -> None:
     assert bind(graph, [first, second]).columns[second] == (Target(second.removesuffix(".image"), "image"),)
 
 
+def test_the_column_behind_a_node_that_failed() -> None:
+    graph = find_graph("asymtalker_larger_picture")
+    template = bind(graph, ["portrait", "audio", "AsymTalkerSampler.seed"])
+    nodes = {node["class_type"]: node_id for node_id, node in graph.items()}
+    assert template.column_behind(nodes["AsymTalkerFaceCrop"]) == "portrait"
+    assert template.column_behind(nodes["AsymTalkerAudioFeatures"]) == "audio"
+    assert template.column_behind(nodes["AsymTalkerMux"]) == ""
+    assert template.column_behind(nodes["AsymTalkerLoader"]) == template.column_behind("") == ""
+
+
 def test_two_columns_for_one_input() -> None:
     with pytest.raises(GraphFault, match=f"columns AsymTalkerSampler.seed and {SAMPLER}.seed set"):
         bind(NANO, ["AsymTalkerSampler.seed", f"{SAMPLER}.seed"])

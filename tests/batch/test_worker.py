@@ -68,6 +68,7 @@ def test_no_face_is_refused_and_not_tried_again(server: ComfyServer, make_order:
     order = make_order(0.5, "asymtalker_larger_picture", picture)
     outcome = renderer(server.url, tmp_path / "parts").render(order)
     assert outcome.status is Status.REFUSED and "no face was found" in outcome.reason
+    assert order.graph[outcome.node]["class_type"] == "AsymTalkerFaceCrop"
     assert list((tmp_path / "parts").iterdir()) == []
 
 
