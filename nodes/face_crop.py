@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from ..faces.crop_and_paste import ON_MISSING, CropOptions, crop_face
 from .inputs import checked
-from .sockets import CATEGORY, CropSocket, search_words, with_experts
+from .sockets import CATEGORY, CropSocket, face_index_input, margin_input, search_words, with_experts
 
 
 class AsymTalkerFaceCrop(io.ComfyNode):
@@ -26,22 +26,11 @@ class AsymTalkerFaceCrop(io.ComfyNode):
             "models expect. AsymTalker Face Paste puts the finished video back in that place.",
             inputs=[
                 io.Image.Input("image", tooltip="One picture with at least one face in it."),
-                io.Float.Input(
-                    "margin",
-                    default=0.5,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="Space added on each side of the face, as a fraction of its longer side: 0.5 shows head "
-                    "and neck, 1 also the shoulders. The square stays inside the picture.",
+                margin_input(
+                    "Space added on each side of the face, as a fraction of its longer side: 0.5 shows head "
+                    "and neck, 1 also the shoulders. The square stays inside the picture."
                 ),
-                io.Int.Input(
-                    "face_index",
-                    default=0,
-                    min=0,
-                    max=99,
-                    tooltip="Which face to use if there are several: 0 is the largest, 1 the next.",
-                ),
+                face_index_input("Which face to use if there are several: 0 is the largest, 1 the next."),
                 io.Combo.Input(
                     "on_missing",
                     options=list(ON_MISSING),

@@ -8,7 +8,7 @@ from typing_extensions import override
 from ..faces.face_track import track_face
 from ..faces.tracking import TrackOptions
 from .inputs import checked
-from .sockets import CATEGORY, CropSocket, search_words
+from .sockets import CATEGORY, CropSocket, face_index_input, margin_input, search_words
 
 
 class AsymTalkerFaceTrack(io.ComfyNode):
@@ -27,22 +27,12 @@ class AsymTalkerFaceTrack(io.ComfyNode):
             "looks towards the camera. Memory use does not grow with length.",
             inputs=[
                 io.Video.Input("video", tooltip="The video to dub. Connect it to AsymTalker Face Paste too."),
-                io.Float.Input(
-                    "margin",
-                    default=0.5,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="Space added on each side of the face, as a fraction of its longer side: 0.5 shows head "
-                    "and neck.",
+                margin_input(
+                    "Space added on each side of the face, as a fraction of its longer side: 0.5 shows head and neck."
                 ),
-                io.Int.Input(
-                    "face_index",
-                    default=0,
-                    min=0,
-                    max=99,
-                    tooltip="Which face to follow if there are several: 0 is the largest in the first frame of the "
-                    "shot, 1 the next.",
+                face_index_input(
+                    "Which face to follow if there are several: 0 is the largest in the first frame of the "
+                    "shot, 1 the next."
                 ),
                 io.Int.Input(
                     "shot",

@@ -42,6 +42,15 @@ def _span(fixed: float, slope: float, low: float, high: float) -> tuple[float, f
 
 
 @njit(**_FAST)
+def _pixels(ra: float, dxa: float, rb: float, dxb: float, width: int) -> tuple[int, int]:
+    """The first and last pixel of a row whose centre a triangle covers, from two corners' shares at x = 0."""
+    low, high = _span(ra, dxa, 0.0, float(width))
+    low, high = _span(rb, dxb, low, high)
+    low, high = _span(1.0 - ra - rb, -dxa - dxb, low, high)
+    return max(0, math.ceil(low - 0.5)), min(width - 1, math.floor(high - 0.5))
+
+
+@njit(**_FAST)
 def _share(xb: float, yb: float, xc: float, yc: float, inverse: float) -> tuple[float, float, float]:
     """A corner's share of the places in a triangle, from the other two corners: dx * x + dy * y + fixed."""
     return (yb - yc) * inverse, (xc - xb) * inverse, (xb * yc - yb * xc) * inverse
@@ -67,10 +76,7 @@ def fill_depth(x: np.ndarray, y: np.ndarray, depth: np.ndarray, triangles: np.nd
         for j in range(top, bottom + 1):
             py = j + 0.5
             ra, rb = fa + dya * py, fb + dyb * py
-            low, high = _span(ra, dxa, 0.0, float(width))
-            low, high = _span(rb, dxb, low, high)
-            low, high = _span(1.0 - ra - rb, -dxa - dxb, low, high)
-            first, last = max(0, math.ceil(low - 0.5)), min(width - 1, math.floor(high - 0.5))
+            first, last = _pixels(ra, dxa, rb, dxb, width)
             z = ra * za + rb * zb + (1.0 - ra - rb) * zc + dz * (first + 0.5)
             for i in range(first, last + 1):
                 if z > out[j, i]:
@@ -130,10 +136,7 @@ def fill_triangles(
         for j in range(top, bottom + 1):
             py = j + 0.5
             ra, rb = fa + dya * py, fb + dyb * py
-            low, high = _span(ra, dxa, 0.0, float(width))
-            low, high = _span(rb, dxb, low, high)
-            low, high = _span(1.0 - ra - rb, -dxa - dxb, low, high)
-            first, last = max(0, math.ceil(low - 0.5)), min(width - 1, math.floor(high - 0.5))
+            first, last = _pixels(ra, dxa, rb, dxb, width)
             # Rounding must not carry the depth of a sliver beyond that of its corners.
             z = min(ra * za + rb * zb + (1.0 - ra - rb) * zc + dz * (first + 0.5), max(za, zb, zc))
             for i in range(first, last + 1):
