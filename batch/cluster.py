@@ -152,6 +152,16 @@ class LazyRenderer:
             self._made.cancel()
 
 
+def _connection_problem(options: dict[str, Any], error: Exception) -> str:
+    if options["address"] == "local":
+        return f"cannot be started: {error}"
+    # Ray's error does not mention a missing token.
+    return (
+        f"cannot be reached: {error}. Check the address; if `ray start --head` reported token authentication, set "
+        "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the output of `ray get-auth-token` on the head"
+    )
+
+
 class Cluster:
     """A connection to Ray with its workers; a context manager.
 
@@ -182,7 +192,7 @@ class Cluster:
                 # Ray may also raise the class itself.
                 self._ray.shutdown()
                 if not left:
-                    raise NoRay(f"Ray ({options['address']}) cannot be reached or started: {error}") from error
+                    raise NoRay(f"Ray ({options['address']}) {_connection_problem(options, error)}") from error
         raise AssertionError("unreachable")
 
     def __enter__(self) -> Cluster:
