@@ -220,6 +220,55 @@ def _is_inside(owner: np.ndarray, material: np.ndarray, i: int, j: int, kind: An
 
 
 @njit(**_FAST)
+def _shares(rows: np.ndarray, a: int, b: int, c: int, px: float, py: float) -> tuple[float, float, float]:
+    """The corners' shares of the place of a triangle that is seen at px, py."""
+    xa, ya, xb, yb, xc, yc = rows[a, SX], rows[a, SY], rows[b, SX], rows[b, SY], rows[c, SX], rows[c, SY]
+    inverse = 1.0 / ((xb - xa) * (yc - ya) - (yb - ya) * (xc - xa))
+    wa = ((xb - px) * (yc - py) - (yb - py) * (xc - px)) * inverse
+    wb = ((xc - px) * (ya - py) - (yc - py) * (xa - px)) * inverse
+    wc = 1.0 - wa - wb
+    # Straight on the screen is not straight on the surface: weigh by nearness.
+    wa, wb, wc = wa * rows[a, DEPTH], wb * rows[b, DEPTH], wc * rows[c, DEPTH]
+    total = 1.0 / (wa + wb + wc)
+    return wa * total, wb * total, wc * total
+
+
+@njit(**_FAST)
+def _across_seam(ua: float, ub: float, uc: float) -> tuple[float, float, float]:
+    """Places across the skin's texture; those of a triangle that lies across its seam go on beyond 1."""
+    if max(ua, ub, uc) - min(ua, ub, uc) > 0.5:
+        return ua + (ua < 0.5), ub + (ub < 0.5), uc + (uc < 0.5)
+    return ua, ub, uc
+
+
+@njit(**_FAST)
+def _hair_color(hair: np.ndarray, strand: float, q: float, r: float, texel: np.ndarray) -> None:
+    tone = min(max(0.75 * strand + 0.35 * q + 0.5 * (r * 7.0 - math.floor(r * 7.0)) - 0.35, 0.0), 1.0)
+    for k in range(3):
+        texel[k] = (hair[0, k] + (hair[1, k] - hair[0, k]) * tone) * (0.45 + 0.75 * strand)
+
+
+@njit(**_FAST)
+def _fibre_shine(
+    nx: float, ny: float, nz: float, vx: float, vy: float, vz: float, lamp: np.ndarray, exponent: float, strand: float
+) -> float:
+    """Kajiya and Kay's highlight of a fibre whose tangent is n."""
+    hx, hy, hz = lamp[0] + vx, lamp[1] + vy, lamp[2] + vz
+    scale = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+    th = (nx * hx + ny * hy + nz * hz) * scale + 0.3 * (strand - 0.5)
+    return 0.08 * max(1.0 - th * th, 0.0) ** exponent
+
+
+@njit(**_FAST)
+def _cloth_shadow(relief: float, edge: float) -> float:
+    """How dark the folds are, and a band around the neck with its seam."""
+    shadow = min(max(1.0 + 0.9 * (relief - 0.36), 0.4), 1.4)
+    if edge < 0.075:
+        shadow *= 0.82 if edge < 0.065 else 0.55
+    return shadow
+
+
+@njit(**_FAST)
 def shade(
     rows: np.ndarray,
     triangles: np.ndarray,
@@ -246,7 +295,7 @@ def shade(
     strands.
     """
     height, width = owner.shape
-    texel = np.zeros(4, np.float64)
+    texel, highlight = np.zeros(4, np.float64), np.zeros(3, np.float64)
     for j in range(height):
         for i in range(width):
             t = owner[j, i]
@@ -261,15 +310,7 @@ def shade(
                     continue
                 weight = 0.5
             px, py = i + 0.5, j + 0.5
-            xa, ya, xb, yb, xc, yc = rows[a, SX], rows[a, SY], rows[b, SX], rows[b, SY], rows[c, SX], rows[c, SY]
-            inverse = 1.0 / ((xb - xa) * (yc - ya) - (yb - ya) * (xc - xa))
-            wa = ((xb - px) * (yc - py) - (yb - py) * (xc - px)) * inverse
-            wb = ((xc - px) * (ya - py) - (yc - py) * (xa - px)) * inverse
-            wc = 1.0 - wa - wb
-            # Straight on the screen is not straight on the surface: weigh by nearness.
-            wa, wb, wc = wa * rows[a, DEPTH], wb * rows[b, DEPTH], wc * rows[c, DEPTH]
-            total = 1.0 / (wa + wb + wc)
-            wa, wb, wc = wa * total, wb * total, wc * total
+            wa, wb, wc = _shares(rows, a, b, c, px, py)
 
             nx = wa * rows[a, NX] + wb * rows[b, NX] + wc * rows[c, NX]
             ny = wa * rows[a, NX + 1] + wb * rows[b, NX + 1] + wc * rows[c, NX + 1]
@@ -281,9 +322,8 @@ def shade(
             vx, vy, vz = vx * scale, vy * scale, scale
 
             ua, ub, uc = rows[a, AX], rows[b, AX], rows[c, AX]
-            if kind == SKIN and max(ua, ub, uc) - min(ua, ub, uc) > 0.5:
-                # The triangle lies across the texture's seam.
-                ua, ub, uc = ua + (ua < 0.5), ub + (ub < 0.5), uc + (uc < 0.5)
+            if kind == SKIN:
+                ua, ub, uc = _across_seam(ua, ub, uc)
             p = wa * ua + wb * ub + wc * uc
             q = wa * rows[a, AX + 1] + wb * rows[b, AX + 1] + wc * rows[c, AX + 1]
             r = wa * rows[a, AX + 2] + wb * rows[b, AX + 2] + wc * rows[c, AX + 2]
@@ -303,46 +343,29 @@ def shade(
                 ny += 0.7 * fold
             elif kind == HAIR:
                 strand = strand_at(strands, p, q, r)
-                tone = min(max(0.75 * strand + 0.35 * q + 0.5 * (r * 7.0 - math.floor(r * 7.0)) - 0.35, 0.0), 1.0)
-                for k in range(3):
-                    texel[k] = (hair[0, k] + (hair[1, k] - hair[0, k]) * tone) * (0.45 + 0.75 * strand)
+                _hair_color(hair, strand, q, r, texel)
             else:
                 texel[0], texel[1], texel[2] = p, q, r
                 if kind == LASH:
                     texel[0], texel[1], texel[2] = 0.012, 0.01, 0.009
 
-            highlight_0 = highlight_1 = highlight_2 = 0.0
+            highlight[:] = 0.0
             if amount > 0.0:
                 for k in range(3):
                     seen = wa * rows[a, LX + k] + wb * rows[b, LX + k] + wc * rows[c, LX + k]
                     if kind == HAIR:
-                        # Kajiya and Kay's fibre, n being its tangent.
-                        hx, hy, hz = lamps[k, 0] + vx, lamps[k, 1] + vy, lamps[k, 2] + vz
-                        scale = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
-                        th = (nx * hx + ny * hy + nz * hz) * scale + 0.3 * (strand - 0.5)
-                        strength = 0.08 * max(1.0 - th * th, 0.0) ** exponent
+                        strength = _fibre_shine(nx, ny, nz, vx, vy, vz, lamps[k], exponent, strand)
                     else:
                         strength = _shine(nx, ny, nz, vx, vy, vz, lamps[k], exponent, base)
                     strength *= amount * seen
-                    highlight_0 += strength * lights[k, 0]
-                    highlight_1 += strength * lights[k, 1]
-                    highlight_2 += strength * lights[k, 2]
+                    for channel in range(3):
+                        highlight[channel] += strength * lights[k, channel]
             if kind == HAIR:
-                highlight_0 *= 0.25 + 2.0 * texel[0]
-                highlight_1 *= 0.25 + 2.0 * texel[1]
-                highlight_2 *= 0.25 + 2.0 * texel[2]
-            shadow = 1.0
-            if kind == CLOTH:
-                shadow = min(max(1.0 + 0.9 * (texel[3] - 0.36), 0.4), 1.4)
-                # A band around the neck, and its seam.
-                edge = neck_edge(p, r, neck)
-                if edge < 0.075:
-                    shadow *= 0.82 if edge < 0.065 else 0.55
-            e0 = wa * rows[a, EX] + wb * rows[b, EX] + wc * rows[c, EX]
-            e1 = wa * rows[a, EX + 1] + wb * rows[b, EX + 1] + wc * rows[c, EX + 1]
-            e2 = wa * rows[a, EX + 2] + wb * rows[b, EX + 2] + wc * rows[c, EX + 2]
+                for k in range(3):
+                    highlight[k] *= 0.25 + 2.0 * texel[k]
+            shadow = _cloth_shadow(texel[3], neck_edge(p, r, neck)) if kind == CLOTH else 1.0
             y, x = j // 2, i // 2
-            out[y, x, 0] += weight * _tone(exposure * (texel[0] * e0 * shadow + highlight_0))
-            out[y, x, 1] += weight * _tone(exposure * (texel[1] * e1 * shadow + highlight_1))
-            out[y, x, 2] += weight * _tone(exposure * (texel[2] * e2 * shadow + highlight_2))
+            for k in range(3):
+                light = wa * rows[a, EX + k] + wb * rows[b, EX + k] + wc * rows[c, EX + k]
+                out[y, x, k] += weight * _tone(exposure * (texel[k] * light * shadow + highlight[k]))
             out[y, x, 3] += weight
