@@ -23,6 +23,9 @@ WEIGHTS = Path(__file__).with_name("yunet.safetensors")
 LONG_SIDES = (640, 256)
 """The picture is searched at these sizes: the network detects faces of about 10 to 300 pixels."""
 
+MOST_ASPECT = 3
+"""A longer picture is searched in overlapping parts: scaled as a whole, its faces would be too small."""
+
 MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3
 """Intersection over union beyond which two boxes are the same face."""
@@ -70,11 +73,34 @@ def find_faces(image: npt.NDArray[np.uint8], long_sides: tuple[int, ...] = LONG_
     pixels = bgr.permute(2, 0, 1)[None]
     found: list[Face] = []
     with torch.inference_mode():
-        for long_side in long_sides:
-            # Each size from the one before: most of the time goes into the first reading of a large picture.
-            pixels = _shrunk(pixels, long_side)
-            found.extend(_search(pixels, image.shape[1], image.shape[0]))
+        for left, top, part in _parts(pixels, long_sides[0]):
+            found.extend(face.moved(left, top) for face in _found_at(part, long_sides))
     return sorted(_distinct(found), key=lambda face: -face.area)
+
+
+def _parts(pixels: Tensor, long_side: int) -> Iterator[tuple[int, int, Tensor]]:
+    """(left, top, part) of a picture [1, 3, H, W]: the whole, or parts of at least ``long_side`` along a long picture.
+
+    Each part begins in the middle of the one before: a face that is cut by the edge of one is whole in the next.
+    """
+    height, width = pixels.shape[-2:]
+    shorter, longer = min(height, width), max(height, width)
+    if longer <= max(MOST_ASPECT * shorter, long_side):
+        yield 0, 0, pixels
+        return
+    half = max(shorter, long_side // 2)
+    for start in range(0, longer - half, half):
+        part = pixels.narrow(3 if width > height else 2, start, min(2 * half, longer - start))
+        yield (start, 0, part) if width > height else (0, start, part)
+
+
+def _found_at(pixels: Tensor, long_sides: tuple[int, ...]) -> Iterator[Face]:
+    """Faces in a picture BGR uint8 [1, 3, H, W] that is scaled to each of ``long_sides``, with duplicates."""
+    height, width = pixels.shape[-2:]
+    for long_side in long_sides:
+        # Each size from the one before: most of the time goes into the first reading of a large picture.
+        pixels = _shrunk(pixels, long_side)
+        yield from _search(pixels, width, height)
 
 
 @cache

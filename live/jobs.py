@@ -125,6 +125,7 @@ class LiveJob:
             "prompt": self.origin.prompt_id,
             "workflow": self.origin.workflow_id,
             "savers": list(self.origin.savers),
+            "own_savers": list(self.origin.own_savers),
             "state": self.state,
             "error": self._error,
             "resumes": self.resumes,

@@ -13,12 +13,16 @@ SAVERS = ("AsymTalkerMux", "SaveVideo")
 
 @dataclass(frozen=True)
 class Origin:
-    """Ids of the node, the prompt, the workflow, and the nodes that save the video, if known."""
+    """Ids of the node, the prompt, the workflow, and the nodes that save the video, if known.
+
+    ``own_savers``: those of the savers that save the video as it is, not as a part of another one.
+    """
 
     node_id: str | None = None
     prompt_id: str | None = None
     workflow_id: str | None = None
     savers: tuple[str, ...] = ()
+    own_savers: tuple[str, ...] = ()
 
     @classmethod
     def of_this_run(cls, hidden: Any) -> Origin:
@@ -26,7 +30,8 @@ class Origin:
         context = get_executing_context()
         prompt_id = None if context is None else context.prompt_id
         savers = tuple(savers_of(hidden.prompt, hidden.unique_id))
-        return cls(hidden.unique_id, prompt_id, workflow_id(hidden.extra_pnginfo), savers)
+        own = tuple(key for key in savers if hidden.prompt[key]["inputs"].get("video") == [hidden.unique_id, 0])
+        return cls(hidden.unique_id, prompt_id, workflow_id(hidden.extra_pnginfo), savers, own)
 
 
 def workflow_id(extra_pnginfo: Any) -> str | None:

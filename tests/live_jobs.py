@@ -100,7 +100,9 @@ def live_routes(pack: Import) -> Iterator[Routes]:
 
     async def empty_page(request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": STRICT_POLICY} if request.path == "/strict" else {}
-        return web.Response(text="<!doctype html><title>page</title>", content_type="text/html", headers=headers)
+        # With an icon: the browser would ask for one at any time.
+        text = "<!doctype html><title>page</title><link rel='icon' href='data:,'>"
+        return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def serve() -> None:
         app = web.Application(middlewares=[counted])

@@ -16,7 +16,7 @@ from ..media.carrier import AudioTrack
 from ..media.errors import format_bytes
 from .destination import file_names
 from .incoming import frames_of
-from .writing import write_mp4
+from .writing import FrameSource, write_mp4
 
 TOO_LOUD = 2.0
 """Lossy formats overshoot full scale by up to half of it, which is not heard; beyond this, clipping is."""
@@ -66,7 +66,7 @@ def save_with_audio(
         if_taken=lambda: next(names),
         node_id=node_id,
     )
-    notes += _length_notes(track, Fraction(encoded.num_frames) / source.get_frame_rate())
+    notes += _length_notes(given, source, Fraction(encoded.num_frames) / source.get_frame_rate())
     saved = f"saved {encoded.path.name}: {counted(encoded.num_frames, 'frame')}, {format_bytes(encoded.num_bytes)}."
     # A node has room for about two lines, and the file itself is shown below.
     notify(node_id, *notes, *encoded.notes, *notes_on_metadata, saved)
@@ -94,12 +94,18 @@ def _sound_notes(track: AudioTrack | None) -> list[str]:
     ]
 
 
-def _length_notes(track: AudioTrack | None, video_s: Fraction) -> list[str]:
-    """A note if sound and pictures do not end together."""
-    if track is None or abs(track.duration_s - video_s) < APART_S:
+def _length_notes(given: AudioTrack | None, source: FrameSource, video_s: Fraction) -> list[str]:
+    """A note if sound and pictures do not end together because the video was made from another sound.
+
+    A dubbed video may be longer than its speech.
+    """
+    if given is None or abs(given.duration_s - video_s) < APART_S:
+        return []
+    own = source.sound()
+    if own is not None and abs(given.duration_s - own.duration_s) < APART_S:
         return []
     return [
-        f"audio: it lasts {float(track.duration_s):.2f} s, the video {float(video_s):.2f} s. Connect the audio that "
+        f"audio: it lasts {float(given.duration_s):.2f} s, the video {float(video_s):.2f} s. Connect the audio that "
         "the video was made from, or trim the longer one."
     ]
 

@@ -17,10 +17,10 @@ function onChange(record) {
   if (record.job.state === "finished") showResults();
 }
 
-/** Address of the file that a job was saved to; null while there is none. */
+/** Address of the file that a job was saved to as it is; null while there is none, or if it is part of another video. */
 async function savedFile({ job }) {
   const outputs = await jobs.outputs(job.prompt);
-  const saved = outputs && job.savers.flatMap((id) => outputs[id]?.images ?? []).at(-1);
+  const saved = outputs && job.own_savers.flatMap((id) => outputs[id]?.images ?? []).at(-1);
   return saved ? api.apiURL(`/view?${new URLSearchParams(saved)}`) : null;
 }
 

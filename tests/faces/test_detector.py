@@ -71,6 +71,18 @@ def test_a_small_face_in_a_large_picture() -> None:
     assert _centre(face) == pytest.approx((1500 + 81, 300 + 59), abs=8)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_faces_along_a_long_picture(axis: int) -> None:
+    small = read(ASTRONAUT)[::2, ::2]
+    scene = np.full((8000, 200, 3) if axis == 0 else (200, 8000, 3), 90, np.uint8)
+    # At both ends, and across the edge of a part.
+    places = (0, 640 - 80, 7840)
+    for start in places:
+        np.moveaxis(scene, axis, 0)[start : start + 160, 20:180] = np.moveaxis(small, axis, 0)
+    found = sorted(_centre(face)[1 - axis] for face in find_faces(scene))
+    assert found == pytest.approx([start + (59, 81)[axis] for start in places], abs=8)
+
+
 def test_the_drawn_example_portrait() -> None:
     (face,) = find_faces(read(PORTRAIT))
     assert _centre(face) == pytest.approx((253, 240), abs=30)

@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,8 @@ def test_savers_are_found_through_subgraphs_and_other_nodes(pack: Import) -> Non
         "2": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
     }
     assert list(pack("live.origin").savers_of(prompt, "5:7")) == ["9", "6:3"]
+    hidden = SimpleNamespace(prompt=prompt, unique_id="5:7", extra_pnginfo=None)
+    assert pack("live.origin").Origin.of_this_run(hidden).own_savers == ("6:3",), "a pasted face is not the file"
 
 
 def test_how_a_generation_ends_is_told(pack: Import, job: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,3 +123,15 @@ def test_audio_features_hand_the_recording_on(pack: Import) -> None:
     assert recording.sample_rate == RATE and recording.waveform.data_ptr() == waveform.data_ptr()
     longer = audio.audio_features(audio.LogMelAudioEncoder(), given, continues=features)
     assert [part.waveform.shape for part in audio.recordings_of(longer)] == [waveform.shape] * 2
+
+
+@pytest.mark.parametrize(("seconds", "is_told"), [(1.0, False), (1.5, True)])
+def test_a_dubbed_video_may_be_longer_than_its_own_speech(
+    pack: Import, make_video: MakeVideo, folders: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, is_told: bool
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(pack("host.progress"), "show", lambda node_id, text: shown.append(text))
+    video = make_video((tone(440, seconds=1.0), RATE))
+    audio = {"waveform": tone(440, seconds=seconds)[None], "sample_rate": RATE}
+    pack("video.saving").save_with_audio(video, audio, "test", 18, True, None, None, "4")
+    assert any("trim the longer one" in text for text in shown) == is_told

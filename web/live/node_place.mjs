@@ -47,6 +47,8 @@ export class NodePlace {
       // Workflows saved in the meantime keep the node's own size.
       after(node, "onSerialize", (data) => (data.size = this.#sizeWithoutPlayer())),
       after(node, "onRemoved", onRemoved),
+      // The canvas adds the node's preview while it draws the node, as soon as the picture is loaded.
+      after(node, "onDrawBackground", () => player.isSeen && this.dropPreviews()),
     ];
     this.#grow();
     player.element.addEventListener("wheel", this.#onWheel, { passive: false });

@@ -339,6 +339,8 @@ export class LivePlayer {
   }
 
   #onPlay() {
+    // The video was held again in the meantime.
+    if (this.#video.paused) return;
     // If the data is not available yet, playback starts later.
     [this.#wantsToPlay, this.#isHeld] = [true, false];
     this.#parent = this.element.parentElement;

@@ -15,6 +15,7 @@ export class Sound {
   #waiting = new Set();
   #isAsking = false;
   #isHeldElsewhere = false;
+  #isFreed = false;
 
   constructor() {
     this.#tabs.addEventListener("message", ({ data }) => this.#receive(data));
@@ -31,9 +32,13 @@ export class Sound {
     if (this.isMuted || this.#holder === player) return;
     this.#waiting.add(player);
     if (this.#holder || this.#isAsking) return;
-    [this.#isAsking, this.#isHeldElsewhere] = [true, false];
-    this.#send("ask");
-    await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+    this.#isAsking = true;
+    do {
+      [this.#isHeldElsewhere, this.#isFreed] = [false, false];
+      this.#send("ask");
+      await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+      // The tab that has it may answer and then be done before the answer is read.
+    } while (this.#isHeldElsewhere && this.#isFreed);
     this.#isAsking = false;
     if (!this.#isHeldElsewhere && !this.#holder) this.#giveToFirst();
   }
@@ -96,6 +101,9 @@ export class Sound {
     if (type === "ask" && (this.#holder || (this.#isAsking && this.#id < from))) this.#send("held");
     else if (type === "held") this.#isHeldElsewhere = true;
     else if (type === "take") this.#yield();
-    else if (type === "free") this.#next();
+    else if (type === "free") {
+      this.#isFreed = true;
+      this.#next();
+    }
   }
 }
