@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,9 @@ from ..models.nano_vae import NanoVAE
 from ..models.rollout import VideoCodec
 from . import comfyui
 
-CPU_FRAMES = 9
-"""Frames of a Pro or Lite chunk on a CPU, where a whole one takes minutes."""
+CPU_FRAMES = 17
+"""Frames of a Pro or Lite chunk on a CPU, where a whole one takes minutes; Lite repeats 9 of them."""
+SMALLEST_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,15 @@ class Geometry:
     notes: tuple[str, ...]
 
 
-def load_geometry(name: str, device: torch.device) -> Geometry:
-    """Build a geometry on ``device``: bfloat16 networks on CUDA as in ComfyUI, float32 on the CPU."""
-    return _nano(device) if name == "nano" else _published(name, device)
+def load_geometry(name: str, device: torch.device, smallest: bool = False) -> Geometry:
+    """Build a geometry on ``device``: bfloat16 networks on CUDA as in ComfyUI, float32 on the CPU.
+
+    The ``smallest`` has one block and frames of 64x64, to try a command.
+    """
+    geometry = _nano(device) if name == "nano" else _published(name, device, 1 if smallest else None)
+    if not smallest:
+        return geometry
+    return dataclasses.replace(geometry, size=SMALLEST_SIZE, notes=(*geometry.notes, "small, to try the command"))
 
 
 def random_weights(module: nn.Module) -> None:
@@ -57,9 +65,10 @@ def _nano(device: torch.device) -> Geometry:
     return Geometry("nano", network, sampling, MODELS["nano"].size, vae, None, device, dtype, ())
 
 
-def _published(name: str, device: torch.device) -> Geometry:
-    dtype = _dtype(device)
-    network = TalkingHeadDiT(MODELS[name].config, dtype=dtype, device=device)
+def _published(name: str, device: torch.device, layers: int | None) -> Geometry:
+    dtype, config = _dtype(device), MODELS[name].config
+    config = dataclasses.replace(config, num_layers=layers or config.num_layers)
+    network = TalkingHeadDiT(config, dtype=dtype, device=device)
     random_weights(network)
     sampling = SamplingConfig() if device.type == "cuda" else SamplingConfig(frames_per_chunk=CPU_FRAMES)
     notes = ["random weights"]

@@ -14,6 +14,7 @@ from ..media import SpoolHeader, SpoolWriter, encode_video
 from ..models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wav2vec2_features
 from ..models.color import match_color
 from ..models.flow import velocity_to_x0
+from ..models.layers import RotaryTables
 from ..models.reference import temporal_reference
 from ..models.rollout import continuity_frames, to_uint8
 from .geometries import Geometry
@@ -117,13 +118,14 @@ class Bench:
         windows = audio_windows(self.features, 0, self.geometry.sampling.frames_per_chunk)
         return network.audio_keys_values(network.encode_audio(windows.to(self.geometry.dtype)))
 
-    def step(self) -> Callable[[], Tensor]:
-        """One denoising step as the rollout takes it, from x to x0."""
+    def step(self, tables: RotaryTables | None = None) -> Callable[[], Tensor]:
+        """One denoising step as the rollout takes it, from x to x0; ``tables`` if not the network's own."""
         network, dtype = self.geometry.network, self.geometry.dtype
         with torch.inference_mode():
             audio_kv = self._audio_keys_values()
         x, u = self.latents.to(dtype), torch.tensor([0.8], device=self.geometry.device)
-        return lambda: velocity_to_x0(x, u.to(dtype), network.velocity(x, 1000 * u, audio_kv, x))
+        tables = tables or network.rotary_tables(x.shape, x.device)
+        return lambda: velocity_to_x0(x, u.to(dtype), network.velocity(x, 1000 * u, audio_kv, x, tables))
 
     def _colour(self) -> Tensor:
         """Correction of the new frames, and their conversion to what is stored."""

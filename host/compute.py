@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.sd import VAE
 
+from .fused import kernels_in_use
 from .model import talking_head
 from .network import compute_dtype
 from .residence import is_dynamic
@@ -19,6 +20,7 @@ def description(model: ModelPatcher, vae: VAE) -> dict[str, Any]:
     """Device, data types and ComfyUI's settings that affect speed: attention, fp8, compilation, offloading."""
     network = talking_head(model)
     linear = type(network.diffusion_model.blocks[0].ffn[0])
+    compiled = _is_compiled(model)
     return {
         "device": model_management.get_torch_device_name(model.load_device),
         "vae_device": str(vae.device),
@@ -27,7 +29,8 @@ def description(model: ModelPatcher, vae: VAE) -> dict[str, Any]:
         "vae": _short(vae.vae_dtype),
         "attention": _attention(model),
         "fp8_matrix_products": linear is getattr(getattr(ops, "fp8_ops", None), "Linear", None),
-        "compiled": _is_compiled(model),
+        "compiled": compiled,
+        "fused_kernels": [] if compiled else kernels_in_use(model.load_device, compute_dtype(model)),
         "dynamic_vram": is_dynamic(model),
         "vram": model_management.vram_state.name.lower(),
     }

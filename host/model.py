@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -17,12 +17,14 @@ from comfy import latent_formats, model_base, model_management, model_patcher, p
 from comfy import utils as comfy_utils
 from comfy.cli_args import args
 from torch import Tensor
+from typing_extensions import override
 
 from ..models.checkpoint import CheckpointError
 from ..models.config import ConfigError, DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
-from ..models.layers import AudioKeyValue, RotaryTables
+from ..models.layers import AudioKeyValue, Kernels, RotaryTables
 from ..models.network_tensors import fitted, network_tensors
+from . import fused
 from .lora import LoraNamedModel, patcher_class
 
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
@@ -96,9 +98,14 @@ class HostDiT(TalkingHeadDiT):
 
     def __init__(self, *, config: DiTConfig, dtype: torch.dtype | None, device: Any, operations: Any) -> None:
         attention = CoreAttention()
-        super().__init__(config, attention=attention, dtype=dtype, device=device, operations=operations)
+        kernels = Kernels(attention, fused.rotate, fused.modulated_norm)
+        super().__init__(config, kernels=kernels, dtype=dtype, device=device, operations=operations)
         self.dtype = dtype
         self.core_attention = attention
+
+    @override
+    def rotary_tables(self, latent_shape: Sequence[int], device: torch.device) -> RotaryTables:
+        return fused.with_matrices(super().rotary_tables(latent_shape, device))
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] core calls every diffusion model this way
         self,

@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ..host.network import noise_dtype
+from ..host.fused import kernels_in_use
+from ..host.network import compute_dtype, noise_dtype
 from ..host.vae import vae_identity
 from ..media import MediaError, Segment, SpoolHeader, SpoolInfo, SpoolReader, SpoolWriter, list_spools, remove_spool
 from ..media.manifest import is_whole
@@ -141,6 +142,8 @@ def settings_id(inputs: Inputs) -> str:
     }
     if noise := noise_dtype(model):
         settings["noise"] = str(noise)
+    if fused := kernels_in_use(model.load_device, compute_dtype(model)):
+        settings["fused"] = fused
     if patched := patches_id(model):
         settings["patched"] = patched
     digest.update(json.dumps(settings, sort_keys=True).encode())

@@ -11,20 +11,20 @@ from torch import Tensor, nn
 
 from .config import DiTConfig
 from .layers import (
-    Attention,
     AudioKeyValue,
     AudioProjection,
     Block,
     Head,
+    Kernels,
     RotaryTables,
     UnusedAudioEmbedding,
     rotary_tables,
-    scaled_dot_product,
     timestep_embedding,
 )
 
 # Below this noise level a flow is no longer derived from x0 by a division.
 MIN_NOISE = 0.02
+PLAIN = Kernels()
 
 
 class TalkingHeadDiT(nn.Module):
@@ -38,7 +38,7 @@ class TalkingHeadDiT(nn.Module):
         self,
         config: DiTConfig,
         *,
-        attention: Attention = scaled_dot_product,
+        kernels: Kernels = PLAIN,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         operations: Any = nn,
@@ -59,7 +59,7 @@ class TalkingHeadDiT(nn.Module):
             linear(config.freq_dim, dim, **factory), nn.SiLU(), linear(dim, dim, **factory)
         )
         self.time_projection = nn.Sequential(nn.SiLU(), linear(dim, 6 * dim, **factory))
-        blocks = nn.ModuleList(Block(config, attention, operations, **factory) for _ in range(config.num_layers))
+        blocks = nn.ModuleList(Block(config, kernels, operations, **factory) for _ in range(config.num_layers))
         self.blocks = cast(Sequence[Block], blocks)
         self.head = Head(config, operations, **factory)
         if config.has_audio_emb:
@@ -94,7 +94,8 @@ class TalkingHeadDiT(nn.Module):
         """
         tokens = self.patch_embedding(torch.cat((x, reference), dim=1))
         grid = tokens.shape[2:]
-        tokens = tokens.flatten(2).transpose(1, 2)
+        # Otherwise the residual would keep the convolution's order, and every operation on it would read with strides.
+        tokens = tokens.flatten(2).transpose(1, 2).contiguous()
         sinusoid = timestep_embedding(self._embedded(timestep, x.dtype), self.config.freq_dim).to(x.dtype)
         time = self.time_embedding(sinusoid)
         modulation = self.time_projection(time).unflatten(-1, (6, -1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -20,8 +21,14 @@ COMPLEX_DEVICES = ("cpu", "cuda")
 FLOAT64_DEVICES = ("cpu", "cuda")
 """Apple devices (MPS) do not support float64, nor do many Intel (XPU) and DirectML devices."""
 
-RotaryTables = tuple[Tensor, Tensor]
-"""Cosines and sines, each [S, 1, head_dim / 2]."""
+RotaryTables = tuple[Tensor, ...]
+"""Cosines and sines, each [S, 1, head_dim / 2]; a host's ``Rotation`` may append a form of its own."""
+
+Rotation = Callable[[Tensor, Tensor, RotaryTables], tuple[Tensor, Tensor]]
+"""(q, k, tables) to q and k rotated, each [B, S, heads, head_dim]."""
+
+ModulatedNorm = Callable[[Tensor, nn.Module, Tensor, Tensor], Tensor]
+"""(x [B, S, dim], layer norm without weights, shift, scale) to the norm of x times 1 + scale, plus shift."""
 
 AudioKeyValue = tuple[Tensor, Tensor]
 """One block's cross-attention keys and values, each [B*T, tokens, heads, head_dim]."""
@@ -67,13 +74,18 @@ def _cached_rotary_tables(grid: tuple[int, int, int], head_dim: int, device: tor
 
 def rotate(x: Tensor, tables: RotaryTables) -> Tensor:
     """Rotate interleaved pairs of ``x`` [B, S, heads, head_dim] by ``rotary_tables``."""
-    cos, sin = tables
+    cos, sin = tables[:2]
     if x.device.type in COMPLEX_DEVICES and not torch.compiler.is_compiling():
         # The same as a product of complex numbers: one pass instead of eight.
         pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
         return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+
+
+def rotate_both(q: Tensor, k: Tensor, tables: RotaryTables) -> tuple[Tensor, Tensor]:
+    """``rotate`` of ``q`` and ``k``."""
+    return rotate(q, tables), rotate(k, tables)
 
 
 def timestep_embedding(timestep: Tensor, width: int) -> Tensor:
@@ -90,13 +102,27 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, x, 1 + scale)
 
 
+def modulated_norm(x: Tensor, norm: nn.Module, shift: Tensor, scale: Tensor) -> Tensor:
+    """Adaptive layer norm of ``x`` [B, S, dim]."""
+    return modulate(norm(x), shift, scale)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a block does between its matrix products, for which a host may have faster functions."""
+
+    attention: Attention = scaled_dot_product
+    rotate: Rotation = rotate_both
+    modulated_norm: ModulatedNorm = modulated_norm
+
+
 class AttentionProjections(nn.Module):
     """q, k, v, o projections with RMSNorm of q and k over the full width, shared by self- and cross-attention."""
 
-    def __init__(self, config: DiTConfig, attention: Attention, operations: Any, **factory: Any) -> None:
+    def __init__(self, config: DiTConfig, kernels: Kernels, operations: Any, **factory: Any) -> None:
         super().__init__()
         self.heads = config.num_heads
-        self.attention = attention
+        self.kernels = kernels
         self.q, self.k, self.v, self.o = (operations.Linear(config.dim, config.dim, **factory) for _ in range(4))
         self.norm_q = operations.RMSNorm(config.dim, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(config.dim, eps=config.eps, **factory)
@@ -116,7 +142,8 @@ class SelfAttention(AttentionProjections):
 
     def forward(self, x: Tensor, tables: RotaryTables) -> Tensor:
         k, v = self.key_value(x)
-        x = self.attention(rotate(self.query(x), tables), rotate(k, tables), v)
+        q, k = self.kernels.rotate(self.query(x), k, tables)
+        x = self.kernels.attention(q, k, v)
         return self.o(x.flatten(-2))
 
 
@@ -125,7 +152,7 @@ class CrossAttention(AttentionProjections):
 
     def forward(self, x: Tensor, audio_kv: AudioKeyValue, num_latents: int) -> Tensor:
         per_frame = rearrange(self.query(x), "b (t s) h d -> (b t) s h d", t=num_latents)
-        out = rearrange(self.attention(per_frame, *audio_kv), "(b t) s h d -> b (t s) (h d)", t=num_latents)
+        out = rearrange(self.kernels.attention(per_frame, *audio_kv), "(b t) s h d -> b (t s) (h d)", t=num_latents)
         return self.o(out)
 
 
@@ -145,13 +172,14 @@ class TanhGELU(nn.Module):
 class Block(nn.Module):
     """Self-attention and feed-forward under adaptive layer norm; audio cross-attention on a plain residual."""
 
-    def __init__(self, config: DiTConfig, attention: Attention, operations: Any, **factory: Any) -> None:
+    def __init__(self, config: DiTConfig, kernels: Kernels, operations: Any, **factory: Any) -> None:
         super().__init__()
+        self.kernels = kernels
         dim, eps = config.dim, config.eps
         self.norm1 = operations.LayerNorm(dim, eps=eps, elementwise_affine=False, **factory)
-        self.self_attn = SelfAttention(config, attention, operations, **factory)
+        self.self_attn = SelfAttention(config, kernels, operations, **factory)
         self.norm3 = operations.LayerNorm(dim, eps=eps, **factory)
-        self.cross_attn = CrossAttention(config, attention, operations, **factory)
+        self.cross_attn = CrossAttention(config, kernels, operations, **factory)
         self.norm2 = operations.LayerNorm(dim, eps=eps, elementwise_affine=False, **factory)
         self.ffn = nn.Sequential(
             operations.Linear(dim, config.ffn_dim, **factory),
@@ -166,9 +194,10 @@ class Block(nn.Module):
         """``x`` [B, S, dim], ``modulation`` [B, 6, dim] -> [B, S, dim]."""
         own = self.modulation.to(device=x.device, dtype=modulation.dtype)
         shift1, scale1, gate1, shift2, scale2, gate2 = (own + modulation).chunk(6, dim=1)
-        x = torch.addcmul(x, self.self_attn(modulate(self.norm1(x), shift1, scale1), tables), gate1)
+        norm = self.kernels.modulated_norm
+        x = torch.addcmul(x, self.self_attn(norm(x, self.norm1, shift1, scale1), tables), gate1)
         x = x + self.cross_attn(self.norm3(x), audio_kv, num_latents)
-        return torch.addcmul(x, self.ffn(modulate(self.norm2(x), shift2, scale2)), gate2)
+        return torch.addcmul(x, self.ffn(norm(x, self.norm2, shift2, scale2)), gate2)
 
 
 class Head(nn.Module):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from asymtalker.benchmarks.__main__ import main
+from asymtalker.benchmarks.geometries import load_geometry
+from asymtalker.benchmarks.gpu import run_part
+from asymtalker.benchmarks.gpu_parts import Figures, run_stages, run_variants
+from asymtalker.benchmarks.stages import Bench
 
 
 def test_nano_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,6 +61,31 @@ def test_peers_wants_flashheads_code(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         main(["peers", str(tmp_path)])
     assert "no clone of SoulX-FlashHead" in capsys.readouterr().err
+
+
+WRITER = """import sys; open(sys.argv[-1], "w").write('{"step": 1.5}'); """
+
+
+def test_a_part_that_dies_keeps_its_figures() -> None:
+    assert run_part([sys.executable, "-c", WRITER], 60) == ({"step": 1.5}, "")
+    assert run_part([sys.executable, "-c", WRITER + "sys.exit(3)"], 60) == ({"step": 1.5}, "exit status 3")
+    assert run_part([sys.executable, "-c", "import time; time.sleep(600)"], 0.1) == ({}, "stopped after 0 s")
+
+
+def test_a_variant_that_fails_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    geometry = load_geometry("nano", torch.device("cpu"), smallest=True)
+    bench = Bench(geometry, 0.2)
+    stages = {"fails": (lambda: 1 / 0, 28, 1), "works": (lambda: None, 28, 1)}
+    monkeypatch.setattr(bench, "stages", lambda: stages)
+    monkeypatch.setattr(bench, "step", lambda: 1 / 0)
+    figures = Figures(tmp_path / "figures.json")
+    run_stages(geometry, bench, 1, figures)
+    run_variants(geometry, bench, 1, figures)
+    found = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert list(found["stages of nano"]["failed"]) == ["fails"]
+    assert [stage["name"] for stage in found["stages of nano"]["stages"]] == ["works"]
+    assert found["variants of nano"]["ms"]["step"] is None and found["variants of nano"]["ms"]["decode"] > 0
 
 
 def test_spool_says_how_frames_were_stored(capsys: pytest.CaptureFixture[str]) -> None:

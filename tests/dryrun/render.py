@@ -35,7 +35,7 @@ STEADY = 1
 
 @dataclass(frozen=True)
 class Case:
-    """One generation; ``vram`` is a ``VRAMState`` of core."""
+    """One generation; ``vram`` is a ``VRAMState`` of core; ``fused`` takes its fused kernels for compiled ones."""
 
     kind: str
     weight_dtype: str = "default"
@@ -47,6 +47,7 @@ class Case:
     guidance: float = 0.0
     fp16_intermediates: bool = False
     model_device: str = ""
+    fused: bool = False
 
     @property
     def name(self) -> str:
@@ -65,6 +66,7 @@ class Result:
     frames: int = 0
     chunks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     stages: list[str] = dataclasses.field(default_factory=list)
+    fused: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def steady(self) -> Counts:
@@ -135,6 +137,8 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     options = rollout.ContinuityOptions(carry=case.carry)
     settings = sampling.Settings(7, 0, "auto", 0.0, case.guidance, options, "never")
     cuda.counts = [Counts()]
+    fused = pack("host.fused")
+    names = {fused.ROTATION, fused.NORM} if case.fused and fused._kitchen() is not None else set()
     progress = pack("jobs.progress").RolloutProgress
     on_chunk = progress.on_chunk
 
@@ -142,7 +146,8 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
         on_chunk(self, chunk)
         cuda.mark()
 
-    with mock.patch.object(progress, "on_chunk", marked):
+    compiled = mock.patch.object(fused, "compiled_kernels", lambda: names)
+    with mock.patch.object(progress, "on_chunk", marked), compiled:
         _, report = sampling.generate(loaded.model, loaded.vae, reference, features, settings, None)
     made = json.loads(report)
     network = loaded.model.model
@@ -152,7 +157,8 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
         "vae": str(loaded.vae.vae_dtype),
     }
     chunks = [dataclasses.asdict(counts) for counts in cuda.counts]
-    return Result("", dtypes, made["frames"], chunks, list(made["chunks"][STEADY]["seconds"]))
+    stages, kernels = made["chunks"][STEADY]["seconds"], made["runs_on"]["fused_kernels"]
+    return Result("", dtypes, made["frames"], chunks, list(stages), kernels)
 
 
 def move(model: Any, device: torch.device) -> None:

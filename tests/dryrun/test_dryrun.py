@@ -34,6 +34,7 @@ OTHERS = [
     Case("nano", model_device="cuda:1"),
     Case("nano", carry="latents", guidance=3.0),
     Case("nano", fp16_intermediates=True),
+    Case("nano", fused=True),
     # PyTorch's allocator holds so much of the card that core would empty its cache with each load.
     Case("nano", memory_gib=16, cached_gib=5),
 ]
@@ -96,6 +97,14 @@ def test_little_crosses_in_a_steady_chunk(results: dict[Case, Result], case: Cas
     places = "\n".join(f"{times} {place}" for place, times in steady.places.items())
     for name in ("to_host", "to_device_bytes", "syncs", "emptied_caches", "loads"):
         assert getattr(steady, name) <= getattr(MOST, name), f"{name} {getattr(steady, name)}:\n{places}"
+
+
+def test_fused_kernels_replace_several(results: dict[Case, Result]) -> None:
+    """In each of the two blocks and four steps: rotation, 4 by 1; two norms, 3 by 1. Their tables take 2 more."""
+    fused, plain = results[Case("nano", fused=True)], results[Case("nano")]
+    if not fused.fused:
+        pytest.skip("this ComfyUI has no fused kernels")
+    assert plain.steady.kernels - fused.steady.kernels == 2 * 4 * (4 - 1 + 2 * (3 - 1)) - 2
 
 
 @pytest.mark.parametrize("case", IN_TURNS, ids=lambda case: case.name)

@@ -198,6 +198,10 @@ def test_cores_compile_node_reaches_the_network(comfy: Import, pack: Import, cas
     # The node offers inductor, which takes minutes on a CPU; tracing is the same with any backend.
     compiled = comfy("comfy_extras.nodes_torch_compile").TorchCompileModel.execute(model, "eager").result[0]
     torch.testing.assert_close(denoised(pack, compiled, case), denoised(pack, model, case), atol=1e-5, rtol=0)
+    # Other steps and chunks, whose options and tensors are new, take the same graph.
+    another_chunk = pack("host.network").ChunkNetwork(compiled)(case["audio"] + 1, case["reference"], 1.0)
+    for u in (1.0, 0.5):
+        another_chunk(case["x"] + 1, torch.tensor(u))
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
 

@@ -64,6 +64,36 @@ def test_the_network_is_one_graph() -> None:
     torch.testing.assert_close(found, network.velocity(x, timestep, audio_kv, reference), atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_nothing_reads_tokens_with_strides() -> None:
+    network = tiny_dit()
+    seen: list[bool] = []
+    for block in network.blocks:
+        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].is_contiguous()))
+    network(noise(*LATENTS), torch.tensor([800.0]), network.encode_audio(noise(1, 9, 5, 1, 6)), noise(*LATENTS))
+    assert seen and all(seen)
+
+
+@torch.no_grad()
+def test_a_compiled_step_takes_nothing_from_the_host() -> None:
+    """A CUDA graph could not be recorded otherwise. The device `meta` stands for the GPU."""
+    with torch.device("meta"):
+        network = TalkingHeadDiT(TINY)
+        x, timestep = torch.empty(LATENTS), torch.empty(1)
+        audio_kv = network.audio_keys_values(network.encode_audio(torch.empty(1, 9, 5, 1, 6)))
+        tables = network.rotary_tables(LATENTS, torch.device("meta"))
+    places: set[str] = set()
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        values = tree_leaves([node.meta.get("example_value") for node in graph.graph.nodes])
+        places.update(value.device.type for value in values if isinstance(value, torch.Tensor))
+        return graph.forward
+
+    torch.compiler.reset()
+    torch.compile(network.velocity, fullgraph=True, backend=backend)(x, timestep, audio_kv, x, tables)
+    assert places == {"meta"}
+
+
 def test_rotation_tables_are_kept() -> None:
     cpu = torch.device("cpu")
     with torch.inference_mode():
