@@ -65,6 +65,21 @@ def cpu_share(device: torch.device) -> Iterator[CpuShare]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """For products of few rows, where the CPU's sums, and so their last bits, depend on the number of threads.
+
+    Larger operations divide their rows among the threads, which changes no sum.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _used_by_others() -> float:
     """Seconds of processor time that other processes have used since the machine was started."""
     times = psutil.cpu_times()

@@ -10,6 +10,10 @@ import pytest
 import torch
 
 from asymtalker.host.cores import CpuShare, cpu_share, threads_beside
+from asymtalker.models.audio import MEL_CHANNELS
+from asymtalker.models.checkpoint import read_checkpoint
+from asymtalker.models.family import NANO_NETWORK
+from asymtalker.tests.helpers import Import
 
 BUSY = """
 import time
@@ -62,3 +66,15 @@ def test_chunks_pass_and_a_gpu_keeps_its_threads(monkeypatch: pytest.MonkeyPatch
         assert [(chunk, torch.get_num_threads()) for chunk in share.between("ab")] == [("a", 2), ("b", 2)]
     with cpu_share(torch.device("cpu")) as share:
         assert [(chunk, torch.get_num_threads()) for chunk in share.between("ab")] == [("a", 1), ("b", 1)]
+
+
+def test_number_of_threads_changes_no_bit(pack: Import) -> None:
+    """A job that is continued beside other processes gives the frames that it would have given alone."""
+    tensors, metadata = read_checkpoint(NANO_NETWORK)
+    network = pack("host.network").ChunkNetwork(pack("host.model").load_model(tensors, metadata, name="nano"))
+    windows, reference = torch.randn(1, 33, 5, 1, MEL_CHANNELS), torch.randn(1, 48, 9, 16, 16)
+    made = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        made.append(network(windows, reference, 1.0)(reference + 1, torch.tensor(0.8)))
+    assert torch.equal(*made)
