@@ -2,6 +2,7 @@
 
 Every figure comes from a process of its own, since an OpenMP library reads its wait policy when it is loaded. The
 settings take turns; the median over the rounds is reported. The figures mean something on an otherwise idle machine.
+"adapted" sets the number of threads before each chunk by what other processes leave free, as the Sampler does.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from pathlib import Path
 
 import torch
 
+from ..host.cores import CpuShare
 from .command import command_parser
 from .geometries import load_geometry
 from .report import aligned
 from .stages import Bench
 
 INSTRUCTIONS = {"AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 bf16": "avx512_bf16", "AMX bf16": "amx_bf16"}
+ADAPTED = "adapted"
 WRITING = ("hand-over to the spool", "mp4 encode")
 
 
@@ -33,9 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each setting (default: %(default)s)")
     parser.add_argument("--busy", type=int, default=1, help="number of other busy processes (default: %(default)s)")
     parser.add_argument("--worker", action="store_true", help="make one measurement in this process")
+    parser.add_argument("--adapt", action="store_true", help="in a worker: set the number of threads before each chunk")
     options = parser.parse_args(arguments)
     if options.worker:
-        print(chunks_per_second(options.seconds))
+        print(chunks_per_second(options.seconds, options.adapt))
         return 0
     print(
         f"{os.cpu_count()} cores, {', '.join(instructions()) or 'instructions unknown'}; {options.busy} busy processes"
@@ -53,15 +57,17 @@ def instructions() -> list[str]:
     return [name for name, flag in INSTRUCTIONS.items() if flag in flags]
 
 
-def chunks_per_second(seconds: float) -> float:
+def chunks_per_second(seconds: float, adapt: bool = False) -> float:
     """Frames per second of nano's chunks, without what is written to disk."""
     bench = Bench(load_geometry("nano", torch.device("cpu")), 1.0)
     steps = [(run, calls) for name, (run, _, calls) in bench.stages().items() if calls and name not in WRITING]
     durations = []
+    share = CpuShare(torch.get_num_threads() if adapt else 1)
     with torch.inference_mode():
         end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(durations) < 2:
             started = time.perf_counter()
+            share.adapt()
             for run, calls in steps:
                 for _ in range(calls):
                     run()
@@ -73,9 +79,7 @@ def chunks_per_second(seconds: float) -> float:
 def rows(seconds: float, rounds: int, busy: int) -> list[tuple[str, ...]]:
     """A table: frames per second of each setting alone and beside ``busy`` processes, and the share that is left."""
     cores = os.cpu_count() or 1
-    settings = [
-        (threads, policy) for threads in sorted({1, cores}) for policy in ("", "PASSIVE") if threads > 1 or not policy
-    ]
+    settings = [(1, ""), *((cores, policy) for policy in ("", "PASSIVE", ADAPTED) if cores > 1)]
     found: dict[tuple[int, str, int], list[float]] = {}
     for _ in range(rounds):
         for others in (0, busy):
@@ -92,9 +96,11 @@ def rows(seconds: float, rounds: int, busy: int) -> list[tuple[str, ...]]:
 def _measured(seconds: float, threads: int, policy: str) -> float:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     environment.pop("OMP_WAIT_POLICY", None)
-    if policy:
-        environment["OMP_WAIT_POLICY"] = policy
     command = [sys.executable, "-m", "asymtalker.benchmarks", "contention", "--worker", "--seconds", str(seconds)]
+    if policy == ADAPTED:
+        command.append("--adapt")
+    elif policy:
+        environment["OMP_WAIT_POLICY"] = policy
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 

@@ -26,6 +26,7 @@ from ..models.flow import Denoise
 from ..models.layers import AudioKeyValue, RotaryTables
 from ..models.rollout import SamplingLoop
 from ..models.transfer import send
+from .cores import one_thread
 from .model import TalkingHeadModel, talking_head
 
 SPEECH, SILENCE = 0, 1
@@ -113,9 +114,10 @@ class ChunkNetwork:
         return [(torch.lerp(k0, k, self._strength), torch.lerp(v0, v, self._strength)) for (k0, v0), (k, v) in pairs]
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
-        network = self._network.diffusion_model
-        windows = send_windows(windows, self._model.load_device, compute_dtype(self._model))
-        return network.audio_keys_values(network.encode_audio(windows))
+        network, device = self._network.diffusion_model, self._model.load_device
+        windows = send_windows(windows, device, compute_dtype(self._model))
+        with one_thread(device):
+            return network.audio_keys_values(network.encode_audio(windows))
 
 
 class ChunkGuider:

@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
 from ..host.audio import recordings_of, sound_of
+from ..host.cores import cpu_share
 from ..host.guards import check_memory
 from ..host.model import talking_head
 from ..host.network import ChunkNetwork, noise_dtype
@@ -94,7 +95,12 @@ def generate(
     live = LiveJob(origin, header, len(job.spans), job.num_frames, sound_of(audio))
     started = time.monotonic()
     drop_unwanted(job, settings.keep)
-    with watchable(live), _kept(folder, settings.keep), SpoolWriter(folder, header) as spool:
+    with (
+        watchable(live),
+        _kept(folder, settings.keep),
+        SpoolWriter(folder, header) as spool,
+        cpu_share(residence.device) as share,
+    ):
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
         state = resume(spool, job, reference)
         missing = job.num_frames - spool.num_frames
@@ -107,7 +113,8 @@ def generate(
         made: list[ChunkRecord] = []
         if missing > 0:
             progress = RolloutProgress(live, sampling.steps, inputs.network.latent_format, reference)
-            made.extend(_store(_chunks(inputs, job, residence, codec, state, progress), spool, progress, job))
+            chunks = share.between(_chunks(inputs, job, residence, codec, state, progress))
+            made.extend(_store(chunks, spool, progress, job))
         spool.flush()
         # Before the folder is given up: another server must find it either written or held.
         handle = SpoolHandle.of(folder, settings.keep)

@@ -42,7 +42,7 @@ def test_nano_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_contention_measures_in_one_process(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["contention", "--worker", "--seconds", "0"]) == 0
+    assert main(["contention", "--worker", "--adapt", "--seconds", "0"]) == 0
     assert float(capsys.readouterr().out) > 0
 
 

@@ -15,6 +15,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -23,6 +24,7 @@ from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.nano_vae import STRIDE_T, NanoVAE
 from ...models.rates import SAMPLES_PER_FRAME
 from ...models.reference import fit_portrait, temporal_reference
+from ..corpus.vary import vary
 from .articulation import VALUES, articulation_of
 from .chunks import FRAMES_PER_CHUNK, encode_chunks, new_frames, stride_of
 from .config import TrainingError
@@ -65,17 +67,21 @@ def encode_clip(vae: NanoVAE, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def encode_folder(vae_path: Path, clips: Path, out: Path) -> None:
-    """Encode every drawn clip in ``clips`` into ``out``; those that exist are kept."""
+def encode_folder(vae_path: Path, clips: Path, out: Path, variants: int = 0, seed: int = 0) -> None:
+    """Encode every drawn clip in ``clips`` into ``out``, then ``variants`` of each; those that exist are kept."""
     vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path))
     out.mkdir(parents=True, exist_ok=True)
     paths = sorted(clips.glob("clip_*.safetensors"))
-    for number, path in enumerate(paths, 1):
-        if not (out / path.name).exists():
+    jobs = [(variant, number, path) for variant in range(variants + 1) for number, path in enumerate(paths)]
+    for done, (variant, number, path) in enumerate(jobs, 1):
+        target = out / (f"{path.stem}_v{variant}.safetensors" if variant else path.name)
+        if not target.exists():
             tensors, metadata = read_checkpoint(path)
-            write_checkpoint(out / path.name, encode_clip(vae, tensors), metadata)
-        if number % 50 == 0 or number == len(paths):
-            log.info("clip %d of %d", number, len(paths))
+            if variant:
+                tensors = vary(tensors, np.random.default_rng([seed, variant, number]))
+            write_checkpoint(target, encode_clip(vae, tensors), metadata)
+        if done % 50 == 0 or done == len(jobs):
+            log.info("clip %d of %d", done, len(jobs))
 
 
 def read_chunks(path: Path, first: int, count: int) -> Prepared:
@@ -118,8 +124,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_vae_argument(parser)
     parser.add_argument("--clips", type=Path, required=True, help="folder written by `synth`")
     parser.add_argument("--out", type=Path, required=True, help="folder for the encoded clips; existing ones are kept")
+    parser.add_argument(
+        "--variants", type=int, default=0, help="altered copies of each clip to encode too (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the altered copies (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    encode_folder(args.vae, args.clips, args.out)
+    encode_folder(args.vae, args.clips, args.out, args.variants, args.seed)

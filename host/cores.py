@@ -1,0 +1,90 @@
+"""How many threads PyTorch uses on a CPU that other processes use too."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psutil
+import torch
+
+T = TypeVar("T")
+
+SHORTEST_S = 0.05
+"""Processor time is counted in steps of 10 ms: a shorter span says nothing."""
+
+
+def threads_beside(others: float, cores: int, most: int) -> int:
+    """Threads, 1 to ``most``, for a machine of ``cores`` of which other processes use ``others``.
+
+    A thread without a core of its own costs more than it gives: the rest wait for it at the end of every operation,
+    and they wait by spinning, which takes time from it.
+    """
+    return max(1, min(most, math.floor(cores - others + 0.5)))
+
+
+class CpuShare:
+    """Sets the number of PyTorch's threads, up to ``most``, by what other processes leave free of the ``cores``."""
+
+    def __init__(self, most: int, cores: int | None = None) -> None:
+        self._most = most
+        self._cores = cores or os.cpu_count() or 1
+        self._at, self._used = time.monotonic(), _used_by_others()
+
+    def adapt(self) -> None:
+        """Set the threads of the calling thread's operations by the time since the last call."""
+        now = time.monotonic()
+        if self._most == 1 or now - self._at < SHORTEST_S:
+            return
+        used = _used_by_others()
+        others = (used - self._used) / (now - self._at)
+        self._at, self._used = now, used
+        threads = threads_beside(others, self._cores, self._most)
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
+
+    def between(self, chunks: Iterable[T]) -> Iterator[T]:
+        """The ``chunks``, with the threads set anew before each."""
+        self.adapt()
+        for chunk in chunks:
+            yield chunk
+            self.adapt()
+
+
+@contextmanager
+def cpu_share(device: torch.device) -> Iterator[CpuShare]:
+    """The share of what runs on ``device``. Afterwards, PyTorch has its threads back; a GPU's work keeps them."""
+    threads = torch.get_num_threads()
+    try:
+        yield CpuShare(threads if device.type == "cpu" else 1)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """For products of few rows, where the CPU's sums, and so their last bits, depend on the number of threads.
+
+    Larger operations divide their rows among the threads, which changes no sum.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _used_by_others() -> float:
+    """Seconds of processor time that other processes have used since the machine was started."""
+    times = psutil.cpu_times()
+    own = psutil.Process().cpu_times()
+    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+    # Linux counts the time of guests twice.
+    busy -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return busy - own.user - own.system

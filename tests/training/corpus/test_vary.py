@@ -1,0 +1,61 @@
+"""Variants of a clip: other pictures of the same speech."""
+
+import numpy as np
+import torch
+
+from asymtalker.training.corpus.vary import moved_boxes, sample_grid, sample_variation, varied_pictures, vary
+
+SIZE = 64
+
+
+def clip() -> dict[str, torch.Tensor]:
+    """Grey frames with a mouth, a red rectangle that moves down."""
+    frames = torch.full((5, SIZE, SIZE, 3), 90, dtype=torch.uint8)
+    boxes = torch.tensor([[26, 40 + k, 38, 46 + k] for k in range(5)], dtype=torch.int32)
+    for frame, (x0, y0, x1, y1) in zip(frames, boxes.tolist(), strict=True):
+        frame[y0:y1, x0:x1] = torch.tensor([250, 0, 0], dtype=torch.uint8)
+    return {
+        "frames": frames,
+        "portrait": frames[0].clone(),
+        "mouth_boxes": boxes,
+        "audio": torch.arange(10.0),
+        "poses": torch.ones(5, 3),
+    }
+
+
+def test_boxes_follow_the_mouth() -> None:
+    for seed in range(8):
+        made = vary(clip(), np.random.default_rng(seed))
+        for frame, (x0, y0, x1, y1) in zip(made["frames"].int(), made["mouth_boxes"].tolist(), strict=True):
+            red = frame[..., 0] - frame[..., 1] > 60
+            rows, columns = red.any(1).nonzero()[:, 0], red.any(0).nonzero()[:, 0]
+            found = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            assert max(abs(int(a) - b) for a, b in zip(found, (x0, y0, x1, y1), strict=True)) <= 2
+
+
+def test_speech_stays_and_all_pictures_vary_alike() -> None:
+    original = clip()
+    made = vary(original, np.random.default_rng(3))
+    assert made["audio"] is original["audio"] and made["poses"] is original["poses"]
+    assert made["frames"].shape == original["frames"].shape and made["frames"].dtype == torch.uint8
+    assert torch.equal(made["portrait"], made["frames"][0]) and not torch.equal(made["frames"], original["frames"])
+    assert torch.equal(vary(clip(), np.random.default_rng(3))["frames"], made["frames"])
+
+
+def test_mouths_stay_in_the_picture() -> None:
+    boxes = np.array([[3, 3, 15, 9]])
+    for seed in range(8):
+        variation = sample_variation(np.random.default_rng(seed), boxes, SIZE)
+        x0, y0, x1, y1 = moved_boxes(boxes, variation.grid)[0]
+        assert 0 < x0 < x1 < SIZE and 0 < y0 < y1 < SIZE
+
+
+def test_box_outside_the_picture_is_empty() -> None:
+    grid = sample_grid(np.random.default_rng(0), SIZE)
+    assert not moved_boxes(np.array([[500, 500, 510, 510]]), grid).any()
+
+
+def test_many_frames_are_treated_as_few() -> None:
+    variation = sample_variation(np.random.default_rng(1), np.array([[26, 40, 38, 46]]), SIZE)
+    frames = clip()["frames"].repeat(7, 1, 1, 1)
+    assert torch.equal(varied_pictures(frames, variation)[30], varied_pictures(frames[30:31], variation)[0])

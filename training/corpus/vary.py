@@ -1,0 +1,97 @@
+"""Other people from a clip that exists: mirrored, framed, warped and coloured anew, which costs no rendering.
+
+Rendering a clip takes many times as long as encoding it, and a network that has seen few faces moves only those. A
+variant keeps the speech and the mouth's motion; the face's proportions, place, size and colours are others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# The frames of one call of the resampling: what bounds its memory.
+_FRAMES = 16
+_TRIES = 12
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What becomes of every picture of a clip.
+
+    ``grid`` [S, S, 2] is where each pixel comes from (x, y in -1..1); ``mix`` [3, 3] and ``gamma`` act on colours.
+    """
+
+    grid: Tensor
+    mix: Tensor
+    gamma: float
+
+
+def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
+    """A mirrored, turned, scaled, moved and smoothly warped picture's source: [S, S, 2]."""
+    scale = float(np.exp(rng.uniform(np.log(0.72), np.log(1.12))))
+    aspect = float(np.exp(rng.normal(0, 0.05)))
+    angle = float(rng.normal(0, 0.07))
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    across = torch.linspace(-1, 1, size + 1)[:-1] + 1 / size
+    y, x = torch.meshgrid(across, across, indexing="ij")
+    x = mirror * x
+    cos, sin = float(np.cos(angle)) * scale, float(np.sin(angle)) * scale
+    source = torch.stack((aspect * (cos * x - sin * y), (sin * x + cos * y) / aspect), dim=-1)
+    source = source + torch.tensor(rng.uniform(-1, 1, 2) * (0.06 + 0.5 * abs(1 - scale)), dtype=torch.float32)
+    bumps = torch.tensor(rng.normal(0, 0.025, (1, 2, 5, 5)), dtype=torch.float32)
+    warp = functional.interpolate(bumps, (size, size), mode="bicubic", align_corners=True)[0]
+    return source + warp.permute(1, 2, 0)
+
+
+def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int) -> Variation:
+    """Draws a variation that leaves the mouths' ``boxes`` [F, 4] (pixels) inside the picture."""
+    whole = np.array([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])
+    for _ in range(_TRIES):
+        grid = sample_grid(rng, size)
+        x0, y0, x1, y1 = moved_boxes(whole[None], grid)[0]
+        if x0 > 0 and y0 > 0 and x1 < size and y1 < size and x1 > x0 and y1 > y0:
+            break
+    mix = np.eye(3) * np.exp(rng.normal(0, 0.08)) + rng.normal(0, 0.05, (3, 3))
+    return Variation(grid, torch.tensor(mix, dtype=torch.float32), float(np.exp(rng.normal(0, 0.15))))
+
+
+def varied_pictures(pictures: Tensor, variation: Variation) -> Tensor:
+    """uint8 ``pictures`` [F, S, S, 3], all in the same way."""
+    made = []
+    for part in pictures.split(_FRAMES):
+        source = part.permute(0, 3, 1, 2).float() / 255
+        grid = variation.grid.expand(len(part), -1, -1, -1)
+        moved = functional.grid_sample(source, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+        coloured = torch.einsum("kc,fchw->fhwk", variation.mix, moved.clamp(0, 1)).clamp(0, 1)
+        made.append((coloured**variation.gamma * 255 + 0.5).to(torch.uint8))
+    return torch.cat(made)
+
+
+def moved_boxes(boxes: np.ndarray, grid: Tensor) -> np.ndarray:
+    """``boxes`` [F, 4] (x0, y0, x1, y1 in pixels) about the pixels whose source lies in them; zeros outside."""
+    size = grid.shape[0]
+    x, y = ((grid.numpy() + 1) * size / 2).transpose(2, 0, 1)
+    moved = np.zeros_like(boxes)
+    for row, (x0, y0, x1, y1) in zip(moved, boxes, strict=True):
+        inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+        if inside.any():
+            columns, rows = inside.any(0).nonzero()[0], inside.any(1).nonzero()[0]
+            row[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return moved
+
+
+def vary(clip: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    """A variant of a rendered ``clip`` (see ``clip.Clip``): other pictures, the same speech and poses."""
+    boxes = clip["mouth_boxes"].numpy()
+    variation = sample_variation(rng, boxes, clip["frames"].shape[1])
+    return {
+        **clip,
+        "frames": varied_pictures(clip["frames"], variation),
+        "portrait": varied_pictures(clip["portrait"][None], variation)[0],
+        "mouth_boxes": torch.from_numpy(moved_boxes(boxes, variation.grid)),
+    }
