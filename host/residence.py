@@ -47,6 +47,13 @@ class Residence:
         """Load the VAE, with room to decode a chunk and to encode the end of it."""
         self._bring(self._vae.patcher, self._vae_memory)
 
+    def holds_both(self) -> bool:
+        """Whether MODEL and VAE are on the GPU whole, with room to run at the same time."""
+        both = [*self._network(), self._vae.patcher]
+        if self.device.type != "cuda" or self._vae.device != self.device or any(map(is_dynamic, both)):
+            return False
+        return all(map(is_loaded, both)) and self._has_room(both, self._network_memory + self._vae_memory)
+
     def _bring(self, wanted: ModelPatcher, memory: int) -> None:
         both = [*self._network(), self._vae.patcher]
         if all(map(is_loaded, both)) and self._has_room(both):
@@ -64,12 +71,13 @@ class Residence:
     def _network(self) -> list[ModelPatcher]:
         return [self._model, *self._model.get_nested_additional_models()]
 
-    def _has_room(self, models: list[ModelPatcher]) -> bool:
-        """Whether all of ``models`` fit on the device together with the activations of either."""
+    def _has_room(self, models: list[ModelPatcher], activations: int | None = None) -> bool:
+        """Whether all of ``models`` fit on the device together with ``activations``, by default those of either."""
         if model_management.is_device_cpu(self.device) or all(map(is_dynamic, models)):
             return True
         missing = sum(model.model_size() - model.loaded_size() for model in models)
-        activations = max(self._network_memory, self._vae_memory) + model_management.extra_reserved_memory()
+        activations = activations or max(self._network_memory, self._vae_memory)
+        activations += model_management.extra_reserved_memory()
         needed = WEIGHTS_MARGIN * missing + max(activations, model_management.minimum_inference_memory())
         # Core returns a pair only if PyTorch's share is requested too.
         free = model_management.get_free_memory(self.device)

@@ -22,8 +22,9 @@ def run_report(
     made: Sequence[ChunkRecord],
     elapsed_s: float,
     notes: Sequence[str],
+    overlapped: int,
 ) -> str:
-    """Chunks that already existed, then those generated in this run."""
+    """Chunks that already existed, then those generated in this run; ``overlapped`` of them beside the next one."""
     chunks = [*resumed, *made]
     report: dict[str, Any] = {
         "model": inputs.network.checkpoint.name,
@@ -39,6 +40,7 @@ def run_report(
         "frames_per_second_of_video": FPS,
         "chunks_resumed": len(resumed),
         "chunks_regenerated": [chunk.index for chunk in chunks if chunk.is_regenerated],
+        "chunks_overlapped": overlapped,
         "seconds": round(elapsed_s, 3),
         "fps": round(sum(chunk.frames for chunk in made) / elapsed_s, 2) if made else None,
         "seed": inputs.settings.seed,

@@ -15,6 +15,7 @@ from comfy.sd import VAE
 from ..host.audio import recordings_of, sound_of
 from ..host.cores import cpu_share
 from ..host.guards import check_memory
+from ..host.lane import SideStream
 from ..host.model import talking_head
 from ..host.network import ChunkNetwork, noise_dtype
 from ..host.progress import duration, notify
@@ -86,6 +87,7 @@ def generate(
     sampling = inputs.sampling
     inputs.check()
     residence = Residence(model, vae, reference)
+    lane = SideStream(residence)
     codec = StockVideoCodec(vae, inputs.network, residence.device, residence.bring_vae)
     memory = check_memory(model, vae, reference)
     job = make_job(inputs)
@@ -113,7 +115,7 @@ def generate(
         made: list[ChunkRecord] = []
         if missing > 0:
             progress = RolloutProgress(live, sampling.steps, inputs.network.latent_format, reference)
-            chunks = share.between(_chunks(inputs, job, residence, codec, state, progress))
+            chunks = share.between(_chunks(inputs, job, residence, lane, codec, state, progress))
             made.extend(_store(chunks, spool, progress, job))
         spool.flush()
         # Before the folder is given up: another server must find it either written or held.
@@ -121,7 +123,7 @@ def generate(
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     elapsed_s = time.monotonic() - started
     usual.note([sum(record.seconds.values()) for record in made])
-    report = run_report(inputs, header, resumed, made, elapsed_s, notes)
+    report = run_report(inputs, header, resumed, made, elapsed_s, notes, lane.chunks)
     return _video(handle, audio, origin.node_id), report
 
 
@@ -129,6 +131,7 @@ def _chunks(
     inputs: Inputs,
     job: Job,
     residence: Residence,
+    lane: SideStream,
     codec: StockVideoCodec,
     state: ContinuityState | None,
     progress: RolloutProgress,
@@ -149,6 +152,7 @@ def _chunks(
         on_step=progress.on_step,
         run_sampling=network.run_sampling,
         noise_dtype=noise_dtype(inputs.model),
+        lane=lane,
     )
 
 

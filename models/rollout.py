@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -25,7 +26,7 @@ from .drift import NOT_FINITE, ChunkFigures, DriftMeter, collapse, seam
 from .flow import SAMPLERS, Denoise, chunk_noise
 from .record import COLLAPSED, REGENERATED, ChunkRecord
 from .reference import Reference
-from .transfer import fetch, send
+from .transfer import Arriving, queue_fetch, send
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,18 @@ class VideoCodec(Protocol):
     def encode(self, pixels: Tensor) -> Tensor: ...
 
     def decode(self, latents: Tensor) -> Tensor: ...
+
+
+class Lane(Protocol):
+    """Where a GPU finishes a chunk while it computes the network of the next one."""
+
+    def is_open(self) -> bool:
+        """Whether it can be used now."""
+        ...
+
+    def beside(self, used: Tensor) -> AbstractContextManager[None]:
+        """Queue what is in the block beside what is queued after it; ``used`` is a tensor that it reads."""
+        ...
 
 
 class Carry(Choice):
@@ -160,6 +173,7 @@ def rollout(
     on_step: OnStep | None = None,
     run_sampling: RunSampling | None = None,
     noise_dtype: torch.dtype | None = None,
+    lane: Lane | None = None,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """Generate the video for ``audio`` chunk by chunk.
 
@@ -168,6 +182,8 @@ def rollout(
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
         run_sampling: what runs each chunk's denoising loop; None just calls it.
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
+        lane: where chunks are decoded beside the next one's network, if it goes on from latents. A chunk is then
+            yielded after the next one's network is queued.
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
@@ -178,26 +194,36 @@ def rollout(
     overlap = continuity_frames(continuity.latents, reference.stride_t)
     spans = spans or plan(audio.num_frames, reference.frames_per_chunk, overlap)
     state = state or initial_state(reference)
-    last_frame: Tensor | None = None
     features = audio.stream()
     draft = _Draft(codec, reference, continuity, overlap)
+    waiting: _Work | None = None
     for span in spans[state.chunk_index :]:
-        clock = StageClock(reference.latents.device)
-        windows = features.windows(span.start, reference.frames_per_chunk)
-        clock.stage("audio")
-        denoise = network(windows, reference.latents, sampling.guidance)
-        options = {"run_sampling": run_sampling, "noise_dtype": noise_dtype}
-        attempt = partial(sample, denoise, reference, sampling, state, seed, on_step, **options)
-        made, stats = _generate(attempt, draft, span, clock)
-        state = ContinuityState(span.index + 1, made.continuity)
-        stats |= made.figures.statistics()
-        if last_frame is not None:
-            stats["seam"] = seam(last_frame, made.frames[0], stats["motion"])
-        last_frame = made.frames[-1].clone()
-        record = ChunkRecord(
-            index=span.index, first_frame=span.first_frame, frames=len(made.frames), stats=stats, seconds=clock.seconds
-        )
-        yield Chunk(record, made.frames), state
+        try:
+            clock = StageClock(reference.latents.device)
+            windows = features.windows(span.start, reference.frames_per_chunk)
+            clock.stage("audio")
+            denoise = network(windows, reference.latents, sampling.guidance)
+            options = {"run_sampling": run_sampling, "noise_dtype": noise_dtype}
+            attempt = partial(sample, denoise, reference, sampling, seed=seed, on_step=on_step, **options)
+            work = _Work(attempt, draft, span, clock)
+            work.sample(state)
+        except BaseException:
+            if waiting is not None:
+                # Its frames are complete: an error or a stop in the next chunk must not lose them.
+                yield waiting.finish()
+            raise
+        if waiting is not None:
+            yield waiting.finish()
+            if waiting.is_regenerated:
+                work.sample(waiting.next_state)
+        is_beside = lane is not None and lane.is_open() and continuity.carry is Carry.LATENTS and span is not spans[-1]
+        work.decode(lane if is_beside else None)
+        waiting = work if is_beside else None
+        if waiting is None:
+            yield work.finish()
+        state = work.next_state
+    if waiting is not None:
+        yield waiting.finish()
 
 
 @dataclass(frozen=True)
@@ -209,6 +235,19 @@ class _Made:
     figures: ChunkFigures
 
 
+@dataclass(frozen=True)
+class _Pending:
+    """A chunk whose copies to the host are queued; ``like`` is an empty tensor of the continuity's shape and type."""
+
+    arriving: Arriving
+    like: Tensor
+
+    def wait(self) -> _Made:
+        frames, values = self.arriving.wait()
+        state, figures = values.split((self.like.numel(), len(values) - self.like.numel()))
+        return _Made(frames, state.view(self.like.shape).to(self.like.dtype), ChunkFigures(*figures.tolist()))
+
+
 class _Draft:
     """Decode latents to frames. The host waits for a GPU once, after all copies are queued."""
 
@@ -217,8 +256,9 @@ class _Draft:
         self._meter = DriftMeter(reference)
         self._target = color_target(reference.portrait)
         self.portrait_contrast = self._meter.portrait_contrast
+        self._last_frame: Tensor | None = None
 
-    def make(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Made:
+    def queue(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Pending:
         pixels = self._codec.decode(latents)
         clock.stage("decode")
         decoded = self._meter.decoded(latents, pixels)
@@ -235,40 +275,75 @@ class _Draft:
         figures = torch.cat((decoded, self._meter.corrected(pixels)))
         clock.stage("statistics")
         # One copy: the overhead of a copy to the host equals thousands of values.
-        frames, values = fetch(frames, torch.cat((carried.flatten().float(), figures)))
-        state, figures = values.split((carried.numel(), len(figures)))
-        return _Made(frames, state.view(carried.shape).to(carried.dtype), ChunkFigures(*figures.tolist()))
+        arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
+        return _Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
+
+    def tail(self, latents: Tensor) -> Tensor:
+        """What the next chunk goes on from, where that is ``latents`` themselves."""
+        return latents[:, :, -self._continuity.latents :].clone()
+
+    def seam(self, frames: Tensor, motion: float) -> dict[str, float]:
+        """The figure of the seam between ``frames`` and those of the last call; none in the first."""
+        last, self._last_frame = self._last_frame, frames[-1].clone()
+        return {} if last is None else {"seam": seam(last, frames[0], motion)}
 
 
-def _generate(
-    make_latents: Callable[[int], Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock
-) -> tuple[_Made, dict[str, float]]:
-    """A chunk, and whether it took a second attempt, with a seed of its own.
+class _Work:
+    """A chunk in the making: sampled, decoded, then waited for. ``attempt`` makes latents from a state."""
 
-    Raises:
-        RolloutError: both attempts gave values that are not finite, on which no chunk could be built.
-    """
+    def __init__(self, attempt: Callable[..., Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock) -> None:
+        self._attempt, self._draft, self._span, self._clock = attempt, draft, span, clock
+        self.is_regenerated = False
 
-    def attempt(number: int) -> tuple[_Made, str | None]:
-        latents = make_latents(number)
-        clock.stage("network")
-        made = draft.make(latents, span, clock)
-        return made, collapse(made.figures, draft.portrait_contrast)
+    def sample(self, state: ContinuityState) -> None:
+        """Make the latents that go on from ``state``."""
+        self._state = state
+        self._latents = self._attempt(state=state)
+        self._clock.stage("network")
 
-    made, problem = attempt(0)
-    if problem is None:
-        return made, {}
-    logger.warning("chunk %d is regenerated: %s", span.index, problem)
-    made, problem = attempt(1)
-    if problem is None:
-        return made, {REGENERATED: 1.0}
-    if problem == NOT_FINITE:
-        raise RolloutError(
-            f"chunk {span.index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
-            "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
+    def decode(self, lane: Lane | None) -> None:
+        """Queue the frames; with a ``lane``, ``next_state`` is known before they are there."""
+        with nullcontext() if lane is None else lane.beside(self._latents):
+            self._pending = self._draft.queue(self._latents, self._span, self._clock)
+        if lane is not None:
+            self.next_state = ContinuityState(self._span.index + 1, self._draft.tail(self._latents))
+
+    def finish(self) -> tuple[Chunk, ContinuityState]:
+        """The chunk, generated again with a seed of its own if it collapsed, and the state that the next starts from.
+
+        Raises:
+            RolloutError: both attempts gave values that are not finite, on which no chunk could be built.
+        """
+        made, outcome = self._wait()
+        self.next_state = ContinuityState(self._span.index + 1, made.continuity)
+        stats = outcome | made.figures.statistics()
+        stats |= self._draft.seam(made.frames, stats["motion"])
+        first, frames = self._span.first_frame, len(made.frames)
+        record = ChunkRecord(
+            index=self._span.index, first_frame=first, frames=frames, stats=stats, seconds=self._clock.seconds
         )
-    logger.warning("chunk %d is kept, the second attempt is no better: %s", span.index, problem)
-    return made, {REGENERATED: 1.0, COLLAPSED: 1.0}
+        return Chunk(record, made.frames), self.next_state
+
+    def _wait(self) -> tuple[_Made, dict[str, float]]:
+        made, index = self._pending.wait(), self._span.index
+        problem = collapse(made.figures, self._draft.portrait_contrast)
+        if problem is None:
+            return made, {}
+        logger.warning("chunk %d is regenerated: %s", index, problem)
+        self.is_regenerated = True
+        self._latents = self._attempt(state=self._state, attempt=1)
+        self._clock.stage("network")
+        made = self._draft.queue(self._latents, self._span, self._clock).wait()
+        problem = collapse(made.figures, self._draft.portrait_contrast)
+        if problem is None:
+            return made, {REGENERATED: 1.0}
+        if problem == NOT_FINITE:
+            raise RolloutError(
+                f"chunk {index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
+                "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
+            )
+        logger.warning("chunk %d is kept, the second attempt is no better: %s", index, problem)
+        return made, {REGENERATED: 1.0, COLLAPSED: 1.0}
 
 
 def sample(

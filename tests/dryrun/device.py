@@ -356,6 +356,7 @@ def simulated_cuda(card: Card, used: Any) -> Iterator[SimulatedCuda]:
         mock.patch.object(fake_tensor, "init_gpu_context", lambda device: None),
         mock.patch.object(torch.nn.Module, "_apply", _apply),
         mock.patch.object(FakeTensor, "data", property(torch.Tensor.detach, _set_data), create=True),
+        mock.patch.object(FakeTensor, "record_stream", lambda tensor, stream: None, create=True),
         mock.patch.object(FakeTensor, "tolist", lambda tensor: tensor.cpu().tolist()),
         torch.no_grad(),
         _FusedAttention(),

@@ -66,7 +66,8 @@ class Result:
     frames: int = 0
     chunks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     stages: list[str] = dataclasses.field(default_factory=list)
-    fused: list[str] = dataclasses.field(default_factory=list)
+    runs_on: dict[str, Any] = dataclasses.field(default_factory=dict)
+    overlapped: int = 0
 
     @property
     def steady(self) -> Counts:
@@ -157,8 +158,8 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
         "vae": str(loaded.vae.vae_dtype),
     }
     chunks = [dataclasses.asdict(counts) for counts in cuda.counts]
-    stages, kernels = made["chunks"][STEADY]["seconds"], made["runs_on"]["fused_kernels"]
-    return Result("", dtypes, made["frames"], chunks, list(stages), kernels)
+    stages = list(made["chunks"][STEADY]["seconds"])
+    return Result("", dtypes, made["frames"], chunks, stages, made["runs_on"], made["chunks_overlapped"])
 
 
 def move(model: Any, device: torch.device) -> None:

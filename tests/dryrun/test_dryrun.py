@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ KINDS = ("pro", "lite", "nano")
 WEIGHT_DTYPES = ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")
 PROCESSES = 2
 
+FUSED = [Case("nano", fused=True)] if find_spec("comfy_kitchen") else []
+"""Where the ComfyUI has fused kernels."""
 STEADY = [Case(kind) for kind in KINDS]
 TYPES = [Case("nano", "fp16"), Case("nano", "bf16"), Case("nano", "fp8_e4m3fn"), Case("nano", "fp8_e4m3fn_fast")]
 OTHERS = [
@@ -34,7 +37,7 @@ OTHERS = [
     Case("nano", model_device="cuda:1"),
     Case("nano", carry="latents", guidance=3.0),
     Case("nano", fp16_intermediates=True),
-    Case("nano", fused=True),
+    *FUSED,
     # PyTorch's allocator holds so much of the card that core would empty its cache with each load.
     Case("nano", memory_gib=16, cached_gib=5),
 ]
@@ -66,7 +69,8 @@ def results(request: pytest.FixtureRequest, comfyui: Path) -> dict[Case, Result]
     """What became of the cases of the tests that run; each process has some of all kinds."""
     items: list[Any] = list(request.session.items)
     parameters = [item.callspec.params for item in items if hasattr(item, "callspec")]
-    cases = list(dict.fromkeys(found["case"] for found in parameters if isinstance(found.get("case"), Case)))
+    values = (value for found in parameters for value in found.values())
+    cases = list(dict.fromkeys(value for value in values if isinstance(value, Case)))
     with ThreadPoolExecutor(PROCESSES) as threads:
         answers = threads.map(lambda first: _run(comfyui, cases[first::PROCESSES]), range(PROCESSES))
         return {case: result for answer in answers for case, result in answer.items()}
@@ -99,12 +103,18 @@ def test_little_crosses_in_a_steady_chunk(results: dict[Case, Result], case: Cas
         assert getattr(steady, name) <= getattr(MOST, name), f"{name} {getattr(steady, name)}:\n{places}"
 
 
-def test_fused_kernels_replace_several(results: dict[Case, Result]) -> None:
+@pytest.mark.parametrize(("fused", "plain"), [(case, Case("nano")) for case in FUSED])
+def test_fused_kernels_replace_several(results: dict[Case, Result], fused: Case, plain: Case) -> None:
     """In each of the two blocks and four steps: rotation, 4 by 1; two norms, 3 by 1. Their tables take 2 more."""
-    fused, plain = results[Case("nano", fused=True)], results[Case("nano")]
-    if not fused.fused:
-        pytest.skip("this ComfyUI has no fused kernels")
-    assert plain.steady.kernels - fused.steady.kernels == 2 * 4 * (4 - 1 + 2 * (3 - 1)) - 2
+    assert results[fused].runs_on["fused_kernels"] and not results[plain].runs_on["fused_kernels"]
+    fewer = results[plain].steady.kernels - results[fused].steady.kernels
+    assert fewer == 2 * 4 * (4 - 1 + 2 * (3 - 1)) - 2
+
+
+@pytest.mark.parametrize("case", [Case("nano", carry="latents", guidance=3.0)])
+def test_latents_let_chunks_overlap(results: dict[Case, Result], case: Case) -> None:
+    """The last one has nothing to overlap with. With dynamic VRAM, core moves weights on streams of its own."""
+    assert results[case].overlapped == (0 if results[case].runs_on["dynamic_vram"] else 1)
 
 
 @pytest.mark.parametrize("case", IN_TURNS, ids=lambda case: case.name)

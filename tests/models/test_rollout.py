@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -101,6 +103,10 @@ class Network:
 
 
 def run(num_frames: int, seed: int = 5, **options: Any) -> list[tuple[Chunk, ContinuityState]]:
+    return list(chunk_by_chunk(num_frames, seed, **options))
+
+
+def chunk_by_chunk(num_frames: int, seed: int = 5, **options: Any) -> Iterator[tuple[Chunk, ContinuityState]]:
     vae = options.pop("vae", None) or tiny_vae()
     portrait = noise(1, 3, 1, 32, 32, seed=1).tanh()
     reference = Reference(temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK), portrait, FRAMES_PER_CHUNK)
@@ -108,7 +114,7 @@ def run(num_frames: int, seed: int = 5, **options: Any) -> list[tuple[Chunk, Con
     network = options.pop("network", None) or Network(tiny_dit())
     continuity = options.pop("continuity", ContinuityOptions())
     sampling = options.pop("sampling", SAMPLING)
-    return list(rollout(network, vae, reference, audio, sampling, continuity, seed, **options))
+    return rollout(network, vae, reference, audio, sampling, continuity, seed, **options)
 
 
 @pytest.mark.parametrize("num_frames", [1, 9, 10, 20])
@@ -125,6 +131,23 @@ def test_every_frame_is_made_once(num_frames: int, latents: int) -> None:
     assert done == num_frames
     assert len(network.windows) == len(chunks), "the audio is prepared once per chunk"
     assert all(windows.shape[1] == FRAMES_PER_CHUNK for windows in network.windows)
+
+
+class InOrder:
+    """A lane on a CPU: everything is done at once, and its order noted."""
+
+    def __init__(self, closed_at: int = -1) -> None:
+        self.events: list[str] = []
+        self._closed_at, self._asked = closed_at, -1
+
+    def is_open(self) -> bool:
+        self._asked += 1
+        return self._asked != self._closed_at
+
+    @contextmanager
+    def beside(self, used: Tensor) -> Iterator[None]:
+        self.events.append("decode")
+        yield
 
 
 @pytest.mark.parametrize("carry", ["pixels", "latents"])
@@ -256,3 +279,53 @@ def test_statistics_of_every_chunk() -> None:
     names = {"reference_distance", "color_distance", "sharpness", "motion"}
     assert chunks[0].record.stats.keys() == names
     assert all(chunk.record.stats.keys() == names | {"seam"} for chunk in chunks[1:])
+
+
+LATENTS = ContinuityOptions(Carry.LATENTS)
+
+
+def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
+    assert len(found) == len(expected)
+    for (chunk, state), (true_chunk, true_state) in zip(found, expected, strict=True):
+        assert torch.equal(chunk.frames, true_chunk.frames)
+        assert chunk.record.stats == true_chunk.record.stats
+        assert state.chunk_index == true_state.chunk_index and torch.equal(state.latents, true_state.latents)
+
+
+@pytest.mark.parametrize("closed_at", [-1, 0, 2])
+def test_a_chunk_decoded_beside_the_next_network_is_the_same(closed_at: int) -> None:
+    lane = InOrder(closed_at)
+    assert_same(run(22, continuity=LATENTS, lane=lane), run(22, continuity=LATENTS))
+    assert lane.events.count("decode") == (4 if closed_at == -1 else 3)
+
+
+def test_a_chunk_is_waited_for_when_the_next_network_is_queued() -> None:
+    lane = InOrder()
+    for chunk, _ in chunk_by_chunk(14, continuity=LATENTS, lane=lane, on_step=lambda *step: lane.events.append("step")):
+        lane.events.append(f"chunk {chunk.record.index}")
+    steps = ["step"] * SAMPLING.steps
+    assert lane.events == [*steps, "decode", *steps, "chunk 0", "decode", *steps, "chunk 1", "chunk 2"]
+
+
+def test_frames_that_open_the_next_chunk_are_decoded_first() -> None:
+    lane = InOrder()
+    run(22, lane=lane)
+    assert not lane.events
+
+
+def test_a_regenerated_chunk_is_followed_by_its_own_continuation() -> None:
+    expected = run(22, continuity=LATENTS, network=BrokenNetwork(tiny_dit(), 1))
+    assert "regenerated" in expected[1][0].record.stats
+    assert_same(run(22, continuity=LATENTS, network=BrokenNetwork(tiny_dit(), 1), lane=InOrder()), expected)
+
+
+def test_an_error_in_a_chunk_does_not_lose_the_one_before() -> None:
+    def on_step(chunk: int, step: int, x0: Tensor) -> None:
+        if chunk == 1:
+            raise KeyboardInterrupt
+
+    made: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        for chunk, _ in chunk_by_chunk(22, continuity=LATENTS, lane=InOrder(), on_step=on_step):
+            made.append(chunk.record.index)
+    assert made == [0]
