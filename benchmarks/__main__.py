@@ -55,6 +55,7 @@ COMMANDS = (
     "spool",
     "peers",
     "gpu",
+    "precision",
     "batch",
     "contention",
 )

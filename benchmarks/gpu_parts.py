@@ -139,7 +139,7 @@ def _variants(geometry: Geometry, bench: Bench) -> Iterator[tuple[str, Prepare]]
 
     yield "step", bench.step
     if is_gpu:
-        yield "step, as a CUDA graph", functools.partial(_graphed, bench.step(), geometry.device)
+        yield "step, as a CUDA graph", functools.partial(_graphed, bench, geometry.device)
     if comfyui.importable(geometry.device):
         yield "step, with core's fused kernels", functools.partial(_fused_step, geometry, bench)
     if codec is not None:
@@ -151,8 +151,9 @@ def _variants(geometry: Geometry, bench: Bench) -> Iterator[tuple[str, Prepare]]
         yield "step, blocks compiled", compiled
 
 
-def _graphed(step: Callable[[], Tensor], device: torch.device) -> Callable[[], object]:
-    """``step`` recorded once, so that the host launches one graph instead of its kernels."""
+def _graphed(bench: Bench, device: torch.device) -> Callable[[], object]:
+    """A step recorded once, so that the host launches one graph instead of its kernels."""
+    step = bench.step()
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
