@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ from ..scripts._server import ServerFault
 from .cluster import SERVERS_FOLDER, TOKEN_FILE, Cluster, NoRay, Setup
 from .driver import BatchStopped, Driver
 from .graph import GraphFault, bind, find_graph
-from .ledger import Ledger, LedgerBusy
+from .ledger import Ledger, LedgerFault
 from .options import parse_arguments
 from .plan import Failure, Plan, make_plan
 from .progress import ProgressTable
@@ -33,7 +32,7 @@ SERVERS_AT_ONCE = 16
 CORES_PER_WORKER = 4
 """Cores for each worker on a machine without GPUs."""
 
-REFUSED = (TableFault, GraphFault, LedgerBusy, NoRay, ServerRefused, ServerFault, ShelfFault)
+REFUSED = (TableFault, GraphFault, LedgerFault, NoRay, ServerRefused, ServerFault, ShelfFault)
 
 
 class FolderFault(RuntimeError):
@@ -75,13 +74,14 @@ def run(options: argparse.Namespace) -> int:
         shelf = Shelf(folder, ledger)
         plan = make_plan(table, template, folder, ledger)
         shelf.recover(plan)
+        earlier = plan.num_done()
         printed = report_faults(plan, 0)
         if plan.waiting() and options.servers and not options.address:
             # The workers run on this machine, so their problems can be detected before Ray starts.
             plan.check_on(check_servers(options))
             printed = report_faults(plan, printed)
         if not plan.waiting():
-            return finish(options, plan, ledger, {})
+            return finish(options, plan, ledger, {}, earlier)
         setup = Setup(
             folder,
             token=uuid.uuid4().hex,
@@ -93,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
             note_interval_s=0.0,
         )
         (work / TOKEN_FILE).write_text(setup.token, encoding="utf-8")
-        with Cluster(options.address, dashboard=not options.no_dashboard) as cluster:
+        say("Starting Ray ..." if options.address is None else f"Connecting to Ray at {options.address} ...")
+        with Cluster(options.address, dashboard=not options.no_dashboard, say=say) as cluster:
             status = on_cluster(options, cluster, setup, plan, ledger, shelf)
         if not plan.waiting():
             # Copies of the inputs, frames and logs. An unfinished batch needs the frames.
@@ -143,11 +144,13 @@ def on_cluster(
     options: argparse.Namespace, cluster: Cluster, setup: Setup, plan: Plan, ledger: Ledger, shelf: Shelf
 ) -> int:
     """Start the workers, check the rows with a server, then render or do the dry run."""
+    earlier = plan.num_done()
     count, cpus, gpus = shares(options, len(plan.waiting()), cluster.resources())
     setup = Setup(**{**vars(setup), "cpu": gpus == 0, "note_interval_s": count / 100})
     if cluster.dashboard_url:
         say(f"Ray's dashboard is at http://{cluster.dashboard_url}")
-    say(f"{len(plan.waiting())} clips, {count} worker{'' if count == 1 else 's'}; starting ...")
+    logs = "" if setup.servers else f" ComfyUI (logs: {(setup.scratch or setup.folder / WORK_FOLDER / SERVERS_FOLDER)})"
+    say(f"{len(plan.waiting())} clips, {count} worker{'' if count == 1 else 's'}; starting{logs} ...")
     names = cluster.start_workers(setup, count, cpus=cpus, gpus=gpus)
     table = ProgressTable(names)
     driver = Driver(cluster, names, plan, ledger, shelf, table)
@@ -167,11 +170,11 @@ def on_cluster(
             driver.run()
     except BaseException:
         if not options.dry_run:
-            finish(options, plan, ledger, driver.failures)
+            finish(options, plan, ledger, driver.failures, earlier)
         if setup.servers:
             cluster.cancel()
         raise
-    return finish(options, plan, ledger, driver.failures)
+    return finish(options, plan, ledger, driver.failures, earlier)
 
 
 def rehearse(cluster: Cluster, first: int, plan: Plan, shelf: Shelf, count: int, options: argparse.Namespace) -> int:
@@ -197,18 +200,24 @@ def shares(options: argparse.Namespace, clips: int, resources: dict[str, float])
     count = options.workers or max(1, default)
     if count * gpus > total_gpus:
         raise NoRay(f"--workers {count}: there are {total_gpus:g} GPUs; use fewer workers or --gpus-per-worker 0.5")
+    if not use_gpus and count > max(1.0, total_cpus):
+        raise NoRay(f"--workers {count}: there are {total_cpus:g} CPU cores; use at most that many")
     cpus = total_cpus / count
     count = min(count, clips)
     return count, float(int(cpus)) if cpus >= 1 else cpus, gpus
 
 
-def finish(options: argparse.Namespace, plan: Plan, ledger: Ledger, failures: dict[str, Failure]) -> int:
-    """Write the report and return the exit status."""
+def finish(options: argparse.Namespace, plan: Plan, ledger: Ledger, failures: dict[str, Failure], earlier: int) -> int:
+    """Write the report and return the exit status; `earlier` rows were done before this run."""
     rows = entries(plan, ledger, failures)
     done = sum(entry.state == "done" for entry in rows)
-    with contextlib.suppress(OSError) if done < len(rows) else contextlib.nullcontext():
+    before = f" ({earlier} of them before this run)" if earlier else ""
+    try:
         write_reports(options.out, f"{options.table.name}: {options.workflow}", rows)
-    say(f"{done} of {len(rows)} rows done. Report: {options.out / HTML}")
+        report = f"Report: {options.out / HTML}"
+    except OSError as error:
+        report = f"The report could not be written: {error}"
+    say(f"{done} of {len(rows)} rows done{before}. {report}")
     return 0 if done == len(rows) else 1
 
 

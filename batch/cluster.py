@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
+
+import psutil
 
 from .progress import Board
 from .server import NamedServer, OwnServer, ServerRefused
@@ -22,6 +25,7 @@ OBJECT_STORE_BYTES = 100 << 20
 """Frames never pass through the object store, so Ray's smallest size is enough."""
 
 START_TRIES = 5
+CONNECT_S = 10
 RESTARTS_AWAITED = 200
 """How often Ray retries a call while a process starts; each retry counts."""
 
@@ -162,18 +166,42 @@ def _connection_problem(options: dict[str, Any], error: Exception) -> str:
     )
 
 
+def _check_address(address: str) -> None:
+    """Raise NoRay if nothing listens at HOST:PORT; Ray itself tries for minutes. Other forms are left to Ray."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise NoRay(f"--address {address}: nothing answers there ({error}); correct it, or start Ray there") from error
+
+
+def _kill_with_children(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.kill()
+        process.wait()
+
+
 class Cluster:
     """A connection to Ray with its workers; a context manager.
 
     Args:
         address: of a cluster; None starts Ray on this machine.
         dashboard: start Ray's dashboard with it.
+        say: prints a line.
 
     Raises:
         NoRay: Ray is missing or cannot be reached.
     """
 
-    def __init__(self, address: str | None, *, dashboard: bool = True) -> None:
+    def __init__(self, address: str | None, *, dashboard: bool, say: Callable[[str], None]) -> None:
+        if address:
+            _check_address(address)
+        self._say = say
         self._ray = import_ray()
         options: dict[str, Any] = {"address": address} if address else {"address": "local"}
         if not address:
@@ -186,13 +214,18 @@ class Cluster:
     def _connect(self, options: dict[str, Any], tries: int) -> Any:
         """Connect to Ray. Ray waits 30 s for its own processes to start, which a busy machine may exceed."""
         for left in reversed(range(tries)):
+            before = set(psutil.Process().children())
             try:
                 return self._ray.init(**options, log_to_driver=False, logging_level="error")
             except Exception as error:
                 # Ray may also raise the class itself.
                 self._ray.shutdown()
+                # It leaves the processes that it started.
+                for process in set(psutil.Process().children()) - before:
+                    _kill_with_children(process)
                 if not left:
                     raise NoRay(f"Ray ({options['address']}) {_connection_problem(options, error)}") from error
+                self._say(f"Ray did not start; {left} more {'try' if left == 1 else 'tries'} ...")
         raise AssertionError("unreachable")
 
     def __enter__(self) -> Cluster:

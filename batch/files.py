@@ -38,6 +38,9 @@ def look_at(files: Iterable[tuple[Path, str]], ledger: Ledger) -> dict[tuple[Pat
         except OSError as error:
             found[path, kind] = FileFacts(fault=f"{path}: {(error.strerror or str(error)).lower()}")
             continue
+        except ValueError as error:
+            found[path, kind] = FileFacts(fault=f"{str(path)!r} is not a file's name ({error})")
+            continue
         known = ledger.file(path, kind, stamp)
         if known is not None:
             found[path, kind] = FileFacts(*known)

@@ -24,8 +24,8 @@ RUNNING = "running"
 STOPPED = "the batch was stopped"
 
 
-class LedgerBusy(RuntimeError):
-    """Another batch uses the folder."""
+class LedgerFault(RuntimeError):
+    """Another batch uses the folder, or the database is damaged."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Ledger:
     """The database; a context manager. Changes are on the disk after `commit`.
 
     Raises:
-        LedgerBusy: another process has it open.
+        LedgerFault: another process has it open, or it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,11 +71,14 @@ class Ledger:
                 (time.time(), STOPPED, RUNNING),
             )
             self._database.commit()
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._database.close()
             if "locked" in str(error):
-                raise LedgerBusy(f"{path.parent.parent}: another batch is running on this folder") from error
-            raise OSError(f"{path}: {error}") from error
+                raise LedgerFault(f"{path.parent.parent}: another batch is running on this folder") from error
+            raise LedgerFault(
+                f"{path} cannot be read ({error}). Restore it from a backup, or use another folder for --out: without "
+                "it, the videos in this folder count as files that the batch did not make"
+            ) from error
 
     def __enter__(self) -> Ledger:
         return self

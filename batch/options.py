@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 
@@ -15,13 +16,17 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "after a stop, or to render rows that were added or changed.",
     )
     parser.add_argument("table", type=Path, help="clips in .csv, .jsonl or .parquet; one row for each clip")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the videos and the report")
+    parser.add_argument("--out", type=folder, required=True, help="folder for the videos and the report")
     parser.add_argument(
         "--workflow", default="nano", help="graph in API form, or the name of a shipped one (default: %(default)s)"
     )
     parser.add_argument("--dry-run", action="store_true", help="check every row, measure the speed, and print a plan")
     where = parser.add_argument_group("where it runs")
-    where.add_argument("--workers", type=int, help="ComfyUI servers to start (default: one for each GPU)")
+    where.add_argument(
+        "--workers",
+        type=int,
+        help="ComfyUI servers to start (default: one for each GPU; without GPUs, one for every 4 cores)",
+    )
     where.add_argument("--gpus-per-worker", type=float, help="GPUs of each worker (default: 1 if there is a GPU)")
     where.add_argument("--cpu", action="store_true", help="do not use GPUs")
     where.add_argument(
@@ -75,9 +80,19 @@ def addresses(text: str) -> tuple[str, ...]:
     return found
 
 
+def folder(text: str) -> Path:
+    """A folder that is named; the empty text would be the current one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a folder")
+    return Path(text).expanduser()
+
+
 def header(text: str) -> tuple[str, str]:
     """A header with environment variables expanded."""
-    name, colon, value = os.path.expandvars(text).partition(":")
+    expanded = os.path.expandvars(text)
+    if missing := re.search(r"\$(\w+|\{\w+\})", expanded):
+        raise argparse.ArgumentTypeError(f"the environment variable {missing[0]} is not set")
+    name, colon, value = expanded.partition(":")
     if not colon or not name.strip() or "\n" in value or "\r" in value:
         raise argparse.ArgumentTypeError("expected 'NAME: VALUE'")
     return name.strip(), value.strip()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,12 @@ from .graph import (
 )
 from .ledger import Ledger, Output, Stamp
 from .table import Row, Table
+
+MOST_PART_BYTES, MOST_NAME_BYTES = 200, 800
+"""Of a folder's or file's name, and of the whole: with the folder above and a suffix, every file system takes them."""
+
+RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Names of devices on Windows."""
 
 # Characters with a special meaning in file names on Windows or in the shell.
 FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*\\]')
@@ -80,6 +88,8 @@ class Plan:
     facts: dict[tuple[Path, str], FileFacts] = field(default_factory=dict)
     clips: dict[str, Clip] = field(default_factory=dict)
     faults: dict[int, Fault] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    """The output name of each row, also of those that are refused."""
 
     def filled(self, clip: Clip) -> Graph:
         """The graph with the clip's values."""
@@ -91,7 +101,9 @@ class Plan:
         for target in file_targets(self.template.graph):
             column = self.template.column_of(target)
             value = None if column is None else row.cells.get(column)
-            path = self.defaults[target] if value is None else self.table.path.parent / str(value)
+            # Unlike Path's method, it leaves the name of an unknown user as it is.
+            given = "" if value is None else os.path.expanduser(str(value))  # noqa: PTH111
+            path = self.defaults[target] if value is None else self.table.path.parent / given
             named[target] = path.absolute(), self.template.graph[target.node]["class_type"]
         return named
 
@@ -102,6 +114,10 @@ class Plan:
     def refuse(self, row: int, column: str, reason: str) -> None:
         """Refuse a row."""
         self.faults.setdefault(row, Fault(row, column, reason))
+
+    def num_done(self) -> int:
+        """The rows whose files exist."""
+        return sum(len(clip.intact) for clip in self.clips.values())
 
     def waiting(self) -> list[Clip]:
         """The clips that are to be rendered."""
@@ -130,11 +146,11 @@ def make_plan(table: Table, template: Template, folder: Path, ledger: Ledger) ->
         GraphFault: the graph names a file that does not exist.
     """
     plan = Plan(table, template, default_files(template, table))
-    names = dict(_names(plan))
+    plan.names = dict(_names(plan))
     plan.facts = look_at((file for row in table.rows for file in plan.files(row).values()), ledger)
     for row in table.rows:
         if row.number not in plan.faults:
-            _add(plan, row, names[row.number])
+            _add(plan, row, plan.names[row.number])
     found = ledger.outputs()
     for clip in plan.clips.values():
         _settle(plan, clip, folder, ledger, found)
@@ -174,23 +190,33 @@ def _names(plan: Plan) -> Iterator[tuple[int, str]]:
         problem = name_problem(name)
         if problem is not None:
             plan.refuse(row.number, OUTPUT, problem)
-        # Some file systems do not distinguish upper from lower case.
-        seen.setdefault(name.casefold(), []).append(row.number)
+        # Some file systems do not distinguish upper from lower case, or two spellings of the same accent.
+        seen.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(row.number)
         yield row.number, name
     for name, rows in seen.items():
         for number in rows if len(rows) > 1 else []:
-            others = ", ".join(str(other) for other in rows if other != number)
-            plan.refuse(number, OUTPUT, f"the output name {name!r} is also that of row {others}; give each row its own")
+            others = ", ".join(f"row {other}" for other in rows if other != number)
+            plan.refuse(number, OUTPUT, f"the output name {name!r} is also that of {others}; give each row its own")
 
 
 def name_problem(name: str) -> str | None:
     """Why a name cannot be used in the output folder; None if it can."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return f"{name!r} has characters that cannot be written in a file name"
     path = PurePosixPath(name)
     if not name.strip() or path.is_absolute() or any(part in ("..", ".") for part in name.split("/")):
         return f"{name!r} is not a file name in the output folder"
     if FORBIDDEN.search(name) or any(part.startswith(".") or part.endswith((".", " ")) for part in path.parts):
         return f"{name!r} has characters or dots that some systems do not allow in file names"
-    return None if len(path.name.encode()) <= 200 else f"the name has more than 200 bytes: {name[:40]!r}..."
+    if any(RESERVED.fullmatch(part) for part in path.parts):
+        return f"{name!r}: Windows reserves this name"
+    if any(part.lower().endswith(VIDEO_SUFFIXES) for part in path.parts[:-1]):
+        return f"{name!r}: a folder must not be named like a video"
+    if size > MOST_NAME_BYTES or any(len(part.encode()) > MOST_PART_BYTES for part in path.parts):
+        return f"{name[:40]!r}... is longer than {MOST_NAME_BYTES} bytes, or a part of it than {MOST_PART_BYTES}"
+    return None
 
 
 def _add(plan: Plan, row: Row, name: str) -> None:

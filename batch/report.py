@@ -16,6 +16,7 @@ import jinja2
 from ..models.files import replacing
 from .ledger import Ledger
 from .plan import Clip, Failure, Plan, output_paths
+from .progress import in_words
 
 HTML, CSV = "report.html", "report.csv"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -36,16 +37,16 @@ COLUMNS = (
     ("row", "row"),
     ("state", "state"),
     ("name", "output"),
+    ("column", "column"),
+    ("reason", "reason"),
+    ("remedy", "remedy"),
+    ("warnings", "warnings"),
     ("seconds", "length (s)"),
     ("drift", "drift"),
     ("seam", "worst seam"),
     ("attempts", "attempts"),
     ("run_s", "render time (s)"),
     ("worker", "server"),
-    ("column", "column"),
-    ("warnings", "warnings"),
-    ("reason", "reason"),
-    ("remedy", "remedy"),
 )
 
 
@@ -78,7 +79,7 @@ class Entry:
 def entries(plan: Plan, ledger: Ledger, failures: dict[str, Failure]) -> list[Entry]:
     """An entry for every row of the table, in order."""
     found = {
-        fault.row: Entry(fault.row, "refused", column=fault.column, reason=fault.reason)
+        fault.row: Entry(fault.row, "refused", plan.names[fault.row], column=fault.column, reason=fault.reason)
         for fault in plan.faults.values()
     }
     for clip in plan.clips.values():
@@ -147,6 +148,7 @@ def _page(title: str, rows: list[Entry]) -> Iterator[str]:
         title=title,
         rows=rows,
         counts=counts,
-        columns=COLUMNS,
-        seconds=sum(entry.seconds or 0 for entry in rows if entry.state == "done"),
+        # An empty column takes the space of those that say something.
+        columns=[column for column in COLUMNS if any(getattr(entry, column[0]) not in (None, "") for entry in rows)],
+        length=in_words(sum(entry.seconds or 0 for entry in rows if entry.state == "done")),
     )

@@ -13,7 +13,7 @@ import requests
 from ..host.server import VERSION, VERSION_ROUTE
 from ..scripts._client import ComfyClient
 from ..scripts._environment import find_comfyui
-from ..scripts._server import ComfyServer
+from ..scripts._server import ComfyServer, ServerFault
 from .graph import FOLDER
 
 SAVED_WHOLE = "AsymTalkerMux"
@@ -77,11 +77,17 @@ class OwnServer:
         self._server = ComfyServer(comfyui, folder / name, cpu=cpu, options=[*shared, *options], dies_with_us=True)
 
     def ensure(self) -> None:
-        """Start it if it is not running. Raises ServerFault."""
+        """Start it if it is not running; wait for one that is still starting. Raises ServerFault."""
         process = self._server.process
         if process is None or process.poll() is not None:
             self._server.stop()
             self._server.start()
+            return
+        try:
+            self._server.wait()
+        except ServerFault:
+            self._server.stop()
+            raise
 
     def client(self, client_id: str | None = None) -> ComfyClient:
         """A client of it."""
@@ -152,12 +158,14 @@ def check_server(client: ComfyClient) -> dict[str, Any]:
         if status in (401, 403):
             raise ServerRefused(f"{client.url} refuses the request ({status}); check --header") from error
         if status != 404:
-            raise ServerRefused(f"{client.url} responds with status {status}") from error
+            raise ServerRefused(f"{client.url} responds with status {status}; see its log") from error
         raise ServerRefused(
             f"{client.url} has no ComfyUI-AsymTalker {VERSION} (it is missing or older); install it there"
         ) from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise ServerRefused(f"nothing answers at {client.url}; start the server, or correct the address") from error
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        raise ServerRefused(f"{client.url} does not respond like a ComfyUI server: {type(error).__name__}") from error
+        raise ServerRefused(f"what answers at {client.url} is not a ComfyUI; correct the address") from error
     if version != VERSION:
         raise ServerRefused(
             f"{client.url} has ComfyUI-AsymTalker {version}, this is {VERSION}; install the same version"

@@ -51,8 +51,6 @@ def read_table(path: Path) -> Table:
         raise TableFault(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise TableFault(f"{path}: the table cannot be read ({error}); save it as UTF-8") from error
-    except csv.Error as error:
-        raise TableFault(f"{path}: the table cannot be read ({error})") from error
     if not rows:
         raise TableFault(f"{path}: the table has no rows")
     columns = tuple(dict.fromkeys(name for row in rows for name in row.cells))
@@ -76,15 +74,32 @@ def _csv(path: Path) -> Iterator[Row]:
         if twice or "" in header:
             problem = f"column {sorted(twice)[0]} appears twice" if twice else "a column has no name"
             raise TableFault(f"{path}, row 1: {problem}")
-        for number, cells in enumerate(lines, start=2):
+        for number, cells in enumerate(_checked(path, lines), start=2):
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
-                raise TableFault(
-                    f"{path}, row {number}: {len(cells)} cells for {len(header)} columns (put cells that contain "
-                    f"{separator!r} in double quotes)"
-                )
+                raise TableFault(f"{path}, row {number}: {_count_problem(len(cells), len(header), separator)}")
             yield Row(number, dict(zip(header, (cell.strip() for cell in cells), strict=True)))
+
+
+def _checked(path: Path, lines: Any) -> Iterator[list[str]]:
+    """The rows of a reader; the row of an error is the one that it was reading."""
+    number = 1
+    try:
+        for number, cells in enumerate(lines, start=2):  # noqa: B007
+            yield cells
+    except csv.Error as error:
+        raise TableFault(
+            f"{path}, row {number + 1}: it cannot be read ({error}); close each double quote, and double those inside "
+            "cells"
+        ) from error
+
+
+def _count_problem(cells: int, columns: int, separator: str) -> str:
+    counts = f"{cells} cell{'' if cells == 1 else 's'} for {columns} columns"
+    if cells < columns:
+        return f"{counts}; write {separator!r} for each empty cell, and save the table as UTF-8"
+    return f"{counts}; put cells that contain {separator!r} in double quotes"
 
 
 def _json_lines(path: Path) -> Iterator[Row]:

@@ -129,7 +129,7 @@ def measure(folder: Path, rows: int, workers: int, seconds: float) -> dict[str, 
         read = read_table(table)
         plan = make_plan(read, bind(find_graph("nano"), read.columns), out, ledger)
         planned_s = time.monotonic() - started
-        with Cluster(None, dashboard=False) as cluster:
+        with Cluster(None, dashboard=False, say=print) as cluster:
             pool = StubPool(cluster, shelf.parts, workers, seconds)
             begun, cpu = time.monotonic(), time.process_time()
             failures = drive(pool, plan, ledger, shelf)

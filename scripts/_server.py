@@ -120,11 +120,7 @@ class ComfyServer:
         return [*command, *(["--cpu"] if self.cpu else []), *self.options]
 
     def start(self) -> None:
-        """Start the process and wait until it answers.
-
-        Raises:
-            ServerFault: it exits, or does not answer within START_TIMEOUT_S.
-        """
+        """Start the process and wait until it answers. Raises ServerFault as `wait` does."""
         self.workdir.mkdir(parents=True, exist_ok=True)
         command = self.command()
         # A group of its own: the terminal's Ctrl-C does not reach it, and stop() reaches its children.
@@ -139,10 +135,19 @@ class ComfyServer:
                 start_new_session=True,
                 creationflags=windows_group,
             )
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the started process answers.
+
+        Raises:
+            ServerFault: it exits, or does not answer within START_TIMEOUT_S; it may still be starting then.
+        """
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.answers():
-            if self.process.poll() is not None:
-                raise self.fault(f"ComfyUI stopped while starting (exit status {self.process.returncode})")
+            status = None if self.process is None else self.process.poll()
+            if status is not None:
+                raise self.fault(f"ComfyUI stopped while starting (exit status {status})")
             if time.monotonic() > deadline:
                 raise self.fault(f"ComfyUI did not answer within {START_TIMEOUT_S} s")
             time.sleep(0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from asymtalker.batch.files import digest_of
 from asymtalker.batch.graph import GraphFault, bind, find_graph
-from asymtalker.batch.ledger import Ledger, LedgerBusy, Output, Stamp
+from asymtalker.batch.ledger import Ledger, LedgerFault, Output, Stamp
 from asymtalker.batch.plan import Plan, make_plan, name_problem
 from asymtalker.batch.table import read_table
 from asymtalker.tests.batch.conftest import WriteTable
@@ -109,11 +110,36 @@ def test_a_file_of_the_graph_that_is_not_there(write_table: WriteTable, out: Pat
         make_plan(read_table(write_table({"audio": "speech.wav"})), bind(graph, ["audio"]), out, ledger)
 
 
-@pytest.mark.parametrize("name", ["", " ", "/etc/x", "a/../b", ".hidden", "a:b", "x" * 201, "dir./a", "a\\b"])
+IMPOSSIBLE_NAMES = [
+    *("", " ", "/etc/x", "a/../b", ".hidden", "a:b", "dir./a", "a\\b", "\ud800", "CON", "com1/x", "nul.tar", "a.mp4/b"),
+    *("x" * 201, "x" * 201 + "/a", "ab/" * 300 + "x"),
+]
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE_NAMES)
 def test_names_that_cannot_be_files(name: str) -> None:
     assert name_problem(name) is not None
 
 
+def test_names_of_which_some_systems_make_one_file(plan_of: MakePlan) -> None:
+    plan = plan_of({"output": "caf\u00e9"}, {"output": "Cafe\u0301", "AsymTalkerSampler.seed": 2})
+    assert [fault.reason.rpartition(";")[0][-5:] for fault in plan.faults.values()] == ["row 3", "row 2"]
+
+
+@pytest.mark.parametrize("path", ["a\0b.png", "\ud800.png"])
+def test_a_path_that_no_file_can_have(path: str, tmp_path: Path, out: Path, ledger: Ledger) -> None:
+    table = tmp_path / "clips.jsonl"
+    table.write_text(json.dumps({"portrait": path}) + "\n", encoding="utf-8")
+    plan = make_plan(read_table(table), bind(find_graph("nano"), ["portrait"]), out, ledger)
+    assert plan.faults[1].column == "portrait" and "is not a file's name" in plan.faults[1].reason
+
+
+def test_a_damaged_database(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"x" * 5000)
+    with pytest.raises(LedgerFault, match=r"ledger\.sqlite cannot be read"):
+        Ledger(tmp_path / "ledger.sqlite")
+
+
 def test_two_batches_on_one_folder(ledger: Ledger, out: Path) -> None:
-    with pytest.raises(LedgerBusy, match="another batch is running on this folder"):
+    with pytest.raises(LedgerFault, match="another batch is running on this folder"):
         Ledger(out / ".batch" / "ledger.sqlite")

@@ -11,10 +11,11 @@ from asymtalker.batch.table import TableFault, read_table
 BROKEN = {
     "empty.csv": ("", "the table has no rows"),
     "header.csv": ("portrait,audio\n", "the table has no rows"),
-    "ragged.csv": ("portrait,audio\na.png,b.wav\na.png\n", "row 3: 1 cells for 2 columns"),
+    "ragged.csv": ("portrait,audio\na.png,b.wav\na.png\n", "row 3: 1 cell for 2 columns; write ','"),
+    "long.csv": ("portrait,audio\na.png,b.wav,c\n", "row 2: 3 cells for 2 columns; put cells that contain ','"),
     "twice.csv": ("audio,audio\na,b\n", "row 1: column audio appears twice"),
     "unnamed.csv": ("audio,\na,b\n", "row 1: a column has no name"),
-    "quote.csv": ('audio,output\n"a,b\n', "cannot be read"),
+    "quote.csv": ('audio,output\na,b\n"a,b\n', "row 3: it cannot be read"),
     "latin.csv": ("audio\né.wav\n", "save it as UTF-8"),
     "text.jsonl": ('{"audio": "a"}\nspeech.wav\n', "row 2: it is not JSON"),
     "list.jsonl": ("[1]\n", "row 1: a row is an object"),
