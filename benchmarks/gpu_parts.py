@@ -127,9 +127,9 @@ def _variants(geometry: Geometry, bench: Bench) -> Iterator[tuple[str, Prepare]]
         return decode
 
     def channels_last() -> Callable[[], object]:
-        for module in codec.vae.modules():
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)
+        convolutions: list[Any] = [module for module in codec.vae.modules() if isinstance(module, nn.Conv3d)]
+        for convolution in convolutions:
+            convolution.to(memory_format=torch.channels_last_3d)
         return decode
 
     def compiled() -> Callable[[], object]:
@@ -170,7 +170,8 @@ def _fused_step(geometry: Geometry, bench: Bench) -> Callable[[], object]:
     fused: Any = importlib.import_module("..host.fused", __package__)
     used = fused.kernels_in_use(geometry.device, geometry.dtype)
     print(f"core's fused kernels: {', '.join(used) or 'none'}", flush=True)
-    plain = [(module, module.kernels) for module in geometry.network.modules() if hasattr(module, "kernels")]
+    modules: list[Any] = [module for module in geometry.network.modules() if hasattr(module, "kernels")]
+    plain = [(module, module.kernels) for module in modules]
     tables = fused.with_matrices(geometry.network.rotary_tables(bench.latents.shape, geometry.device))
     step = bench.step(tables)
 
