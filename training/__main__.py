@@ -28,6 +28,7 @@ COMMANDS = {
     "full-akd": ("recipes.full_akd", "distil a 1.3B teacher (start it with torchrun)"),
     "probe": ("evaluation.probe", "train the network that measures drawn faces"),
     "evaluate": ("evaluation.evaluate", "measure a checkpoint on held-out people and voices, with strips and plots"),
+    "mouth": ("evaluation.mouth", "measure how much of the mouth's motion a network predicts from speech, in seconds"),
     "prove": ("evaluation.prove", "train AKD and its baselines, and measure them"),
     "metrics": ("evaluation.metrics", "compute FID, FVD, sync, identity and quality against real videos"),
 }

@@ -72,7 +72,11 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng([self.seed, index])
         first = int(rng.integers(self.available)) if self.chunks == 1 else 0
-        clip = read_chunks(self.paths[int(rng.integers(len(self.paths)))], first, self.chunks)
+        path = self.paths[int(rng.integers(len(self.paths)))]
+        if self.chunks == 1:
+            # Clips may be of different lengths.
+            first %= num_chunks(path)
+        clip = read_chunks(path, first, self.chunks)
         latents, reference, features = clip.latents, clip.reference, clip.features
         if features is None:
             audio = torch.from_numpy(augment(clip.audio.numpy(), rng))

@@ -1,0 +1,29 @@
+"""Prepared clips as samples."""
+
+from pathlib import Path
+
+import torch
+
+from asymtalker.models.checkpoint import write_checkpoint
+from asymtalker.training.core.data import PreparedClips
+
+
+def write_clip(path: Path, chunks: int) -> None:
+    """An encoded clip whose latents are the number of its chunks."""
+    frames = 33 + 28 * (chunks - 1)
+    tensors = {
+        "latents": torch.full((chunks, 48, 9, 4, 4), chunks).half(),
+        "reference": torch.zeros(48, 9, 4, 4).half(),
+        "audio": torch.zeros(frames * 640, dtype=torch.int16),
+        "boxes": torch.tensor([0.4, 0.6, 0.6, 0.8]).repeat(frames, 1),
+        "mouth": torch.zeros(frames, 8),
+    }
+    write_checkpoint(path, tensors, {})
+
+
+def test_clips_may_be_of_different_lengths(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip_a.safetensors", 3)
+    write_clip(tmp_path / "clip_b.safetensors", 1)
+    samples = PreparedClips(tmp_path, seed=0, length=24)
+    seen = {(int(latents[0, 0, -1, 0, 0]), int(continuity)) for latents, *_, continuity in samples}
+    assert seen == {(3, 1), (3, 2), (1, 1)}
