@@ -24,6 +24,7 @@ def write_clip(path: Path, chunks: int) -> None:
 def test_clips_may_be_of_different_lengths(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip_a.safetensors", 3)
     write_clip(tmp_path / "clip_b.safetensors", 1)
-    samples = PreparedClips(tmp_path, seed=0, length=24)
+    clips = PreparedClips(tmp_path, seed=0, length=24)
+    samples = [clips[index] for index in range(len(clips))]
     seen = {(int(latents[0, 0, -1, 0, 0]), int(continuity)) for latents, *_, continuity in samples}
     assert seen == {(3, 1), (3, 2), (1, 1)}
