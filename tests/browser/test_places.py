@@ -19,7 +19,6 @@ from asymtalker.tests.server.media import speech_like, write_wav
 LONG_S = 600.0
 SAMPLER, MUX, SUBGRAPH = "AsymTalkerSampler", "AsymTalkerMux", "subgraph"
 # In the required front end, Nodes 2.0 is a trial that does not draw all widgets that a node gets later.
-UNSETTLED = pytest.mark.xfail(reason="fails in the newest front end; the cause is not found yet", run=False)
 CANVASES = pytest.mark.parametrize(
     ("tab", "nodes_2"), [(REQUIRED, False), (NEWEST, False), (NEWEST, True)], indirect=["tab"]
 )
@@ -94,11 +93,7 @@ def no_player(tab: FrontEnd, place: str) -> None:
     tab.wait(f"type => ({LOOK})(type) === null", place)
 
 
-@pytest.mark.parametrize(
-    ("tab", "nodes_2"),
-    [(REQUIRED, False), pytest.param(NEWEST, False, marks=UNSETTLED), (NEWEST, True)],
-    indirect=["tab"],
-)
+@CANVASES
 def test_it_takes_the_place_of_the_nodes_picture_and_gives_it_back(
     tab: FrontEnd, tmp_path: Path, nodes_2: bool
 ) -> None:
@@ -131,11 +126,7 @@ def test_it_takes_the_place_of_the_nodes_picture_and_gives_it_back(
     assert "Run resumes from chunk" in stopped["status"] and stopped["live"] == "false"
 
 
-@pytest.mark.parametrize(
-    ("tab", "nodes_2"),
-    [(REQUIRED, False), *(pytest.param(NEWEST, nodes_2, marks=UNSETTLED) for nodes_2 in (False, True))],
-    indirect=["tab"],
-)
+@CANVASES
 def test_it_stands_on_the_subgraph_and_in_it(tab: FrontEnd, tmp_path: Path, nodes_2: bool) -> None:
     tab.use_nodes_2(nodes_2)
     tab.load(make_workflow(tab.client, tmp_path, LONG_S))
