@@ -64,9 +64,12 @@ class FrontEnd:
         """Errors and warnings of the console that name the pack, its files or its routes.
 
         The front end has some of its own at every start (user.css is not found, an `id` of undefined); it also looks
-        all installed packs up in the Comfy Registry, which the server's content policy forbids here.
+        all installed packs up in the Comfy Registry, which the server's content policy forbids here. A stream breaks
+        off if its frames are deleted while it is sent, as those of a saved video are.
         """
-        return [text for text in self.messages if "asymtalker" in text.lower() and REGISTRY not in text]
+        ignored = (REGISTRY, "net::ERR_INCOMPLETE_CHUNKED_ENCODING")
+        own = [text for text in self.messages if "asymtalker" in text.lower()]
+        return [text for text in own if not any(part in text for part in ignored)]
 
     def open(self, **settings: Any) -> None:
         """Open (or reload) the front end and wait until it can be used; `settings` are ComfyUI's own, by id."""
