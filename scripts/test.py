@@ -51,7 +51,8 @@ def main() -> int:
         return 1
     apt_install(DRAWING_PACKAGES + ([] if "--quick" in sys.argv else BROWSER_PACKAGES))
     cores = os.cpu_count() or 1
-    processes = min(cores, MAX_PROCESSES)
+    # One more than cores: tests wait for servers, browsers and timers.
+    processes = min(cores + 1, MAX_PROCESSES)
     # Pyright finds ComfyUI's modules over PYTHONPATH, the others through the interpreter.
     types = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
     checks = {
