@@ -51,8 +51,7 @@ def main() -> int:
         return 1
     apt_install(DRAWING_PACKAGES + ([] if "--quick" in sys.argv else BROWSER_PACKAGES))
     cores = os.cpu_count() or 1
-    # One more than cores: tests wait for servers, browsers and timers.
-    processes = min(cores + 1, MAX_PROCESSES)
+    processes = min(cores, MAX_PROCESSES)
     # Pyright finds ComfyUI's modules over PYTHONPATH, the others through the interpreter.
     types = ["basedpyright", "--level", "error", "--pythonpath", sys.executable]
     checks = {
