@@ -74,14 +74,13 @@ def run(options: argparse.Namespace) -> int:
         shelf = Shelf(folder, ledger)
         plan = make_plan(table, template, folder, ledger)
         shelf.recover(plan)
-        earlier = plan.num_done()
         printed = report_faults(plan, 0)
         if plan.waiting() and options.servers and not options.address:
             # The workers run on this machine, so their problems can be detected before Ray starts.
             plan.check_on(check_servers(options))
             printed = report_faults(plan, printed)
         if not plan.waiting():
-            return finish(options, plan, ledger, {}, earlier)
+            return finish(options, plan, ledger, {}, plan.num_done())
         setup = Setup(
             folder,
             token=uuid.uuid4().hex,

@@ -58,13 +58,20 @@ class CpuShare:
 
 
 @contextmanager
-def cpu_share(device: torch.device) -> Iterator[CpuShare]:
-    """The share of what runs on ``device``. Afterwards, PyTorch has its threads back; a GPU's work keeps them."""
+def _threads_restored() -> Iterator[int]:
+    """PyTorch's number of threads, which it has again afterwards."""
     threads = torch.get_num_threads()
     try:
-        yield CpuShare(threads if device.type == "cpu" else 1)
+        yield threads
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def cpu_share(device: torch.device) -> Iterator[CpuShare]:
+    """The share of what runs on ``device``. Afterwards, PyTorch has its threads back; a GPU's work keeps them."""
+    with _threads_restored() as threads:
+        yield CpuShare(threads if device.type == "cpu" else 1)
 
 
 @contextmanager
@@ -73,13 +80,10 @@ def one_thread(device: torch.device) -> Iterator[None]:
 
     Larger operations divide their rows among the threads, which changes no sum.
     """
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
+    with _threads_restored():
+        if device.type == "cpu":
+            torch.set_num_threads(1)
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _used_by_others() -> float:

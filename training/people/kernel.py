@@ -195,12 +195,18 @@ def _tone(x: float) -> float:
 
 
 @njit(**_FAST)
+def _half_way(vx: float, vy: float, vz: float, lamp: np.ndarray) -> tuple[float, float, float, float]:
+    """The vector half way between the viewer and a lamp, and what scales it to length 1."""
+    hx, hy, hz = lamp[0] + vx, lamp[1] + vy, lamp[2] + vz
+    return hx, hy, hz, 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+
+
+@njit(**_FAST)
 def _shine(
     nx: float, ny: float, nz: float, vx: float, vy: float, vz: float, lamp: np.ndarray, exponent: float, base: float
 ) -> float:
     """Blinn's highlight with Schlick's Fresnel term of one lamp, normalised so that it keeps its energy."""
-    hx, hy, hz = lamp[0] + vx, lamp[1] + vy, lamp[2] + vz
-    scale = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+    hx, hy, hz, scale = _half_way(vx, vy, vz, lamp)
     nh = max((nx * hx + ny * hy + nz * hz) * scale, 0.0)
     nl = max(nx * lamp[0] + ny * lamp[1] + nz * lamp[2], 0.0)
     vh = max((vx * hx + vy * hy + vz * hz) * scale, 0.0)
@@ -253,8 +259,7 @@ def _fibre_shine(
     nx: float, ny: float, nz: float, vx: float, vy: float, vz: float, lamp: np.ndarray, exponent: float, strand: float
 ) -> float:
     """Kajiya and Kay's highlight of a fibre whose tangent is n."""
-    hx, hy, hz = lamp[0] + vx, lamp[1] + vy, lamp[2] + vz
-    scale = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+    hx, hy, hz, scale = _half_way(vx, vy, vz, lamp)
     th = (nx * hx + ny * hy + nz * hz) * scale + 0.3 * (strand - 0.5)
     return 0.08 * max(1.0 - th * th, 0.0) ** exponent
 
