@@ -17,10 +17,11 @@ OWN_FILES = "Choose or drop your own **portrait** and **speech**"
 OTHER_MODELS = "\n\nOther models: choose them on Load AsymTalker. The video's size follows the model."
 
 SIDES: tuple[str, ...] = ("A", "B")
-SECOND_ROW = 1080
+SECOND_ROW = 1180
 WIDE = 420
 # Heights with what is shown below the inputs: a player, a picture, a saved video.
-PICTURE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 490, 480, 260, 180
+# Nodes 2.0 lets a node that is too small for its picture grow over the one below.
+PICTURE_TALL, FACE_TALL, REFERENCE_TALL, FEATURES_TALL, SOUND_TALL = 490, 820, 700, 260, 180
 SAMPLER_TALL, HEAD_TALL, MUX_TALL, PASTE_TALL, LOADER_TALL = 800, 620, 680, 200, 240
 
 Define = Callable[[GraphBuilder], None]

@@ -9,6 +9,7 @@ from ._graph_parts import (
     BLUE,
     GOLD,
     GREEN,
+    FACE_TALL,
     LOADER_TALL,
     MUX_TALL,
     OTHER_MODELS,
@@ -48,7 +49,7 @@ def two_people(graph: GraphBuilder) -> None:
     crops = []
     for side in rows(graph, "4. Face", TEAL, WIDE):
         inputs = {"image": picture.out("IMAGE"), "face_index": SIDES.index(side), "margin": 0.3}
-        crops.append(graph.add("AsymTalkerFaceCrop", 580, title=f"Face {side}", **inputs))
+        crops.append(graph.add("AsymTalkerFaceCrop", FACE_TALL, title=f"Face {side}", **inputs))
     given = [
         _quiet_conditions(graph, loader, crop.out("image"), voices.out(f"voice_{side.lower()}"))
         for crop, side in zip(crops, rows(graph, "5. Conditions", GREEN, WIDE), strict=True)
@@ -85,7 +86,7 @@ def dubbing(graph: GraphBuilder) -> None:
     graph.below("2. Model", BLUE)
     loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Follow the face", TEAL)
-    tracked = graph.add("AsymTalkerFaceTrack", 540, video=clip.out("VIDEO"))
+    tracked = graph.add("AsymTalkerFaceTrack", FACE_TALL, video=clip.out("VIDEO"))
     graph.column("4. Conditions", GREEN)
     given = _quiet_conditions(graph, loader, tracked.out("image"), audio.out("AUDIO"))
     graph.column("5. Generate", PURPLE, WIDE)

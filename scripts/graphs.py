@@ -20,6 +20,7 @@ from ._graph_parts import (
     BLUE,
     GOLD,
     GREEN,
+    FACE_TALL,
     HEAD_TALL,
     LOADER_TALL,
     MUX_TALL,
@@ -242,7 +243,7 @@ def painting(graph: GraphBuilder) -> None:
     graph.below("2. Model", BLUE)
     loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Crop the face", TEAL)
-    crop = graph.add("AsymTalkerFaceCrop", 580, image=picture.out("IMAGE"), margin=0.5, mask=picture.out("MASK"))
+    crop = graph.add("AsymTalkerFaceCrop", FACE_TALL, image=picture.out("IMAGE"), margin=0.5, mask=picture.out("MASK"))
     graph.column("4. Conditions", GREEN)
     # The crop is the frame: it goes back to its place as it is.
     given = conditions(graph, loader, crop.out("image"), audio.out("AUDIO"), framing="centre")
@@ -258,7 +259,7 @@ def painting(graph: GraphBuilder) -> None:
         mask=picture.out("MASK"),
     )
     graph.column("7. Save", GOLD, 480)
-    graph.add("AsymTalkerMux", 480, video=paste.out("video"), filename_prefix="video/AsymTalker_picture")
+    graph.add("AsymTalkerMux", 520, video=paste.out("video"), filename_prefix="video/AsymTalker_picture")
     graph.note(
         "# Talking head in a larger picture\n\n1. Choose the **picture** and the **speech** in group 1.\n"
         "2. Press **Run**: the face is found, cropped, animated and pasted back with a soft edge.\n"

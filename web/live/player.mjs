@@ -350,8 +350,8 @@ export class LivePlayer {
   #onPause() {
     // The video was held and is already playing again.
     if (!this.#video.paused) return;
-    // Redrawing a node moves the player in the document, and browsers then pause it.
-    const isMoved = this.element.parentElement !== this.#parent;
+    // Redrawing or collapsing a node moves the player in the document or takes it out, and browsers then pause it.
+    const isMoved = !this.element.isConnected || this.element.parentElement !== this.#parent;
     if (isMoved) this.#isHeld = true;
     else if (!this.#isHeld && !this.#video.ended && this.#isSeen) {
       this.#wantsToPlay = false;
