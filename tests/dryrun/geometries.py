@@ -33,14 +33,17 @@ class Loaded:
 
 
 def load(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_dtype: torch.dtype) -> Loaded:
-    """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``; the others are shared."""
+    """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``; Pro and Lite share the others."""
     config = dataclasses.replace(MODELS[kind].config, num_layers=LAYERS)
-    # With values: what reads a file needs them.
-    _nano_vae_file()
+    # With values, which reading a file needs.
+    nano_vae = _nano_vae_file()
     with cuda.weightless():
         weights = _weights(tensor_shapes(config), file_dtype)
         model = pack("host.model").load_model(weights, config.to_metadata(), name=kind, weight_dtype=weight_dtype)
-        return Loaded(model, _vae(pack, kind), _audio_encoder(pack, kind))
+        if kind == "nano":
+            vae = pack("host.vae").load_nano_vae(*nano_vae)
+            return Loaded(model, vae, pack("host.audio").LogMelAudioEncoder())
+        return Loaded(model, _vae(kind), _wav2vec2(pack))
 
 
 @functools.cache
@@ -49,9 +52,7 @@ def _nano_vae_file() -> Any:
 
 
 @functools.cache
-def _vae(pack: Import, kind: str) -> Any:
-    if kind == "nano":
-        return pack("host.vae").load_nano_vae(*_nano_vae_file())
+def _vae(kind: str) -> Any:
     with torch.device("meta"):
         if kind == "pro":
             network = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=96, **WAN_VAE, dropout=0.0)
@@ -73,9 +74,7 @@ def _without_repetition(layers: nn.Sequential) -> None:
 
 
 @functools.cache
-def _audio_encoder(pack: Import, kind: str) -> Any:
-    if kind == "nano":
-        return pack("host.audio").LogMelAudioEncoder()
+def _wav2vec2(pack: Import) -> Any:
     core = importlib.import_module("comfy.audio_encoders.wav2vec2")
     with torch.device("meta"):
         network = core.Wav2Vec2Model(**WAV2VEC2_BASE, operations=nn)

@@ -101,7 +101,7 @@ def run_in_two_processes(kind: str, clips: Path, out: Path, teacher: Path, **cha
     """By torchrun, as users start it."""
     arguments = [kind, str(clips), str(out), str(teacher), json.dumps(changes)]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
