@@ -179,6 +179,7 @@ for _ in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_make_list_and_remove_the_same_spools_meet_no_error(tmp_path: Path) -> None:
     def run(code: str, *arguments: Any) -> str:
         command = [sys.executable, "-c", code, str(tmp_path), *map(str, arguments)]
@@ -220,6 +221,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_finished_job_is_held_before_its_writer_gives_it_up(tmp_path: Path) -> None:
     drop = subprocess.Popen([sys.executable, "-c", _DROP, str(tmp_path)], cwd=REPOSITORY)
     try:
