@@ -187,9 +187,10 @@ class SimulatedCuda(TorchDispatchMode):
                 raise RuntimeError(f"{name} of {[tensor.dtype for tensor in tensors]}: a GPU needs one type")
         if name in SYNCHRONISING and counted:
             self.note("syncs")
-        as_fake = tree_map(self._as_fake, (args, kwargs))
+        if not all(isinstance(tensor, FakeTensor) for tensor in tensors):
+            args, kwargs = tree_map(self._as_fake, (args, kwargs))
         with self.fake:
-            out = func(*as_fake[0], **as_fake[1])
+            out = func(*args, **kwargs)
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if any(_is_on_device(tensor) and tensor.dtype == torch.complex128 for tensor in made):
             raise RuntimeError(f"{name} makes complex128 on the device")

@@ -42,7 +42,7 @@ SMALL = {
     "audio": {"blocks": 2, "channels": 6, "intermediate_dim": 16, "context_tokens": 3},
 }
 CHANGES = {"steps": 3, "batch": 4, "micro_batch": 1, "save_every": 2, "mixed_precision": False, "network": SMALL}
-SAVING = {"save_every": 1, "decay": 0.01}
+DECAYING = {"decay": 0.01}
 """Of the teacher that is stopped."""
 
 
@@ -108,7 +108,7 @@ def by_two_processes(clips: Path, teacher_file: Path, tmp_path_factory: pytest.T
     """What two processes made, started by torchrun as users do; both trainers in one start, which takes longest."""
     folder = tmp_path_factory.mktemp("two")
     out = {"teacher": folder / "teacher", "akd": folder / "akd"}
-    changes: dict[str, dict[str, object]] = {"teacher": {**SAVING, "steps": 2}, "akd": {}}
+    changes: dict[str, dict[str, object]] = {"teacher": {**DECAYING, "steps": 2}, "akd": {}}
     runs = [(kind, str(clips), str(out[kind]), str(teacher_file), changes[kind]) for kind in out]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -172,9 +172,9 @@ def test_two_processes_equal_one_across_a_stop(
 ) -> None:
     """Two processes begin, one ends what they began: the same as one alone."""
     two = by_two_processes["teacher"]
-    run_here("teacher", clips, tmp_path / "one", teacher_file, **SAVING)
+    run_here("teacher", clips, tmp_path / "one", teacher_file, **DECAYING)
     assert read_checkpoint(two / "state.safetensors")[1]["step"] == "2"
-    run_here("teacher", clips, two, teacher_file, **SAVING)
+    run_here("teacher", clips, two, teacher_file, **DECAYING)
     assert_equal(tmp_path / "one" / "state.safetensors", two / "state.safetensors")
     assert len((two / "losses.csv").read_text().splitlines()) == 1 + 3
     assert_published(two, "teacher", "euler", teacher_file)

@@ -54,12 +54,12 @@ def small_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny(name: str = "nano_teacher.toml") -> TeacherTraining:
     config = read_config(TeacherTraining, CONFIGS / name, [])
-    return dataclasses.replace(config, steps=4, batch=2, dim=32, layers=2, heads=1, crop=2, save_every=1)
+    return dataclasses.replace(config, steps=4, batch=2, dim=32, layers=2, heads=1, crop=2, save_every=3)
 
 
 def tiny_akd(**changes: object) -> AKDTraining:
     config = read_config(AKDTraining, CONFIGS / "nano_akd.toml", [])
-    small = dataclasses.replace(config, steps=3, batch=1, critic_updates=2, critic_warmup=1, save_every=1)
+    small = dataclasses.replace(config, steps=3, batch=1, critic_updates=2, critic_warmup=1, save_every=2)
     return dataclasses.replace(small, **changes)  # type: ignore[arg-type]
 
 
@@ -116,7 +116,7 @@ def test_resumed_teacher_equals_uninterrupted(
 def test_resumed_teacher_of_articulation_equals_uninterrupted(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(tiny("nano_teacher_articulation.toml"), steps=2)
+    config = dataclasses.replace(tiny("nano_teacher_articulation.toml"), steps=2, save_every=1)
     whole = run(config, clips, tmp_path / "whole")
     interrupted(monkeypatch, 1, lambda: run(config, clips, tmp_path / "parts"))
     assert_equal(whole, run(config, clips, tmp_path / "parts"))
