@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -219,6 +220,23 @@ while True:
             except FolderBusyError:
                 pass
 """
+
+
+def test_a_folder_that_another_process_makes_and_removes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = os.mkdir, list[str]()
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        made.append(str(path))
+        if len(made) == 1:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with SpoolWriter(tmp_path / "job", SpoolHeader("job", 64, 48, metadata={})) as writer:
+        assert writer.num_frames == 0
+    assert made == [str(tmp_path / "job")] * 2
 
 
 @pytest.mark.slow
