@@ -20,7 +20,8 @@ import torch
 from asymtalker.models.color import match_color
 
 from .device import CUDA, GIB, Card, Counts, simulated_cuda
-from .render import FRAMES, Case, Result
+from .geometries import LAYERS
+from .render import FRAMES, STEPS, Case, Result
 
 FUSED = [Case("nano", fused=True)] if find_spec("comfy_kitchen") else []
 """Where the ComfyUI has fused kernels."""
@@ -98,10 +99,10 @@ def test_little_crosses_in_a_steady_chunk(results: dict[Case, Result], case: Cas
 @pytest.mark.slow
 @pytest.mark.parametrize(("fused", "plain"), [(case, Case("nano")) for case in FUSED])
 def test_fused_kernels_replace_several(results: dict[Case, Result], fused: Case, plain: Case) -> None:
-    """In each of the two blocks and four steps: rotation, 4 by 1; two norms, 3 by 1. Their tables take 2 more."""
+    """In each of the two blocks and steps: rotation, 4 by 1; two norms, 3 by 1. Their tables take 2 more."""
     assert results[fused].runs_on["fused_kernels"] and not results[plain].runs_on["fused_kernels"]
     fewer = results[plain].steady.kernels - results[fused].steady.kernels
-    assert fewer == 2 * 4 * (4 - 1 + 2 * (3 - 1)) - 2
+    assert fewer == LAYERS * STEPS * (4 - 1 + 2 * (3 - 1)) - 2
 
 
 @pytest.mark.slow
