@@ -358,6 +358,9 @@ def _lock_new(folder: Path) -> FolderLock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if isinstance(error, FileExistsError) and (folder.is_dir() or not folder.exists()):
+                # Another process made and removed it while `mkdir` looked for it.
+                continue
             raise storage_error(folder, "creating the folder for frames", error) from error
         try:
             return FolderLock(folder)

@@ -20,6 +20,21 @@ from asymtalker.scripts._server import ComfyServer
 from asymtalker.tests.helpers import NUM_FRAMES, PACK, Import
 
 SLOW_FOLDERS = {"benchmarks", "hostile", "scripts", "training"}
+FRONT_ENDS = ("tests/browser/test_graphs.py", "tests/browser/test_places.py")
+"""One process runs them: each would start the servers with all front ends."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How test files are spread over processes."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return FRONT_ENDS[0] if file in FRONT_ENDS else file
+
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -61,9 +61,9 @@ def videos(out: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def batch(table: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command with two workers."""
-    command = [sys.executable, "-m", "asymtalker.batch", str(table), "--out", str(out), "--workers", "2"]
+def batch(table: Path, out: Path, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """The command; each worker starts a ComfyUI."""
+    command = [sys.executable, "-m", "asymtalker.batch", str(table), "--out", str(out), "--workers", str(workers)]
     # One thread for each worker, whatever this machine has.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -127,8 +127,9 @@ def test_good_rows_are_rendered_and_bad_ones_reported(undisturbed: Path) -> None
 
 
 def test_killed_server_worker_and_driver(undisturbed: Path, table: Path) -> None:
+    """Two workers begin, one ends what they left."""
     out = table.parent / "killed"
-    with batch(table, out) as process:
+    with batch(table, out, workers=2) as process:
         logs = ".batch/servers/*/worker_*/comfyui.log"
 
         def within_the_long_clip() -> list[Path]:

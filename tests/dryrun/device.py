@@ -22,7 +22,6 @@ import torch
 import torch._subclasses.fake_tensor as fake_tensor
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -76,6 +75,11 @@ class SimulatedCuda(TorchDispatchMode):
         self.products: set[str] = set()
         self.pinned: WeakSet[torch.UntypedStorage] = WeakSet()
         self._weightless = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; without this, PyTorch would switch its compiler off and on at each operation."""
+        return False
 
     @contextlib.contextmanager
     def weightless(self) -> Iterator[None]:
@@ -183,9 +187,10 @@ class SimulatedCuda(TorchDispatchMode):
                 raise RuntimeError(f"{name} of {[tensor.dtype for tensor in tensors]}: a GPU needs one type")
         if name in SYNCHRONISING and counted:
             self.note("syncs")
-        as_fake = tree_map(self._as_fake, (args, kwargs))
+        if not all(isinstance(tensor, FakeTensor) for tensor in tensors):
+            args, kwargs = tree_map(self._as_fake, (args, kwargs))
         with self.fake:
-            out = func(*as_fake[0], **as_fake[1])
+            out = func(*args, **kwargs)
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if any(_is_on_device(tensor) and tensor.dtype == torch.complex128 for tensor in made):
             raise RuntimeError(f"{name} makes complex128 on the device")
@@ -200,20 +205,19 @@ class SimulatedCuda(TorchDispatchMode):
         return self.fake.from_tensor(value) if real else value
 
 
-class _FusedAttention(TorchFunctionMode):
-    """PyTorch asks the driver which attention kernel to take; here it is the fused one for the type."""
+_attention = torch.nn.functional.scaled_dot_product_attention
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.nn.functional.scaled_dot_product_attention and _is_on_device(args[0]):
-            q, k, v = args[:3]
-            if len({q.dtype, k.dtype, v.dtype}) > 1:
-                raise RuntimeError(f"attention of {q.dtype}, {k.dtype} and {v.dtype}: a GPU needs one type")
-            if q.dtype in (torch.float16, torch.bfloat16) and kwargs.get("attn_mask") is None:
-                return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
-            mask = kwargs.get("attn_mask")
-            return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, mask, False)[0]
-        return func(*args, **kwargs)
+
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """PyTorch asks the driver which attention kernel to take; here it is the fused one for the type."""
+    if not _is_on_device(q):
+        return _attention(q, k, v, *args, **kwargs)
+    if len({q.dtype, k.dtype, v.dtype}) > 1:
+        raise RuntimeError(f"attention of {q.dtype}, {k.dtype} and {v.dtype}: a GPU needs one type")
+    mask = kwargs.get("attn_mask")
+    if q.dtype in (torch.float16, torch.bfloat16) and mask is None:
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
+    return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, mask, False)[0]
 
 
 def _is_on_device(tensor: Tensor) -> bool:
@@ -358,8 +362,9 @@ def simulated_cuda(card: Card, used: Any) -> Iterator[SimulatedCuda]:
         mock.patch.object(FakeTensor, "data", property(torch.Tensor.detach, _set_data), create=True),
         mock.patch.object(FakeTensor, "record_stream", lambda tensor, stream: None, create=True),
         mock.patch.object(FakeTensor, "tolist", lambda tensor: tensor.cpu().tolist()),
+        # Not a TorchFunctionMode, which every operation would pass through.
+        mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", _fused_attention),
         torch.no_grad(),
-        _FusedAttention(),
         simulated,
     ):
         yield simulated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -32,9 +33,10 @@ class Loaded:
 
 
 def load(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_dtype: torch.dtype) -> Loaded:
-    """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``."""
+    """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``; Pro and Lite share the others."""
     config = dataclasses.replace(MODELS[kind].config, num_layers=LAYERS)
-    nano_vae = read_checkpoint(NANO_VAE)
+    # With values, which reading a file needs.
+    nano_vae = _nano_vae_file()
     with cuda.weightless():
         weights = _weights(tensor_shapes(config), file_dtype)
         model = pack("host.model").load_model(weights, config.to_metadata(), name=kind, weight_dtype=weight_dtype)
@@ -44,25 +46,44 @@ def load(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_d
         return Loaded(model, _vae(kind), _wav2vec2(pack))
 
 
-def _weights(shapes: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    return {name: torch.empty(tuple(shape), dtype=dtype) for name, shape in shapes.items()}
+@functools.cache
+def _nano_vae_file() -> Any:
+    return read_checkpoint(NANO_VAE)
 
 
-def _weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
-    return _weights({name: tensor.shape for name, tensor in network.state_dict().items()}, torch.float32)
-
-
+@functools.cache
 def _vae(kind: str) -> Any:
     with torch.device("meta"):
         if kind == "pro":
             network = importlib.import_module("comfy.ldm.wan.vae").WanVAE(dim=96, **WAN_VAE, dropout=0.0)
         else:
             network = importlib.import_module("comfy.ldm.lightricks.vae.causal_video_autoencoder").VideoVAE(version=0)
-    return importlib.import_module("comfy.sd").VAE(sd=_weights_of(network), metadata={})
+    vae = importlib.import_module("comfy.sd").VAE(sd=_weights_of(network), metadata={})
+    if kind == "pro":
+        _without_repetition(vae.first_stage_model.encoder.downsamples)
+        _without_repetition(vae.first_stage_model.decoder.upsamples)
+    return vae
 
 
+def _without_repetition(layers: nn.Sequential) -> None:
+    """Remove the residual blocks of Wan's VAE that follow another one and keep its width."""
+    for index in reversed(range(1, len(layers))):
+        same = type(layers[index]) is type(layers[index - 1])
+        if same and isinstance(getattr(layers[index], "shortcut", None), nn.Identity):
+            del layers[index]
+
+
+@functools.cache
 def _wav2vec2(pack: Import) -> Any:
     core = importlib.import_module("comfy.audio_encoders.wav2vec2")
     with torch.device("meta"):
         network = core.Wav2Vec2Model(**WAV2VEC2_BASE, operations=nn)
     return pack("host.checkpoints.wav2vec2").load_wav2vec2(_weights_of(network), "wav2vec2")
+
+
+def _weights(shapes: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: torch.empty(tuple(shape), dtype=dtype) for name, shape in shapes.items()}
+
+
+def _weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
+    return _weights({name: tensor.shape for name, tensor in network.state_dict().items()}, torch.float32)

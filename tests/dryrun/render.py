@@ -29,6 +29,8 @@ from .geometries import load
 
 FRAMES = 57
 """Two chunks of every kind."""
+STEPS = 2
+"""Of the sampler, which are all alike."""
 STEADY = 1
 """The chunk that is counted: by then everything that lasts is on the device."""
 
@@ -136,7 +138,7 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     features = pack("host.audio").audio_features(loaded.audio_encoder, sound)
     rollout, sampling = pack("models.rollout"), pack("jobs.sampling")
     options = rollout.ContinuityOptions(carry=case.carry)
-    settings = sampling.Settings(7, 0, "auto", 0.0, case.guidance, options, "never")
+    settings = sampling.Settings(7, STEPS, "auto", 0.0, case.guidance, options, "never")
     cuda.counts = [Counts()]
     fused = pack("host.fused")
     names = {fused.ROTATION, fused.NORM} if case.fused and fused._kitchen() is not None else set()

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,25 +20,36 @@ import torch
 from asymtalker.models.color import match_color
 
 from .device import CUDA, GIB, Card, Counts, simulated_cuda
-from .render import FRAMES, Case, Result
-
-KINDS = ("pro", "lite", "nano")
-WEIGHT_DTYPES = ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")
-PROCESSES = 2
+from .geometries import LAYERS
+from .render import FRAMES, STEPS, Case, Result
 
 FUSED = [Case("nano", fused=True)] if find_spec("comfy_kitchen") else []
 """Where the ComfyUI has fused kernels."""
-STEADY = [Case(kind) for kind in KINDS]
-TYPES = [Case("nano", "fp16"), Case("nano", "bf16"), Case("nano", "fp8_e4m3fn"), Case("nano", "fp8_e4m3fn_fast")]
+STEADY = [Case(kind) for kind in ("pro", "lite", "nano")]
+# All with the smallest network; Pro and Lite, which differ from it in their sizes only, with one of each width.
+TYPES = [
+    *(Case("nano", dtype) for dtype in ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")),
+    *(Case("nano", dtype, "bfloat16") for dtype in ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")),
+    Case("pro", "fp16"),
+    Case("pro", "fp8_e4m3fn_fast"),
+    Case("lite", "bf16"),
+    Case("lite", "fp8_e5m2"),
+]
 OTHERS = [
-    Case("nano", vram="LOW_VRAM"),
     Case("nano", vram="HIGH_VRAM"),
-    Case("nano", model_device="cuda:1"),
-    Case("nano", carry="latents", guidance=3.0),
-    Case("nano", fp16_intermediates=True),
     *FUSED,
     # PyTorch's allocator holds so much of the card that core would empty its cache with each load.
     Case("nano", memory_gib=16, cached_gib=5),
+    *(
+        case
+        for kind in ("nano", "lite")
+        for case in (
+            Case(kind, vram="LOW_VRAM"),
+            Case(kind, model_device="cuda:1"),
+            Case(kind, carry="latents", guidance=3.0),
+            Case(kind, fp16_intermediates=True),
+        )
+    ),
 ]
 IN_TURNS = [
     # MODEL and VAE fit one at a time, and neither fits whole.
@@ -48,37 +58,18 @@ IN_TURNS = [
     Case("nano", vram="NO_VRAM"),
 ]
 RESIDENT = [*STEADY, *TYPES, *OTHERS]
-ALL_TYPES = [
-    *(Case(kind, dtype) for kind in KINDS for dtype in WEIGHT_DTYPES),
-    *(Case("nano", dtype, "bfloat16") for dtype in WEIGHT_DTYPES),
-]
-OTHERS_OF_LITE = [
-    Case("lite", carry="latents", guidance=3.0),
-    Case("lite", fp16_intermediates=True),
-    Case("lite", model_device="cuda:1"),
-    Case("lite", vram="LOW_VRAM"),
-]
-SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in (*ALL_TYPES, *OTHERS_OF_LITE) if case not in RESIDENT]
 
 MOST = Counts(to_host=2, to_device_bytes=6_000_000, syncs=1, emptied_caches=0, loads=0)
 """In a steady chunk: the frames and the state come back, and both are waited for at once."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def results(request: pytest.FixtureRequest, comfyui: Path) -> dict[Case, Result]:
-    """What became of the cases of the tests that run; each process has some of all kinds."""
+    """What became of the cases of the tests that run."""
     items: list[Any] = list(request.session.items)
     parameters = [item.callspec.params for item in items if hasattr(item, "callspec")]
     values = (value for found in parameters for value in found.values())
     cases = list(dict.fromkeys(value for value in values if isinstance(value, Case)))
-    with ThreadPoolExecutor(PROCESSES) as threads:
-        answers = threads.map(lambda first: _run(comfyui, cases[first::PROCESSES]), range(PROCESSES))
-        return {case: result for answer in answers for case, result in answer.items()}
-
-
-def _run(comfyui: Path, cases: list[Case]) -> dict[Case, Result]:
-    if not cases:
-        return {}
     command = [sys.executable, "-m", "asymtalker.tests.dryrun.render", str(comfyui)]
     asked = json.dumps([dataclasses.asdict(case) for case in cases])
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -88,14 +79,16 @@ def _run(comfyui: Path, cases: list[Case]) -> dict[Case, Result]:
     return {case: Result(**json.loads(line)) for case, line in zip(cases, lines, strict=True)}
 
 
-@pytest.mark.parametrize("case", [*RESIDENT, *IN_TURNS, *SLOW], ids=lambda case: case.name)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [*RESIDENT, *IN_TURNS], ids=lambda case: case.name)
 def test_devices_and_types_fit_together(results: dict[Case, Result], case: Case) -> None:
     result = results[case]
     assert not result.error, result.error[-3000:]
     assert result.frames == FRAMES
 
 
-@pytest.mark.parametrize("case", [*RESIDENT, *SLOW], ids=lambda case: case.name)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", RESIDENT, ids=lambda case: case.name)
 def test_little_crosses_in_a_steady_chunk(results: dict[Case, Result], case: Case) -> None:
     steady = results[case].steady
     places = "\n".join(f"{times} {place}" for place, times in steady.places.items())
@@ -103,26 +96,30 @@ def test_little_crosses_in_a_steady_chunk(results: dict[Case, Result], case: Cas
         assert getattr(steady, name) <= getattr(MOST, name), f"{name} {getattr(steady, name)}:\n{places}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fused", "plain"), [(case, Case("nano")) for case in FUSED])
 def test_fused_kernels_replace_several(results: dict[Case, Result], fused: Case, plain: Case) -> None:
-    """In each of the two blocks and four steps: rotation, 4 by 1; two norms, 3 by 1. Their tables take 2 more."""
+    """In each of the two blocks and steps: rotation, 4 by 1; two norms, 3 by 1. Their tables take 2 more."""
     assert results[fused].runs_on["fused_kernels"] and not results[plain].runs_on["fused_kernels"]
     fewer = results[plain].steady.kernels - results[fused].steady.kernels
-    assert fewer == 2 * 4 * (4 - 1 + 2 * (3 - 1)) - 2
+    assert fewer == LAYERS * STEPS * (4 - 1 + 2 * (3 - 1)) - 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [Case("nano", carry="latents", guidance=3.0)])
 def test_latents_let_chunks_overlap(results: dict[Case, Result], case: Case) -> None:
     """The last one has nothing to overlap with. With dynamic VRAM, core moves weights on streams of its own."""
     assert results[case].overlapped == (0 if results[case].runs_on["dynamic_vram"] else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", IN_TURNS, ids=lambda case: case.name)
 def test_models_that_do_not_fit_together_are_ordered_once_a_chunk(results: dict[Case, Result], case: Case) -> None:
     steady = results[case].steady
     assert steady.loads <= 2, steady.places
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*STEADY, *TYPES], ids=lambda case: case.name)
 def test_the_network_computes_in_16_bits(results: dict[Case, Result], case: Case) -> None:
     types = results[case].dtypes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -179,6 +180,7 @@ for _ in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_make_list_and_remove_the_same_spools_meet_no_error(tmp_path: Path) -> None:
     def run(code: str, *arguments: Any) -> str:
         command = [sys.executable, "-c", code, str(tmp_path), *map(str, arguments)]
@@ -220,6 +222,24 @@ while True:
 """
 
 
+def test_a_folder_that_another_process_makes_and_removes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = os.mkdir, list[str]()
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        made.append(str(path))
+        if len(made) == 1:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with SpoolWriter(tmp_path / "job", SpoolHeader("job", 64, 48, metadata={})) as writer:
+        assert writer.num_frames == 0
+    assert made == [str(tmp_path / "job")] * 2
+
+
+@pytest.mark.slow
 def test_a_finished_job_is_held_before_its_writer_gives_it_up(tmp_path: Path) -> None:
     drop = subprocess.Popen([sys.executable, "-c", _DROP, str(tmp_path)], cwd=REPOSITORY)
     try:

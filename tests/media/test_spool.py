@@ -202,6 +202,7 @@ with SpoolWriter(sys.argv[1], SpoolHeader("job", 64, 48)) as writer:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_then_resume(tmp_path: Path) -> None:
     frames = moving_frames(400)
     np.save(tmp_path / "frames.npy", frames)

@@ -191,12 +191,19 @@ def nano_graph(
     rate: int = 16000,
     channels: int = 1,
     prefix: str = "test",
+    as_shipped: bool = False,
 ) -> Graph:
-    """Return the shipped nano graph with an uploaded portrait, and speech that is made in `folder` and uploaded."""
+    """Return the shipped nano graph with an uploaded portrait, and speech that is made in `folder` and uploaded.
+
+    It makes frames of 64 x 64 pixels in one step, in a tenth of the time, unless its settings are to be `as_shipped`.
+    """
     name = f"speech_{seconds}_{rate}_{channels}.wav"
     speech = client.upload(write_wav(folder / name, speech_like(seconds, rate, channels), rate))
     graph: Graph = copy.deepcopy(json.loads(NANO_GRAPH.read_text(encoding="utf-8")))
     node(graph, "LoadImage")["image"] = portrait
     node(graph, "LoadAudio")["audio"] = speech
     node(graph, "AsymTalkerMux")["filename_prefix"] = prefix
+    if not as_shipped:
+        node(graph, "AsymTalkerReference").update(width=64, height=64)
+        node(graph, "AsymTalkerSampler")["steps"] = 1
     return graph

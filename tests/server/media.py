@@ -16,12 +16,15 @@ FLOAT_FORMAT = 3
 
 def speech_like(seconds: float, rate: int, channels: int) -> NDArray[np.float32]:
     """Return [samples, channels] of a voice-like buzz with four syllables a second, different in every channel."""
-    time = np.arange(round(seconds * rate)) / rate
+    num_samples = round(seconds * rate)
+    # It repeats every second; ten minutes would take seconds to compute.
+    time = np.arange(min(num_samples, rate)) / rate
     pitch = 2 * np.pi * 120 * time
     buzz = np.sum([np.sin(pitch * harmonic) / harmonic for harmonic in range(1, 12)], axis=0)
     syllables = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * time)
     gains = np.linspace(0.3, 0.15, channels)
-    return (buzz * syllables)[:, None].astype(np.float32) * gains.astype(np.float32)
+    voice = np.resize((buzz * syllables).astype(np.float32), num_samples)
+    return voice[:, None] * gains.astype(np.float32)
 
 
 def write_wav(path: Path, samples: NDArray[np.float32], rate: int) -> Path:

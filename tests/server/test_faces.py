@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from itertools import islice
 from pathlib import Path
@@ -44,14 +43,13 @@ def shipped(client: ComfyClient, folder: Path, name: str, **files: Path) -> Grap
 @pytest.fixture
 def graph(client: ComfyClient, tmp_path: Path) -> Graph:
     """The shipped graph of a larger picture."""
-    graph = copy.deepcopy(shipped(client, tmp_path, "asymtalker_larger_picture", LoadImage=PAINTING))
-    node(graph, "AsymTalkerReference").update(width=256, height=256)
-    node(graph, "AsymTalkerSampler")["steps"] = 0
-    return graph
+    return shipped(client, tmp_path, "asymtalker_larger_picture", LoadImage=PAINTING)
 
 
 def test_the_picture_keeps_its_size_and_only_the_face_moves(client: ComfyClient, graph: Graph, tmp_path: Path) -> None:
     """Through Mux & Save and core's Save Video at once."""
+    node(graph, "AsymTalkerReference").update(width=256, height=256)
+    node(graph, "AsymTalkerSampler")["steps"] = 0
     paste = [node_id(graph, "AsymTalkerFacePaste"), 0]
     options = {"filename_prefix": "core", "format": "auto", "codec": "auto"}
     graph["core"] = {"class_type": "SaveVideo", "inputs": {"video": paste, **options}}

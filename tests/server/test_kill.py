@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform == "win32", re
 
 
 def test_killed_and_queued_again(comfyui: Path, tmp_path: Path) -> None:
-    figures = measure(seconds=6.0, kills=2, seed=3, folder=tmp_path)
+    # With this seed, at six tenths of the job.
+    figures = measure(seconds=4.0, kills=1, seed=5, folder=tmp_path)
     assert figures["passed"], figures
-    assert {kill["phase"] for kill in figures["kills"]} & {"sampling", "saving"}
+    assert figures["kills"][0]["phase"] in ("sampling", "saving")

@@ -116,7 +116,7 @@ def test_cancelled_while_saving_nothing_is_left(
 def test_cancelled_while_core_saves_the_samplers_video(
     client: ComfyClient, server: ComfyServer, make_graph: MakeGraph
 ) -> None:
-    graph = make_graph(3.0)
+    graph = make_graph(3.0, as_shipped=True)
     video = [node_id(graph, "AsymTalkerSampler"), 0]
     del graph[node_id(graph, "AsymTalkerMux")]
     graph["save"] = {

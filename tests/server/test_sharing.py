@@ -59,7 +59,7 @@ def frames_of(client: ComfyClient, graph: Graph, target: Path) -> tuple[str, np.
 def test_one_job_in_two_servers_is_refused_and_another_one_runs(
     client: ComfyClient, second: ComfyClient, make_graph: MakeGraph, tmp_path: Path
 ) -> None:
-    graph, other = make_graph(90.0, prefix="shared"), make_graph(0.3, prefix="shared")
+    graph, other = make_graph(90.0, prefix="shared", as_shipped=True), make_graph(0.3, prefix="shared")
     refusals: list[str] = []
     frames: list[np.ndarray[Any, Any]] = []
 
@@ -136,7 +136,7 @@ class TestLeftovers:
         self, client: ComfyClient, server: ComfyServer, make_graph: MakeGraph
     ) -> None:
         for keep, chunks in (("until saved", 1), ("never", 0)):
-            graph = make_graph(21.0, prefix="cancel")
+            graph = make_graph(21.0, prefix="cancel", as_shipped=True)
             node(graph, "AsymTalkerSampler")["keep"] = keep
             before, files = set(spools(server)), outputs(server)
             with pytest.raises(PromptInterrupted):

@@ -301,8 +301,8 @@ def test_the_program_writes_json_table_and_plots(tmp_path: Path, monkeypatch: py
     real, generated, out = (tmp_path / name for name in ("real", "generated", "out"))
     sound = speech(1.6)
     for folder in (real, generated):
-        write_video(folder / "one.mp4", person(40), audio=sound)
-        write_video(folder / "sub" / "two.mp4", person(36) if folder == real else person(36, (200, 160)), audio=sound)
+        write_video(folder / "one.mp4", person(16), audio=sound)
+        write_video(folder / "sub" / "two.mp4", person(12) if folder == real else person(12, (200, 160)), audio=sound)
         write_video(folder / "blink.mp4", person(4), audio=sound)
         write_video(folder / f"only_in_{folder.name}.mp4", plain(10), audio=sound)
         (folder / "broken.mp4").write_bytes(b"0" * 100)

@@ -21,7 +21,7 @@ from asymtalker.scripts._environment import ROOT
 from asymtalker.tests.models.tiny import randomise
 from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.data import Batch, PreparedClips
-from asymtalker.training.core.distributed import joined_world
+from asymtalker.training.core.distributed import World, joined_world
 from asymtalker.training.core.family import GEOMETRIES, geometry
 from asymtalker.training.core.shards import Shards
 from asymtalker.training.recipes import full_akd, full_teacher
@@ -42,6 +42,8 @@ SMALL = {
     "audio": {"blocks": 2, "channels": 6, "intermediate_dim": 16, "context_tokens": 3},
 }
 CHANGES = {"steps": 3, "batch": 4, "micro_batch": 1, "save_every": 2, "mixed_precision": False, "network": SMALL}
+DECAYING = {"decay": 0.01}
+"""Of the teacher that is stopped."""
 
 
 def teacher_config(**changes: object) -> FullTeacherTraining:
@@ -89,23 +91,32 @@ def codec() -> NanoVAE:
     return vae.eval().requires_grad_(False)
 
 
+def train(world: World, kind: str, clips: Path, out: Path, teacher: Path, **changes: object) -> None:
+    if kind == "teacher":
+        full_teacher.train(teacher_config(**changes), world, clips, out, 0, teacher)
+    else:
+        full_akd.train(akd_config(**changes), world, codec(), teacher, clips, out, 0)
+
+
 def run_here(kind: str, clips: Path, out: Path, teacher: Path, **changes: object) -> None:
     with joined_world() as world:
-        if kind == "teacher":
-            full_teacher.train(teacher_config(**changes), world, clips, out, 0, teacher)
-        else:
-            full_akd.train(akd_config(**changes), world, codec(), teacher, clips, out, 0)
+        train(world, kind, clips, out, teacher, **changes)
 
 
-def run_in_two_processes(kind: str, clips: Path, out: Path, teacher: Path, **changes: object) -> None:
-    """By torchrun, as users start it."""
-    arguments = [kind, str(clips), str(out), str(teacher), json.dumps(changes)]
+@pytest.fixture(scope="module")
+def by_two_processes(clips: Path, teacher_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What two processes made, started by torchrun as users do; both trainers in one start, which takes longest."""
+    folder = tmp_path_factory.mktemp("two")
+    out = {"teacher": folder / "teacher", "akd": folder / "akd"}
+    changes: dict[str, dict[str, object]] = {"teacher": {**DECAYING, "steps": 2}, "akd": {}}
+    runs = [(kind, str(clips), str(out[kind]), str(teacher_file), changes[kind]) for kind in out]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+        [*command, json.dumps(runs)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return out
 
 
 def assert_equal(first: Path, second: Path, tolerance: float = 1e-5) -> None:
@@ -156,24 +167,26 @@ def config_network() -> DiTConfig:
     return geometry("pro", SMALL)
 
 
-def test_two_processes_equal_one_across_a_stop(clips: Path, teacher_file: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one_across_a_stop(
+    clips: Path, teacher_file: Path, by_two_processes: dict[str, Path], tmp_path: Path
+) -> None:
     """Two processes begin, one ends what they began: the same as one alone."""
-    changes = {"save_every": 1, "decay": 0.01}
-    run_here("teacher", clips, tmp_path / "one", teacher_file, **changes)
-    run_in_two_processes("teacher", clips, tmp_path / "two", teacher_file, steps=2, **changes)
-    assert read_checkpoint(tmp_path / "two" / "state.safetensors")[1]["step"] == "2"
-    run_here("teacher", clips, tmp_path / "two", teacher_file, **changes)
-    assert_equal(tmp_path / "one" / "state.safetensors", tmp_path / "two" / "state.safetensors")
-    assert len((tmp_path / "two" / "losses.csv").read_text().splitlines()) == 1 + 3
-    assert_published(tmp_path / "two", "teacher", "euler", teacher_file)
+    two = by_two_processes["teacher"]
+    run_here("teacher", clips, tmp_path / "one", teacher_file, **DECAYING)
+    assert read_checkpoint(two / "state.safetensors")[1]["step"] == "2"
+    run_here("teacher", clips, two, teacher_file, **DECAYING)
+    assert_equal(tmp_path / "one" / "state.safetensors", two / "state.safetensors")
+    assert len((two / "losses.csv").read_text().splitlines()) == 1 + 3
+    assert_published(two, "teacher", "euler", teacher_file)
 
 
-def test_two_processes_equal_one_in_distillation(clips: Path, teacher_file: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one_in_distillation(
+    clips: Path, teacher_file: Path, by_two_processes: dict[str, Path], tmp_path: Path
+) -> None:
     """An update of the student by four rollouts, of which each process makes two."""
     run_here("akd", clips, tmp_path / "one", teacher_file)
-    run_in_two_processes("akd", clips, tmp_path / "two", teacher_file)
-    assert_equal(tmp_path / "one" / "state.safetensors", tmp_path / "two" / "state.safetensors")
-    assert_published(tmp_path / "two", "student", "few_step", teacher_file)
+    assert_equal(tmp_path / "one" / "state.safetensors", by_two_processes["akd"] / "state.safetensors")
+    assert_published(by_two_processes["akd"], "student", "few_step", teacher_file)
 
 
 def assert_published(out: Path, name: str, sampler: str, start: Path) -> None:
@@ -239,4 +252,6 @@ def test_bad_input_is_named(clips: Path, teacher_file: Path, tmp_path: Path) -> 
 
 
 if __name__ == "__main__":
-    run_here(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), **json.loads(sys.argv[5]))
+    with joined_world() as both:
+        for kind, *paths, changed in json.loads(sys.argv[1]):
+            train(both, kind, *map(Path, paths), **changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,12 +54,12 @@ def small_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny(name: str = "nano_teacher.toml") -> TeacherTraining:
     config = read_config(TeacherTraining, CONFIGS / name, [])
-    return dataclasses.replace(config, steps=6, batch=2, dim=32, layers=2, heads=1, crop=2, save_every=1)
+    return dataclasses.replace(config, steps=4, batch=2, dim=32, layers=2, heads=1, crop=2, save_every=3)
 
 
 def tiny_akd(**changes: object) -> AKDTraining:
     config = read_config(AKDTraining, CONFIGS / "nano_akd.toml", [])
-    small = dataclasses.replace(config, steps=4, batch=1, critic_updates=2, critic_warmup=1, save_every=1)
+    small = dataclasses.replace(config, steps=3, batch=1, critic_updates=2, critic_warmup=1, save_every=2)
     return dataclasses.replace(small, **changes)  # type: ignore[arg-type]
 
 
@@ -72,6 +73,13 @@ def small_teacher(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("teacher")
     run(tiny(), clips, out)
     return out / "teacher.safetensors"
+
+
+@pytest.fixture(scope="module")
+def student(clips: Path, small_vae: Path, small_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("student")
+    akd.train(tiny_akd(), small_teacher, small_vae, clips, out, workers=0)
+    return out / "student.safetensors"
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, stop_at: int, go: Callable[[], object]) -> None:
@@ -96,35 +104,42 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(("name", "stop_at"), [("nano_teacher.toml", 4), ("nano_teacher_articulation.toml", 1)])
 def test_resumed_teacher_equals_uninterrupted(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stop_at: int
+    clips: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny(name)
+    interrupted(monkeypatch, 3, lambda: run(tiny(), clips, tmp_path))
+    assert_equal(read_checkpoint(small_teacher)[0], run(tiny(), clips, tmp_path))
+    assert (tmp_path / "losses.csv").read_text() == (small_teacher.parent / "losses.csv").read_text()
+    assert (tmp_path / "losses.png").exists()
+
+
+def test_resumed_teacher_of_articulation_equals_uninterrupted(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(tiny("nano_teacher_articulation.toml"), steps=2, save_every=1)
     whole = run(config, clips, tmp_path / "whole")
-    interrupted(monkeypatch, stop_at, lambda: run(config, clips, tmp_path / "parts"))
+    interrupted(monkeypatch, 1, lambda: run(config, clips, tmp_path / "parts"))
     assert_equal(whole, run(config, clips, tmp_path / "parts"))
     assert (tmp_path / "parts/losses.csv").read_text() == (tmp_path / "whole/losses.csv").read_text()
-    assert (tmp_path / "parts/losses.png").exists()
 
 
 def test_resumed_distillation_equals_uninterrupted(
-    clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: Path, small_vae: Path, small_teacher: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def distil(out: Path) -> dict[str, torch.Tensor]:
-        akd.train(tiny_akd(), small_teacher, small_vae, clips, out, workers=0)
-        return read_checkpoint(out / "student.safetensors")[0]
+    def distil() -> dict[str, torch.Tensor]:
+        akd.train(tiny_akd(), small_teacher, small_vae, clips, tmp_path, workers=0)
+        return read_checkpoint(tmp_path / "student.safetensors")[0]
 
-    whole = distil(tmp_path / "whole")
-    interrupted(monkeypatch, 2, lambda: distil(tmp_path / "parts"))
-    assert_equal(whole, distil(tmp_path / "parts"))
+    whole = read_checkpoint(student)[0]
+    interrupted(monkeypatch, 2, distil)
+    assert_equal(whole, distil())
     assert not torch.equal(whole["head.head.weight"], read_checkpoint(small_teacher)[0]["head.head.weight"])
 
 
 def test_resumed_vae_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("skia", reason="no Skia, or none of its libraries", exc_type=ImportError)
     config = dataclasses.replace(
-        read_config(VAETraining, CONFIGS / "nano_vae.toml", []), steps=3, batch=1, width=16, crop=32, save_every=1
+        read_config(VAETraining, CONFIGS / "nano_vae.toml", []), steps=2, batch=1, width=16, crop=32, save_every=1
     )
 
     def fit(out: Path) -> dict[str, torch.Tensor]:
@@ -132,7 +147,7 @@ def test_resumed_vae_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.Mo
         return read_checkpoint(out / "vae.safetensors")[0]
 
     whole = fit(tmp_path / "whole")
-    interrupted(monkeypatch, 2, lambda: fit(tmp_path / "parts"))
+    interrupted(monkeypatch, 1, lambda: fit(tmp_path / "parts"))
     assert_equal(whole, fit(tmp_path / "parts"))
 
 
@@ -146,28 +161,27 @@ def test_resumed_refinement_equals_uninterrupted_and_leaves_the_encoder(
         boxes = torch.tensor([24, 36, 40, 52], dtype=torch.int32).repeat(FRAMES, 1)
         write_checkpoint(drawn / path.name, {"frames": frames, "mouth_boxes": boxes}, {})
     config = read_config(RefineTraining, CONFIGS / "nano_refine.toml", [])
-    config = dataclasses.replace(config, steps=3, crop=32, save_every=1)
+    config = dataclasses.replace(config, steps=2, crop=32, save_every=1)
 
     def fit(out: Path) -> dict[str, torch.Tensor]:
         refine.train(config, small_teacher, small_vae, drawn, clips, out, workers=0, count=2)
         return read_checkpoint(out / "vae.safetensors")[0]
 
     whole = fit(tmp_path / "whole")
-    interrupted(monkeypatch, 2, lambda: fit(tmp_path / "parts"))
+    interrupted(monkeypatch, 1, lambda: fit(tmp_path / "parts"))
     assert_equal(whole, fit(tmp_path / "parts"))
     before = read_checkpoint(small_vae)[0]
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], whole[name])}
     assert changed == {"decoder"}
 
 
-def test_exports_are_read_by_the_loader(clips: Path, small_vae: Path, small_teacher: Path, tmp_path: Path) -> None:
+def test_exports_are_read_by_the_loader(small_teacher: Path, student: Path) -> None:
     tensors, metadata = read_checkpoint(small_teacher)
     assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
-    akd.train(tiny_akd(steps=2), small_teacher, small_vae, clips, tmp_path, workers=0)
-    tensors, metadata = read_checkpoint(tmp_path / "student.safetensors")
+    tensors, metadata = read_checkpoint(student)
     assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
     assert SamplingConfig.from_metadata(metadata) == SamplingConfig("few_step", 4, 5.0)
-    assert list(tmp_path.glob("samples_*.png"))
+    assert list(student.parent.glob("samples_*.png"))
 
 
 def test_teacher_of_the_other_reference_is_refused(
@@ -177,8 +191,8 @@ def test_teacher_of_the_other_reference_is_refused(
         akd.train(tiny_akd(reference="static"), small_teacher, small_vae, clips, tmp_path, workers=0)
 
 
-def test_another_configuration_is_refused(clips: Path, tmp_path: Path) -> None:
-    run(tiny(), clips, tmp_path)
+def test_another_configuration_is_refused(clips: Path, small_teacher: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_teacher.parent, tmp_path, dirs_exist_ok=True)
     with pytest.raises(CheckpointError, match="mouth_weight"):
         run(dataclasses.replace(tiny(), mouth_weight=1.0), clips, tmp_path)
 
