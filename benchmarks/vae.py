@@ -96,7 +96,8 @@ def variants_of(geometry: str) -> Iterator[Variant]:
         yield Variant(name, vae, dtype)
         yield Variant(f"{name}, channels_last_3d", vae, dtype, torch.channels_last_3d)
     if (fast := MODELS[geometry].fast_vae) is not None:
-        tiny = importlib.import_module("comfy.taesd.taehv").TAEHV(MODELS[geometry].config.out_dim)
+        tiny: Any = importlib.import_module("comfy.taesd.taehv").TAEHV(MODELS[geometry].config.out_dim)
+        tiny.show_progress_bar = False
         yield Variant(fast.title, tiny.eval().requires_grad_(False), torch.float32, is_exact=False)
 
 
