@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     torch.manual_seed(0)
     config = MODELS[options.geometry].config
     stride_t, stride = config.vae_stride[:2]
+    if options.size < stride or options.size % stride or options.rounds < 1:
+        parser.error(f"--size must be a multiple of {stride}, and --rounds at least 1")
     side = options.size // stride
     latents = torch.randn(1, config.out_dim, config.latent_frames(FRAMES), side, side)
     frames = continuity_frames(CONTINUITY_LATENTS, stride_t)
