@@ -56,6 +56,7 @@ COMMANDS = (
     "peers",
     "gpu",
     "precision",
+    "vae",
     "batch",
     "contention",
 )

@@ -1,8 +1,8 @@
 """Prove the pack on this machine's CUDA device: checks against the CPU, then the speed of every stage, in 8 minutes.
 
 Without ComfyUI, the networks are measured alone. With COMFYUI_PATH set, the published VAEs and the audio encoder are
-measured too, and nano makes a video through the nodes' functions. Weights of Pro and Lite are random: their speed is
-the same.
+measured too, and nano makes videos in a ComfyUI server: as it is, with overlapped decoding, and compiled. Weights of
+Pro and Lite are random: their speed is the same.
 
 Each part is a process with a time limit, so that one that fails or hangs costs the others nothing. The JSON file is
 written after every part. --device cpu tries all of it at a small size on a machine without a GPU; its figures say
@@ -28,7 +28,7 @@ from .command import command_parser
 from .report import machine
 
 MINUTES = 8.0
-MOST_SECONDS = {"checks": 120.0, "pro": 150.0, "lite": 100.0, "nano": 60.0, "video": 60.0}
+MOST_SECONDS = {"checks": 120.0, "pro": 150.0, "lite": 100.0, "nano": 60.0, "video": 120.0}
 """How long each part may take at most."""
 LEAST_SECONDS = 20.0
 """What must be left for a part to begin."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,14 +17,13 @@ from torch import Tensor, nn
 
 from ..models.files import write_text
 from ..models.layers import Kernels
-from . import comfyui, gpu_checks
+from . import comfyui, gpu_checks, gpu_video
 from .geometries import Geometry, load_geometry
 from .report import aligned, as_json, as_table
 from .stages import Bench, Stage
 from .timing import median_seconds
 
 SPEECH_SECONDS = 5.0
-VIDEO_SECONDS = {"cuda": 10.0, "cpu": 1.0}
 
 
 class Figures:
@@ -47,7 +45,7 @@ def run(part: str, device: torch.device, repeats: int, figures: Figures) -> None
     if part == "checks":
         run_checks(device, figures)
     elif part == "video":
-        run_video(device, figures)
+        gpu_video.run(device, figures.put)
     else:
         geometry = load_geometry(part, device, smallest=device.type == "cpu")
         bench = Bench(geometry, SPEECH_SECONDS)
@@ -185,18 +183,6 @@ def _fused_step(geometry: Geometry, bench: Bench) -> Callable[[], object]:
                 module.kernels = kernels
 
     return with_kernels
-
-
-def run_video(device: torch.device, figures: Figures) -> None:
-    """nano through the nodes' functions, as in ComfyUI."""
-    if not comfyui.importable(device):
-        print("left out: COMFYUI_PATH names no ComfyUI", flush=True)
-        return
-    host = importlib.import_module(".host", __package__)
-    with tempfile.TemporaryDirectory() as folder:
-        report = json.loads(host.Host("nano", Path(folder)).make(VIDEO_SECONDS[device.type]).report)
-    figures.put("video of nano", {key: report[key] for key in ("fps", "seconds", "frames", "runs_on")})
-    print(f"nano through the nodes: {report['fps']} frames a second on {report['runs_on']['device']}", flush=True)
 
 
 def _outcome(run: Callable[[], object]) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from .speech import PORTRAIT, repeated_speech
 GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
 
 
-def start_server(workdir: Path) -> ComfyServer:
+def start_server(workdir: Path, cpu: bool = True, dies_with_us: bool = False) -> ComfyServer:
     """A real ComfyUI with its files in ``workdir``. Raises FileNotFoundError where there is none."""
     comfyui = find_comfyui()
     if comfyui is None:
         raise FileNotFoundError("this runs a real ComfyUI: name one in COMFYUI_PATH")
-    return ComfyServer(comfyui, workdir, cpu=True)
+    return ComfyServer(comfyui, workdir, cpu=cpu, dies_with_us=dies_with_us)
 
 
 def nano_graph(client: ComfyClient, seconds: float, workdir: Path) -> Graph:

@@ -72,12 +72,12 @@ def _fits(key: str, patch: Any, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     return up.shape[0] == shape[0] and math.prod(down.shape[1:]) == math.prod(shape[1:])
 
 
-def patcher_class(device: Any) -> type[model_patcher.ModelPatcher]:
-    """Core's patcher for weights on ``device``, with ``ChecksLora``."""
+def patcher_class(device: Any, dynamic: bool = True) -> type[model_patcher.ModelPatcher]:
+    """Core's patcher for weights on ``device``, with ``ChecksLora``; without ``dynamic``, not that of dynamic VRAM."""
     plain = model_patcher.ModelPatcher
     # Newer versions choose another one when the server starts; on a CPU it falls back to the plain one.
-    chosen = plain if model_management.is_device_cpu(device) else getattr(model_patcher, "CoreModelPatcher", plain)
-    return _checking(chosen)
+    is_plain = not dynamic or model_management.is_device_cpu(device)
+    return _checking(plain if is_plain else getattr(model_patcher, "CoreModelPatcher", plain))
 
 
 @lru_cache(maxsize=4)

@@ -200,10 +200,12 @@ def load_model(
     name: str,
     weight_dtype: str = "default",
     fingerprint: Callable[[Mapping[str, Tensor]], str] | None = None,
+    dynamic: bool = True,
 ) -> model_patcher.ModelPatcher:
     """Build a MODEL from a checkpoint's tensors, the way core's own loader does.
 
     ``fingerprint`` gives ``weights_fingerprint`` of the network's tensors, where that is known without reading them.
+    ``dynamic`` False keeps dynamic VRAM off for this MODEL, where the host uses it.
 
     Raises:
         CheckpointError: tensors are missing, too many, quantised, or of other shapes than the configuration says.
@@ -228,21 +230,28 @@ def load_model(
             note = NO_FP8_PRODUCTS.format(device=device, dtype=compute_dtype)
             checkpoint = replace(checkpoint, notes=(*checkpoint.notes, note))
     model = TalkingHeadModel(model_config, checkpoint, device=offload_device)
-    patcher: Any = patcher_class(load_device)(model, load_device=load_device, offload_device=offload_device)
-    if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
-        # Newer versions: layers take over the tensors that they are given, which would keep the file's type.
-        load: Any = model.load_model_weights
-        load({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
-    elif model_management.is_device_cpu(load_device) and all(tensor.dtype == dtype for tensor in tensors.values()):
-        # The weights stay in the mapped file instead of being copied into memory.
-        model.diffusion_model.load_state_dict(tensors, assign=True)
-    else:
-        model.load_model_weights(dict(tensors))
+    patcher: Any = patcher_class(load_device, dynamic)(model, load_device=load_device, offload_device=offload_device)
+    load_weights(patcher, tensors, dtype)
     model.requires_grad_(False)
     for note in checkpoint.notes:
         logging.warning("AsymTalker: %s: %s", name, note)
     logging.info("AsymTalker: %s, weights %s, latents %s", name, dtype, type(model.latent_format).__name__)
     return patcher
+
+
+def load_weights(patcher: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Give a new MODEL the ``tensors`` of its file, as ``dtype``."""
+    model, newer = patcher.model, hasattr(patcher, "is_dynamic")
+    in_memory = model_management.is_device_cpu(patcher.load_device)
+    if in_memory and all(tensor.dtype == dtype for tensor in tensors.values()):
+        # The weights stay in the mapped file instead of being copied into memory.
+        model.diffusion_model.load_state_dict(tensors, assign=True)
+    elif newer:
+        # With dynamic VRAM, layers take over the tensors that they are given, which would keep the file's type.
+        converted = {key: tensor.to(dtype) for key, tensor in tensors.items()}
+        model.load_model_weights(converted, assign=patcher.is_dynamic())
+    else:
+        model.load_model_weights(dict(tensors))
 
 
 def _identified(

@@ -1,11 +1,11 @@
-"""How long a chunk takes, remembered from job to job, so that a job can say how long it will take before it starts."""
+"""How long a chunk takes: measured in a run, and remembered so that the next job can estimate its time in advance."""
 
 from __future__ import annotations
 
 import json
 import logging
 import statistics
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,28 @@ MIN_CHUNKS = 3
 """Fewer say little: the first one warms up."""
 LONGEST_S = 1e6
 """Of a chunk: more, or NaN, is no measured time."""
+
+
+class Laps:
+    """Wall time of each chunk of a run, up to when it is finished.
+
+    The seconds of its stages cannot be added up instead: a chunk may be decoded while the next one's network runs.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.seconds: list[float] = []
+
+    def add(self) -> None:
+        """The next chunk is finished."""
+        now = time.monotonic()
+        self.seconds.append(now - self._last)
+        self._last = now
+
+    @property
+    def usual(self) -> float | None:
+        """Median, without the first if there are others: it includes warming up. None before the first."""
+        return statistics.median(self.seconds[1:] or self.seconds) if self.seconds else None
 
 
 @dataclass(frozen=True)
@@ -45,11 +67,11 @@ class Pace:
         """What the last such job took; None where there was none."""
         return _read().get(self.kind)
 
-    def note(self, seconds: Sequence[float]) -> None:
-        """Remember what each of a job's chunks took; where that cannot be written, it is only logged."""
-        if len(seconds) < MIN_CHUNKS:
+    def note(self, laps: Laps) -> None:
+        """Remember what a job's chunks usually took; where that cannot be written, it is only logged."""
+        if laps.usual is None or len(laps.seconds) < MIN_CHUNKS:
             return
-        known = {**_read(), self.kind: round(statistics.median(seconds), 4)}
+        known = {**_read(), self.kind: round(laps.usual, 4)}
         try:
             _file().parent.mkdir(parents=True, exist_ok=True)
             write_text(_file(), json.dumps(known, indent=1, sort_keys=True))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import latent_preview
 import torch
 from comfy import model_management
@@ -18,6 +16,7 @@ from ..live.jobs import LiveJob
 from ..models.rates import FPS
 from ..models.reference import Reference
 from ..models.rollout import Chunk
+from .pace import Laps
 
 PreviewImage = tuple[str, Image.Image, int]
 RIDGE = 1e-2
@@ -30,14 +29,17 @@ class RolloutProgress:
         live: the job that viewers see, which has begun.
         steps: denoising steps per chunk.
         reference: gives previews where core has no colours for the latent format.
+        laps: takes the time of each chunk.
     """
 
-    def __init__(self, live: LiveJob, steps: int, latent_format: LatentFormat, reference: Reference) -> None:
+    def __init__(
+        self, live: LiveJob, steps: int, latent_format: LatentFormat, reference: Reference, laps: Laps
+    ) -> None:
         self._live, self._node_id = live, live.origin.node_id
-        self._num_chunks, self._first_chunk, self._steps = live.num_chunks, live.num_done, steps
+        self._num_chunks, self._steps = live.num_chunks, steps
         self._bar = ProgressBar(self._num_chunks * steps, self._node_id)
         self._previewer = _previewer(latent_format, reference)
-        self._started = time.monotonic()
+        self._laps = laps
         self._frames_done = 0
 
     def on_step(self, chunk_index: int, step: int, x0: Tensor) -> None:
@@ -50,15 +52,15 @@ class RolloutProgress:
     def on_chunk(self, chunk: Chunk) -> None:
         """After each chunk: its last frame, and how long the rest will take."""
         model_management.throw_exception_if_processing_interrupted()
+        self._laps.add()
         self._frames_done += chunk.record.frames
         done = chunk.record.index + 1
         preview = None
         if not self._live.is_watched:
             preview = ("JPEG", Image.fromarray(chunk.frames[-1].cpu().numpy()), args.preview_size)
         self._bar.update_absolute(done * self._steps, preview=preview)
-        elapsed = max(time.monotonic() - self._started, 1e-6)
-        left = elapsed / (done - self._first_chunk) * (self._num_chunks - done)
-        fps = self._frames_done / elapsed
+        left = (self._laps.usual or 0.0) * (self._num_chunks - done)
+        fps = self._frames_done / max(sum(self._laps.seconds), 1e-6)
         self._live.add(chunk, fps, left)
         again = ", regenerated after it collapsed" if chunk.record.is_regenerated else ""
         speed = f"{fps:.1f} fps ({fps / FPS:.2f}x real time), {duration(left)} left"

@@ -23,8 +23,12 @@ def run_report(
     elapsed_s: float,
     notes: Sequence[str],
     overlapped: int,
+    chunk_s: float | None,
 ) -> str:
-    """Chunks that already existed, then those generated in this run; ``overlapped`` of them beside the next one."""
+    """Chunks that already existed, then those generated in this run; ``overlapped`` of them beside the next one.
+
+    ``chunk_s`` is the usual wall time of one. The seconds of overlapped chunks' stages add up to more.
+    """
     chunks = [*resumed, *made]
     report: dict[str, Any] = {
         "model": inputs.network.checkpoint.name,
@@ -43,6 +47,7 @@ def run_report(
         "chunks_overlapped": overlapped,
         "seconds": round(elapsed_s, 3),
         "fps": round(sum(chunk.frames for chunk in made) / elapsed_s, 2) if made else None,
+        "seconds_per_chunk": None if chunk_s is None else round(chunk_s, 4),
         "seed": inputs.settings.seed,
         "sampling": dataclasses.asdict(inputs.sampling),
         "continuity": dataclasses.asdict(inputs.settings.continuity),

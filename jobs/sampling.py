@@ -113,8 +113,9 @@ def generate(
         notify(origin.node_id, *notes, _outlook(len(resumed), len(job.spans), disk, memory, usual.seconds_per_chunk()))
         live.begin(spool)
         made: list[ChunkRecord] = []
+        laps = pace.Laps()
         if missing > 0:
-            progress = RolloutProgress(live, sampling.steps, inputs.network.latent_format, reference)
+            progress = RolloutProgress(live, sampling.steps, inputs.network.latent_format, reference, laps)
             chunks = share.between(_chunks(inputs, job, residence, lane, codec, state, progress))
             made.extend(_store(chunks, spool, progress, job))
         spool.flush()
@@ -122,8 +123,8 @@ def generate(
         handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     elapsed_s = time.monotonic() - started
-    usual.note([sum(record.seconds.values()) for record in made])
-    report = run_report(inputs, header, resumed, made, elapsed_s, notes, lane.chunks)
+    usual.note(laps)
+    report = run_report(inputs, header, resumed, made, elapsed_s, notes, lane.chunks, laps.usual)
     return _video(handle, audio, origin.node_id), report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,16 +46,8 @@ def load_all(
         CheckpointError, ConfigError: a file is damaged, unsafe or of another architecture; names the input.
     """
     located = folders.locate_model(choice)
-    with _chosen_in("model"):
-        state_dict, metadata, note = _read_network(located.file)
-        files = parts(located.file)
-        if located.adapter is not None:
-            state_dict, added = apply_adapter(located.adapter, state_dict, metadata)
-            metadata, note = {**metadata, **LEAPTALK.to_metadata()}, (*note, *added)
-            files += located.adapter.files
-        fingerprint = partial(kept_fingerprint, files)
-        model = load_model(state_dict, metadata, name=choice, weight_dtype=weight_dtype, fingerprint=fingerprint)
-    del state_dict
+    model, note = _load_network(located, choice, weight_dtype)
+    _let_reload(model, load_network, choice, weight_dtype)
     network = talking_head(model)
     config = network.checkpoint.config
     needs_wav2vec2 = config.audio.blocks != LOG_MEL_BLOCKS
@@ -65,12 +57,46 @@ def load_all(
     with _chosen_in("vae"):
         vae = load_vae(vae_found.file)
     check_vae(vae, network)
-    note_file(network, located.file)
+    _let_reload(vae.patcher, load_vae_patcher, vae_found.file)
     note_file(vae, vae_found.file)
     with _chosen_in("audio_encoder"):
         audio_encoder = _load_audio_encoder(audio_found)
     notify(node_id, *_notes(located, vae_found, audio_found), *note, *network.checkpoint.notes)
     return model, vae, audio_encoder
+
+
+def load_network(choice: str, weight_dtype: str, disable_dynamic: bool = False) -> ModelPatcher:
+    """The MODEL, loaded once more."""
+    return _load_network(folders.locate_model(choice), choice, weight_dtype, dynamic=not disable_dynamic)[0]
+
+
+def load_vae_patcher(file: Path, disable_dynamic: bool = False) -> ModelPatcher:
+    """The patcher of the VAE, loaded once more; where dynamic VRAM is not wanted, core takes only the network of it."""
+    return load_vae(file).patcher
+
+
+def _let_reload(patcher: Any, load: Callable[..., ModelPatcher], *arguments: Any) -> None:
+    """Let core load another copy by ``load(*arguments)``, in versions where it compiles that or moves it elsewhere."""
+    if hasattr(patcher, "cached_patcher_init"):
+        patcher.cached_patcher_init = (load, arguments)
+
+
+def _load_network(
+    located: folders.Located, choice: str, weight_dtype: str, dynamic: bool = True
+) -> tuple[ModelPatcher, tuple[str, ...]]:
+    """The MODEL, which its file is noted on, and notes for the user."""
+    with _chosen_in("model"):
+        state_dict, metadata, note = _read_network(located.file)
+        files = parts(located.file)
+        if located.adapter is not None:
+            state_dict, added = apply_adapter(located.adapter, state_dict, metadata)
+            metadata, note = {**metadata, **LEAPTALK.to_metadata()}, (*note, *added)
+            files += located.adapter.files
+        fingerprint = partial(kept_fingerprint, files)
+        options = {"weight_dtype": weight_dtype, "fingerprint": fingerprint, "dynamic": dynamic}
+        model = load_model(state_dict, metadata, name=choice, **options)
+    note_file(talking_head(model), located.file)
+    return model, note
 
 
 @contextmanager

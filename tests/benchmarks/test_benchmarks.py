@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from asymtalker.benchmarks.__main__ import main
 from asymtalker.benchmarks.geometries import load_geometry
 from asymtalker.benchmarks.gpu import run_part
 from asymtalker.benchmarks.gpu_parts import Figures, run_stages, run_variants
 from asymtalker.benchmarks.stages import Bench
+from asymtalker.benchmarks.vae import Variant, row
 
 
 def test_nano_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,3 +94,31 @@ def test_a_variant_that_fails_costs_no_other(tmp_path: Path, monkeypatch: pytest
 def test_spool_says_how_frames_were_stored(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["spool", "--size", "64", "--chunks", "2"]) == 0
     assert "56 frames of 64x64" in capsys.readouterr().out
+
+
+class Tinted(nn.Module):
+    """In place of a VAE."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(3, 3, 1)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.conv(latents)
+
+    encode = decode
+
+
+def test_forms_of_a_vae_are_compared_with_float32() -> None:
+    tinted = Tinted().requires_grad_(False)
+    short = copy.deepcopy(tinted).to(torch.bfloat16)
+    exact, other = (
+        Variant("float32", tinted, torch.float32),
+        Variant("bf16", short, torch.bfloat16, torch.channels_last_3d),
+    )
+    for variant in (exact, other):
+        for method in ("decode", "encode"):
+            variant.run(method, torch.rand(1, 3, 5, 64, 64))
+    assert row(exact, exact)[2:] == ("1.00", row(exact, exact)[3], "", "")
+    other.results = {method: result + 0.01 * result.std() for method, result in exact.results.items()}
+    assert row(other, exact)[4:] == ("52.0 dB", "1 %")

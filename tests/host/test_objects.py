@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,12 @@ def test_wav2vec2_is_loaded_and_run_in_float32(comfy: Import, pack: Import) -> N
     assert all(torch.equal(stored[name], tensor) for name, tensor in weights.items())
     features = pack("host.audio").audio_features(encoder, {"waveform": torch.randn(1, 1, 8_000), "sample_rate": 16_000})
     assert features.features.shape == (13, 12, 768) and features.features.dtype == torch.float32
+    # What 16 kHz can hold is kept, and what it cannot does not fold back into it.
+    for frequency, amplitude in ((7_000, 1.0), (9_000, 0.0)):
+        tone = torch.sin(2 * math.pi * frequency * torch.arange(48_000) / 48_000)
+        features = pack("host.audio").audio_features(encoder, {"waveform": tone[None, None], "sample_rate": 48_000})
+        middle = features.speech.waveform[800:-800]
+        assert 2**0.5 * middle.square().mean().sqrt().item() == pytest.approx(amplitude, abs=1e-3)
 
 
 @pytest.mark.parametrize(

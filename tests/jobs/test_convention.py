@@ -225,6 +225,9 @@ def test_what_belongs_to_the_process_does_not_change_a_job(comfy: Import, pack: 
     before = job(uuid.uuid4())
     logging.getLogger("asymtalker.test.another")
     assert job(uuid.uuid4()) == before
+    on_two_gpus = scene.model.clone()
+    on_two_gpus.set_additional_models("multigpu", [scene.model.clone()])
+    assert pack("jobs.identity").patches_id(on_two_gpus) == ""
 
 
 class Slotted:

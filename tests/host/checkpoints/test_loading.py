@@ -72,6 +72,28 @@ def test_a_network_loads_in_every_form_and_its_file_is_said(
     assert file_of(model.clone().model) == path and file_of(vae)
 
 
+def test_core_can_load_another_copy(
+    comfy: Import, pack: Import, folders: Path, network: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dynamic VRAM (later versions), core's compile node takes a copy without; nodes that choose a device too."""
+    file = folders / "models" / "asymtalker" / "mine" / "x.safetensors"
+    file.parent.mkdir(parents=True)
+    bare(file, *network)
+    model, vae, _ = load(pack, "asymtalker/mine")
+    monkeypatch.setattr(type(model), "is_dynamic", lambda self: True, raising=False)
+    copies = [(model, comfy("comfy_extras.nodes_torch_compile").TorchCompileModel.execute(model, "eager").result[0])]
+    if hasattr(model, "deepclone_multigpu"):
+        copies += [(patcher, patcher.deepclone_multigpu(torch.device("cpu"))) for patcher in (model, vae.patcher)]
+    for patcher, copy in copies:
+        weights, copied = patcher.model.state_dict(), copy.model.state_dict()
+        assert weights.keys() == copied.keys()
+        assert all(torch.equal(copied[name], weight) for name, weight in weights.items())
+        assert (copy.model is patcher.model) != hasattr(patcher, "deepclone_multigpu")
+    _, compiled = copies[0]
+    file_of = pack("host.checkpoints.sources").file_of
+    assert compiled.model.checkpoint == model.model.checkpoint and file_of(compiled.model) == file_of(model.model)
+
+
 def test_of_two_precisions_the_note_says_which_was_taken(
     pack: Import, folders: Path, network: tuple[Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
