@@ -22,7 +22,7 @@ from .track import FaceTrack
 ON_MISSING = ("error", "centre")
 
 APART_S = 0.1
-"""By how much two videos may differ in length without a word."""
+"""Difference in length, in seconds, above which a note is shown."""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""

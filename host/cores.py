@@ -15,14 +15,13 @@ import torch
 T = TypeVar("T")
 
 SHORTEST_S = 0.05
-"""Processor time is counted in steps of 10 ms: a shorter span says nothing."""
+"""Processor time has a resolution of 10 ms, so shorter intervals are not accurate."""
 
 
 def threads_beside(others: float, cores: int, most: int) -> int:
     """Threads, 1 to ``most``, for a machine of ``cores`` of which other processes use ``others``.
 
-    A thread without a core of its own costs more than it gives: the rest wait for it at the end of every operation,
-    and they wait by spinning, which takes time from it.
+    With more threads than free cores, every operation waits for the slowest thread, and the waiting threads spin.
     """
     return max(1, min(most, math.floor(cores - others + 0.5)))
 

@@ -48,12 +48,12 @@ FINGERPRINT = "asymtalker_fingerprint"
 """Attribute of loaded objects."""
 
 UNDISTILLED_NAME = re.compile("teacher|pretrain|undistil", re.IGNORECASE)
-"""In the name of a checkpoint or its folder, which is all that says so where the file's metadata does not."""
+"""Marks undistilled checkpoints by the name of the file or folder, for files without metadata."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a loaded MODEL remembers of its file.
+    """Facts about the file of a loaded MODEL.
 
     ``reference`` is the kind that it was trained with ("tre", "static"), empty where the file does not say.
     ``weights_id`` changes with every change of the weights' content. ``notes`` say what was done to the file's tensors.
@@ -230,7 +230,7 @@ def load_model(
     model = TalkingHeadModel(model_config, checkpoint, device=offload_device)
     patcher: Any = patcher_class(load_device)(model, load_device=load_device, offload_device=offload_device)
     if hasattr(patcher, "is_dynamic") and patcher.is_dynamic():
-        # Newer versions: layers take over the tensors that they are given, which would keep the file's type.
+        # Newer versions assign the given tensors to the layers, so they would keep the file's type.
         load: Any = model.load_model_weights
         load({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
     elif model_management.is_device_cpu(load_device) and all(tensor.dtype == dtype for tensor in tensors.values()):
@@ -276,7 +276,7 @@ def talking_head(model: Any) -> TalkingHeadModel:
         given = model if inner is None else inner
         what = "empty (None)" if given is None else f"a {type(given).__name__}"
         raise ValueError(
-            f"model: this MODEL is {what}, which cannot make a talking head; "
+            f"model: this MODEL is {what}, not a talking-head network; "
             "connect the MODEL output of Load AsymTalker (LoRA and compile nodes may be in between)"
         )
     return inner

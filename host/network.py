@@ -121,7 +121,7 @@ class ChunkNetwork:
 
 
 class ChunkGuider:
-    """What wrappers find where core has a ``CFGGuider``.
+    """Takes the place of core's ``CFGGuider`` for wrappers.
 
     It has that class's ``model_patcher``, ``model_options``, ``inner_model`` and ``conds``. Wrappers may replace
     ``model_options`` for the sampling that they surround.
@@ -251,7 +251,7 @@ class ChunkGuider:
 
 
 class ChunkSampler:
-    """What wrappers find where core has a ``Sampler``: one chunk's denoising loop."""
+    """Takes the place of core's ``Sampler``: one chunk's denoising loop."""
 
     def __init__(self, loop: SamplingLoop) -> None:
         self._loop = loop

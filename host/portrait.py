@@ -108,7 +108,7 @@ def _unknown_mode(checkpoint: Checkpoint, mode: str) -> list[str]:
     trained = next((word for word, kind in MODES.items() if kind == checkpoint.reference), mode)
     if trained == mode:
         return []
-    return [f"{checkpoint.name} was trained with mode {trained}: with {mode} its pictures will be wrong"]
+    return [f"{checkpoint.name} was trained with mode {trained}; with {mode}, the video will look wrong"]
 
 
 def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
@@ -158,7 +158,7 @@ def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
     if lowest < LOWEST_OVERSHOOT or float(image.mean()) > 1:
         raise ValueError(
             f"image: the portrait's values reach from {lowest:.3g} to {highest:.3g}, but an IMAGE holds 0 to 1; the "
-            "node that made it is at fault"
+            "node that made it returns invalid data"
         )
     notes: list[str] = []
     if lowest < -ROUNDING or highest > 1 + ROUNDING:

@@ -1,4 +1,4 @@
-"""What makes two jobs the same, where their frames lie, and the state that lets one go on after a stop."""
+"""The identity of a job, its folder on disk, and the state from which it resumes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from .identity import hash_value, patches_id
 from .inputs import Inputs
 
 JOB_VERSION = 3
-"""Raised when a change of the pack changes frames, so that no video is continued by another version."""
+"""Raise it when a change of the pack changes frames, so that no job resumes with another version."""
 
 MAX_SPOOL_BYTES = 20_000_000_000
-"""Frames are kept up to this size together, the oldest go first."""
+"""Limit for all kept frames together; the oldest are removed first."""
 
 MAX_FRAMES = 1 << 31
 MAX_SEED = (1 << 64) - 1
@@ -180,7 +180,7 @@ def drop_unwanted(job: Job, keep: str) -> None:
 
 
 def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
-    """Take the job's next chunks over from another job that has more of its first ones; returns their number.
+    """Copy the job's next chunks from another job that has more of its first ones; returns their number.
 
     Another job's spool that is damaged, or removed meanwhile, costs no more than the chunks that it had.
     """
@@ -193,7 +193,7 @@ def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
         try:
             segments = SpoolReader(other.folder).segments
         except MediaError as error:
-            logging.info("AsymTalker: frames of an earlier job are not taken over: %s", error)
+            logging.info("AsymTalker: frames of an earlier job are not reused: %s", error)
             continue
         if job.shared_chunks(segments) > shared:
             shared = job.shared_chunks(segments)
@@ -203,13 +203,13 @@ def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
     try:
         spool.adopt(*best)
     except MediaError as error:
-        logging.info("AsymTalker: frames of an earlier job are not taken over: %s", error)
+        logging.info("AsymTalker: frames of an earlier job are not reused: %s", error)
         return 0
     return len(best[1])
 
 
 def resume(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
-    """Find what ``spool`` or other jobs have of ``job`` already; the state to go on from, None at the beginning."""
+    """Reuse the chunks of ``job`` that are on disk; returns the state after them, None if there are none."""
     state = keep_fitting(spool, job, reference)
     return keep_fitting(spool, job, reference) if reuse_chunks(spool, job) else state
 

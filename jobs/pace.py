@@ -19,7 +19,7 @@ from ..models.files import write_text
 from ..models.rollout import ContinuityOptions
 
 MIN_CHUNKS = 3
-"""Fewer say little: the first one warms up."""
+"""Fewer are not representative, because the first one includes warm-up."""
 LONGEST_S = 1e6
 """Of a chunk: more, or NaN, is no measured time."""
 

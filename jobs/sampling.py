@@ -55,8 +55,8 @@ from .progress import RolloutProgress
 from .report import run_report
 
 NO_LOCKS = (
-    "the disk of {folder} has no file locks (as on some network drives): the job runs, but no second ComfyUI may use "
-    "this folder at the same time"
+    "the disk of {folder} does not support file locks (as some network drives): do not use this folder in two ComfyUI "
+    "servers at the same time"
 )
 
 
@@ -118,7 +118,7 @@ def generate(
             chunks = share.between(_chunks(inputs, job, residence, lane, codec, state, progress))
             made.extend(_store(chunks, spool, progress, job))
         spool.flush()
-        # Before the folder is given up: another server must find it either written or held.
+        # Before the lock is released, so that other servers always find the folder locked or held.
         handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     elapsed_s = time.monotonic() - started
@@ -169,7 +169,7 @@ def _video(handle: SpoolHandle, audio: RecordingFeatures, node_id: str | None) -
 
 @contextmanager
 def _kept(folder: Path, keep: Keep) -> Iterator[None]:
-    """Remove the folder of a job that ends early if it was to keep nothing, or there is nothing to keep."""
+    """Remove the folder of a job that ends early if it keeps nothing or has no complete chunk."""
     try:
         yield
     except BaseException:

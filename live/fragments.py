@@ -1,8 +1,7 @@
 """A stretch of video as a fragment of an mp4 that browsers play while it grows (ISO BMFF byte streams of W3C MSE).
 
-Every fragment is made on its own, whenever somebody asks for it, and all of a video fit together: each begins with a
-key frame, carries its place in the video's time, and its sound lies on one grid of AAC frames through the whole video,
-each encoded with the frames before it as run-up, so that the joint of two fragments is inaudible.
+Fragments are encoded separately, on request. Each begins with a key frame and carries its time in the video. All
+sound lies on one grid of AAC frames and is encoded with the frames before it, so joints are inaudible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Generations that can be watched while they run: what is there of each, and its finished chunks as fragments of mp4.
+"""Generations that can be watched while they run: their state, and their finished chunks as mp4 fragments.
 
 Nothing is encoded before it is requested. The newest frames are in memory still, older ones are read from the disk.
 """
@@ -35,7 +35,7 @@ from .origin import Origin
 EVENT = "asymtalker.live"
 
 MAX_ENDED = 2
-"""Generations that are over and can still be watched: whoever is behind the live edge sees the rest."""
+"""Ended generations that can still be watched, for viewers behind the live edge."""
 
 RECENT_CHUNKS = 4
 """Chunks that may not be on disk yet: one handed over, two waiting, one being written."""

@@ -104,7 +104,7 @@ async def _parts(request: web.Request, job: LiveJob, index: int) -> AsyncGenerat
         try:
             fragment = await asyncio.to_thread(job.fragment, index)
         except MediaError as error:
-            # What was sent cannot be taken back: only a connection that breaks off says that the file is not whole.
+            # Sent data cannot be withdrawn; only a broken connection shows that the file is incomplete.
             logging.info("AsymTalker: a live stream ends early: %s", error)
             request.transport.abort()
             raise ConnectionAbortedError from error
@@ -122,7 +122,7 @@ def _first(request: web.Request, job: LiveJob) -> int:
 
 
 async def _headers_only(request: web.Request) -> web.StreamResponse:
-    """The answer to HEAD: nothing is encoded, and nobody watches."""
+    """The response to HEAD: nothing is encoded, and the job does not count as watched."""
     response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
     await response.prepare(request)
     await response.write_eof()

@@ -1,8 +1,10 @@
 """A lock on a folder that the operating system itself drops when its holder dies, `kill -9` and power loss included.
 
-Some network and FUSE file systems have no such locks (`flock`). There a lock keeps out this process alone, and
-`FolderLock.is_exclusive` says so: work goes on, and whoever shares that disk between two processes must not let them
-use one folder at once.
+Some network and FUSE file systems do not support such locks (`flock`). A lock then works within this process only, and
+`FolderLock.is_exclusive` is False. Two processes must not use one folder on such a disk.
+
+portalocker is not used. Its shared locks need pywin32 on Windows, it follows a link in the place of the lock file (no
+`O_NOFOLLOW`), and on a disk without locks it raises an error, where a job here continues with `is_exclusive` False.
 """
 
 from __future__ import annotations
@@ -154,7 +156,7 @@ def _open(path: Path, shared: bool) -> int:
         return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except FileNotFoundError as error:
         raise FolderGoneError(
-            f"{path.parent} is no longer there: its frames were removed. Queue the job again to generate them anew."
+            f"{path.parent} is no longer there: its frames were removed. Queue the job again to generate them again."
         ) from error
     except OSError as error:
         if error.errno in _NOT_A_FILE:

@@ -169,7 +169,7 @@ def read_segment(folder: Path, segment: Segment) -> tuple[bytes, bytes]:
     except OSError as error:
         raise MediaError(
             f"Frames {segment.first_frame} to {segment.end_frame - 1} are gone: {folder / segment.file_name} cannot be "
-            f"read ({error.strerror}). Queue the job again to generate them anew."
+            f"read ({error.strerror}). Queue the job again to generate them again."
         ) from error
     except ValueError as error:
         raise _damaged(folder, segment) from error
@@ -290,5 +290,5 @@ def _is_plain(value: Any) -> bool:
 def _damaged(folder: Path, segment: Segment) -> MediaError:
     return MediaError(
         f"{folder / segment.file_name} is damaged (frames {segment.first_frame} to {segment.end_frame - 1}). "
-        "Queue the job again to generate them anew."
+        "Queue the job again to generate them again."
     )

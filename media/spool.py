@@ -44,8 +44,8 @@ QUEUE_DEPTH = 1
 """Chunks on their way to the disk: `append` blocks until the one before is there, so that a crash costs no more."""
 
 BEHIND = 0.1
-"""Seconds that whoever makes the frames waits for the disk, for each second of its own work, above which chunks are
-compressed a faster way."""
+"""Time spent waiting for the disk, relative to the time spent generating, above which later chunks are compressed
+faster."""
 
 _Work = tuple[Frames, bytes, dict[str, float], str]
 
@@ -159,7 +159,7 @@ class SpoolWriter:
             raise storage_error(self.folder, "removing frames", error) from error
 
     def adopt(self, source: Path, segments: Sequence[Segment]) -> None:
-        """Take over the chunks that come next from the spool in `source`, which stays as it is.
+        """Add the next chunks from the spool in `source`, which is not changed.
 
         The files are shared where the file system has hard links, else copied. Raises MediaError if the chunks do not
         follow on the last one here, are not what `source` lists any more, are damaged, or cannot be written.
@@ -168,14 +168,14 @@ class SpoolWriter:
         with FolderLock(source, shared=True):
             first, stop = self.num_segments, self.num_segments + len(segments)
             if intact_segments(source, first, stop)[first:stop] != list(segments):
-                raise MediaError(f"{source} has changed while it was taken over. Queue the job again.")
+                raise MediaError(f"{source} changed while its frames were copied. Queue the job again.")
             try:
                 for segment in segments:
                     _link_or_copy(source / segment.file_name, self.folder / segment.file_name)
                 sync_folder(self.folder)
                 self._record(segments)
             except OSError as error:
-                raise storage_error(self.folder, "taking over frames", error) from error
+                raise storage_error(self.folder, "copying frames", error) from error
 
     def close(self) -> None:
         """Store what was handed over, stop the thread and release the folder. Raises what the thread met."""
@@ -256,7 +256,7 @@ class SpoolWriter:
 
 
 class Pace:
-    """Whether a writer keeps up with whoever makes the frames, by the time that the latter waits."""
+    """Whether the writer keeps up with generation, measured by how long generation waits."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -317,7 +317,7 @@ class SpoolReader:
         """
         stop = self.num_frames if stop is None else stop
         if not 0 <= start <= stop <= self.num_frames:
-            raise MediaError(f"Frames {start} to {stop} were asked for; {self.folder} has {self.num_frames}.")
+            raise MediaError(f"Frames {start} to {stop} were requested, but {self.folder} has {self.num_frames}.")
         return self._read(start, stop)
 
     def _read(self, start: int, stop: int) -> Iterator[Frames]:
@@ -372,7 +372,7 @@ def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
     (folder / HELD_NAME).touch()
     existing = read_header(folder)
     if existing is None:
-        # Nothing here, or a header lost with the power: whose frames these are cannot be known.
+        # No header (a new folder, or lost in a power failure): the owner of these frames is unknown.
         _remove_except(folder, {LOCK_NAME, HELD_NAME})
         write_bytes(folder / HEADER_NAME, header.to_json().encode())
         return []
@@ -406,6 +406,6 @@ def _remove_except(folder: Path, keep: set[str]) -> None:
             try:
                 remove_entry(entry)
             except OSError as error:
-                # A network disk's or a NAS's own (.nfs..., @eaDir): it is in nobody's way.
+                # Files of network disks and NAS systems (.nfs..., @eaDir) are harmless.
                 logging.getLogger(__name__).info("%s stays: %s", entry, error)
     sync_folder(folder)

@@ -1,6 +1,6 @@
 """Checkpoint files: read without executing code, errors that name the file, written all or nothing.
 
-What a file is shows in its first bytes, not in its name: a safetensors file saved as ``.pth`` is read as what it is.
+The format is detected from the first bytes, not from the name.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def sample_chunk(
     Args:
         denoise: (x, u) -> x0, once per step.
         schedule: noise levels [steps + 1], 1 to 0.
-        continuity: clean latents [B, C, n, h, w] laid over the first latent frames before every step and at the end.
+        continuity: clean latents [B, C, n, h, w] written over the first latent frames before every step and at the end.
         noise: draws [B, C, T, h, w]: the first is the start, the next ones re-noise.
         callback: called after every step.
     """

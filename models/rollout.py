@@ -1,4 +1,4 @@
-"""Rollout over chunks: state in, chunk and state out. Nothing of the video's length is held.
+"""Rollout over chunks: state in, chunk and state out. Memory use does not depend on the video's length.
 
 Chunk 0 starts from the reference's first latent frame; every later chunk from latents of the tail of the one before,
 so that consecutive chunks share those tail frames and motion goes on across the seam.
@@ -56,14 +56,14 @@ class VideoCodec(Protocol):
 
 
 class Lane(Protocol):
-    """Where a GPU finishes a chunk while it computes the network of the next one."""
+    """A second stream, on which a GPU decodes a chunk while the network generates the next one."""
 
     def is_open(self) -> bool:
         """Whether it can be used now."""
         ...
 
     def beside(self, used: Tensor) -> AbstractContextManager[None]:
-        """Queue what is in the block beside what is queued after it; ``used`` is a tensor that it reads."""
+        """Run the block's operations concurrently with those queued after it; the block reads ``used``."""
         ...
 
 
@@ -98,7 +98,7 @@ class ContinuityOptions:
 
 @dataclass(frozen=True)
 class ContinuityState:
-    """All that chunk ``chunk_index`` needs of the past: ``latents`` [1, C, n, h, w] for its first latent frames."""
+    """The state before chunk ``chunk_index``: ``latents`` [1, C, n, h, w] become its first latent frames."""
 
     chunk_index: int
     latents: Tensor
@@ -106,7 +106,7 @@ class ContinuityState:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A finished chunk: its new frames, uint8 [n, H, W, 3] on the CPU, and what is known of them."""
+    """A finished chunk: its new frames, uint8 [n, H, W, 3] on the CPU, and its record."""
 
     record: ChunkRecord
     frames: Tensor
@@ -263,7 +263,7 @@ class _Draft:
         clock.stage("decode")
         decoded = self._meter.decoded(latents, pixels)
         clock.stage("statistics")
-        # Frames that the chunk before has given already are left out, unless the next state is encoded from them.
+        # Frames that the previous chunk already contains are skipped, unless the next state is encoded from them.
         repeated = min(span.overlap, pixels.shape[2] - self._overlap)
         pixels = match_color(pixels[:, :, repeated:], self._target, self._continuity.color_strength)
         clock.stage("colour")
@@ -279,7 +279,7 @@ class _Draft:
         return _Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
     def tail(self, latents: Tensor) -> Tensor:
-        """What the next chunk goes on from, where that is ``latents`` themselves."""
+        """The next chunk's continuity, if ``carry`` is ``latents``."""
         return latents[:, :, -self._continuity.latents :].clone()
 
     def seam(self, frames: Tensor, motion: float) -> dict[str, float]:
@@ -289,7 +289,7 @@ class _Draft:
 
 
 class _Work:
-    """A chunk in the making: sampled, decoded, then waited for. ``attempt`` makes latents from a state."""
+    """One chunk: sampled, decoded, then waited for. ``attempt`` generates latents from a state."""
 
     def __init__(self, attempt: Callable[..., Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock) -> None:
         self._attempt, self._draft, self._span, self._clock = attempt, draft, span, clock
@@ -339,8 +339,8 @@ class _Work:
             return made, {REGENERATED: 1.0}
         if problem == NOT_FINITE:
             raise RolloutError(
-                f"chunk {index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
-                "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
+                f"chunk {index} contains {problem} with two different seeds. Either weights are damaged, a LoRA is too "
+                "strong, or the data type overflows: use bfloat16 or float32"
             )
         logger.warning("chunk %d is kept, the second attempt is no better: %s", index, problem)
         return made, {REGENERATED: 1.0, COLLAPSED: 1.0}

@@ -185,7 +185,7 @@ class ComfyClient:
         return kind == "executing" and data.get("node") is None
 
     def is_queued(self, prompt_id: str) -> bool:
-        """Tell whether a run waits or is in progress. One that ends meanwhile counts."""
+        """Whether a run waits, is in progress, or has ended meanwhile."""
         queue = self.get("/queue")
         items = [*queue["queue_running"], *queue["queue_pending"]]
         return any(item[1] == prompt_id for item in items) or self.history(prompt_id) is not None

@@ -46,7 +46,7 @@ def say(message: str) -> None:
 
 
 def is_comfyui(folder: Path) -> bool:
-    """Tell whether `folder` holds a ComfyUI."""
+    """Whether `folder` holds a ComfyUI."""
     return (folder / "main.py").is_file() and (folder / "comfy").is_dir() and (folder / "folder_paths.py").is_file()
 
 

@@ -75,7 +75,7 @@ class RunProgress:
                 self.bar.set_postfix_str(self.chunk)
 
     def is_sampler(self, node_id: str) -> bool:
-        """Tell whether a node of the graph is the one that makes the frames."""
+        """Whether a node of the graph is the Sampler."""
         return self.graph.get(node_id, {}).get("class_type") == "AsymTalkerSampler"
 
     def node_begins(self, class_type: str) -> None:

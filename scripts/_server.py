@@ -153,7 +153,7 @@ class ComfyServer:
             time.sleep(0.2)
 
     def answers(self) -> bool:
-        """Tell whether the server answers HTTP."""
+        """Whether the server answers HTTP."""
         try:
             with urllib.request.urlopen(f"{self.url}/system_stats", timeout=5) as response:
                 return response.status == 200

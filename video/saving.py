@@ -19,7 +19,7 @@ from .incoming import frames_of
 from .writing import FrameSource, write_mp4
 
 TOO_LOUD = 2.0
-"""Lossy formats overshoot full scale by up to half of it, which is not heard; beyond this, clipping is."""
+"""Lossy formats overshoot full scale by up to half of it, which is inaudible. Beyond this, clipping is audible."""
 
 APART_S = Fraction(1, 10)
 """By how much sound and pictures may differ in length: more than a frame, and than the padding of lossy formats."""

@@ -68,7 +68,7 @@ class KeptTable {
     }
 
     show({ summary, jobs, failures }) {
-        this.#tell([summary, ...failures].join(" "), failures.length > 0);
+        this.#report([summary, ...failures].join(" "), failures.length > 0);
         this.#list(jobs);
     }
 
@@ -98,7 +98,7 @@ class KeptTable {
         });
     }
 
-    #tell(text, isError) {
+    #report(text, isError) {
         Object.assign(this.#note, { textContent: text, title: text });
         this.#note.classList.toggle("error", isError);
     }
@@ -118,7 +118,7 @@ class KeptTable {
         if (number !== this.#asked) return;
         if (refusal === null) this.show(shown);
         else {
-            this.#tell(refusal, true);
+            this.#report(refusal, true);
             if (shown) this.#list(shown.jobs);
         }
     }

@@ -295,7 +295,7 @@ def _by_content(
         )
     if not fitting:
         return None
-    note = f"{input_name}: {fitting[0].name} was taken for {title}, because its tensors have the same names and shapes"
+    note = f"{input_name}: {fitting[0].name} is used as {title}, because its tensors have the same names and shapes"
     return Found(fitting[0], note)
 
 

@@ -67,9 +67,9 @@ UNUSABLE: list[tuple[Any, str]] = [
     (picture() * 255, "image: the portrait's values reach from .* to 25[0-9], but an IMAGE holds 0 to 1"),
     (picture() * 2 - 1, "image: the portrait's values reach from -1 to 1, but an IMAGE holds 0 to 1"),
     ((picture() * 255).long(), "image: its values are torch.int64"),
-    (picture().to(torch.complex64), "image: its tensor .* has no ordinary values"),
-    (picture().to_sparse(), "image: its tensor .* has no ordinary values"),
-    (picture().to("meta"), "image: its tensor .* has no ordinary values"),
+    (picture().to(torch.complex64), "image: a tensor of this kind .* is not supported"),
+    (picture().to_sparse(), "image: a tensor of this kind .* is not supported"),
+    (picture().to("meta"), "image: a tensor of this kind .* is not supported"),
 ]
 
 
@@ -161,7 +161,7 @@ BAD_MASKS: list[tuple[Any, str]] = [
     (torch.zeros(48), "mask: expected a MASK"),
     (half(1, 40, 48, 1), "mask: expected a MASK"),
     (half(1, 40, 48).long(), "mask: its values are torch.int64"),
-    (half(1, 40, 48).to("meta"), "mask: its tensor .* has no ordinary values"),
+    (half(1, 40, 48).to("meta"), "mask: a tensor of this kind .* is not supported"),
 ]
 
 

@@ -130,7 +130,7 @@ def load_arcface(path: Path) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     if not path.is_file():
-        raise TrainingError(f"there is no {path}: --arcface wants {ARCFACE.published}")
+        raise TrainingError(f"there is no {path}: --arcface needs {ARCFACE.published}")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
     # What onnxruntime raises has no common type but this.
@@ -138,7 +138,7 @@ def load_arcface(path: Path) -> Callable[[Tensor], Tensor]:
         raise TrainingError(f"{path} is not {ARCFACE.published}: {error}") from error
     (given,) = session.get_inputs()
     if list(given.shape[1:]) != [3, 112, 112]:
-        raise TrainingError(f"{path} takes {given.shape}, not pictures of 112x112: --arcface wants {ARCFACE.published}")
+        raise TrainingError(f"{path} takes {given.shape}, not pictures of 112x112: --arcface needs {ARCFACE.published}")
 
     def embed(faces: Tensor) -> Tensor:
         pixels = (faces.permute(0, 3, 1, 2).float() - 127.5) / 127.5
@@ -152,7 +152,7 @@ def _load(network: nn.Module, path: Path, wanted: Wanted) -> None:
     try:
         network.load_state_dict(read_checkpoint(path)[0])
     except CheckpointError as error:
-        raise TrainingError(f"{error}; {wanted.option} wants {wanted.published}") from error
+        raise TrainingError(f"{error}; {wanted.option} needs {wanted.published}") from error
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise TrainingError(f"{path} is not {wanted.published}: {reason}") from error

@@ -1,9 +1,9 @@
 """Asymmetric Knowledge Distillation (arXiv 2605.02948): ``python -m asymtalker.training akd``.
 
 Three networks start from the trained teacher. The student is rolled out over consecutive chunks as at inference, from
-the portrait and then from the tail of what it made itself. The frozen teacher and the critic, which learns what the
-student makes, give by distribution matching the direction in which the student's chunks should move. The teacher sees
-the clip's own continuity frames, student and critic those of the student: that is the asymmetry.
+the portrait and then from the tail of its own output. The critic is trained on the student's output. Distribution
+matching between teacher and critic gives the student's gradient. The teacher is conditioned on the clip's continuity
+frames, student and critic on the student's: that is the asymmetry.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _sample(
     gradient_step: int | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """(x0 of the gradient's step, or the sample where there is none; the sample), continuity laid over both."""
+    """(x0 of the gradient's step, or the sample where there is none; the sample), continuity written over both."""
     with torch.no_grad():
         quiet = condition(student, windows, reference)
     steps = itertools.count()
@@ -156,7 +156,7 @@ def check_reference(teacher_path: Path, metadata: Mapping[str, str], config: AKD
     """Raises TrainingError where the teacher was trained with the other kind of reference."""
     if (known := metadata.get("reference", ReferenceKind.TRE.value)) != config.reference:
         raise TrainingError(
-            f"{teacher_path} was trained with reference {known!r}, the run asks for {config.reference!r}"
+            f"{teacher_path} was trained with reference {known!r}, the run is configured for {config.reference!r}"
         )
 
 
