@@ -29,7 +29,7 @@ VIDEO_SECONDS = {"cuda": 10.0, "cpu": 1.0}
 
 
 class Figures:
-    """Results by name in a JSON file, which is written anew with each of them."""
+    """Results by name in a JSON file, which is rewritten after each of them."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file

@@ -47,7 +47,7 @@ class CpuShare:
             torch.set_num_threads(threads)
 
     def between(self, chunks: Iterable[T]) -> Iterator[T]:
-        """The ``chunks``, with the threads set anew before each; the first one waits for a measurement."""
+        """The ``chunks``, with the threads set again before each; the first one waits for a measurement."""
         if self._most > 1:
             time.sleep(max(0.0, self._at + SHORTEST_S - time.monotonic()))
         self.adapt()

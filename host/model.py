@@ -206,7 +206,7 @@ def load_model(
     ``fingerprint`` gives ``weights_fingerprint`` of the network's tensors, where that is known without reading them.
 
     Raises:
-        CheckpointError: tensors are missing, too many, quantised, or of other shapes than the configuration says.
+        CheckpointError: tensors are missing, too many, quantised, or of other shapes than in the configuration.
         ConfigError: the tensors are of another architecture, or the metadata does not describe them.
     """
     tensors, checkpoint = _identified(state_dict, metadata, name, fingerprint or weights_fingerprint)

@@ -48,7 +48,7 @@ def show(node_id: str | None, text: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: "42 s", "3 min 5 s", "2 h 10 min"."""
+    """Seconds in words: "42 s", "3 min 5 s", "2 h 10 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

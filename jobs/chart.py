@@ -119,7 +119,7 @@ def _number(value: Any) -> float:
 
 
 def _panel(draw: ImageDraw.ImageDraw, curve: Curve, chunks: list[ChunkRecord], top: int, palette: Palette) -> None:
-    """One curve from 0 up; dashed, where the first chunk was; a ring around a chunk that was generated anew."""
+    """One curve from 0 up, with a dashed line at the first chunk's value and a ring around each regenerated chunk."""
     left, right, bottom = MARGIN, WIDTH - MARGIN - VALUES_WIDTH, top + PANEL_HEIGHT
     _write(draw, (left, top - 22), curve.title, curve.color, 15)
     draw.rectangle(_scaled((left, top), (right, bottom)), fill=palette.panel)

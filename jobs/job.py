@@ -80,7 +80,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What a spool's metadata says of its job; ``num_frames`` is the whole video's."""
+    """A job's entries in a spool's metadata; ``num_frames`` is the whole video's."""
 
     model: str
     num_frames: int
@@ -156,17 +156,17 @@ def settings_id(inputs: Inputs) -> str:
 
 
 def spool_header(job: Job, reference: Reference, model_name: str, seed: int, keep: str) -> SpoolHeader:
-    """What a job's folder says about it."""
+    """The header of a job's folder."""
     width, height = reference.size
     record = JobRecord(model_name, job.num_frames, seed, job.settings_id, keep)
     return SpoolHeader(job.job_id, width, height, metadata=record.metadata())
 
 
 def drop_unwanted(job: Job, keep: str) -> None:
-    """Remove frames that a killed process had no time to: of saved videos, and of jobs that were to keep nothing.
+    """Remove frames that a killed process left behind: of saved videos, and of jobs with ``Keep.NEVER``.
 
-    With ``Keep.NEVER`` this job's own go too, so that it starts afresh. What is in use, unknown or cannot be removed
-    stays.
+    If ``keep`` is ``Keep.NEVER``, this job's own frames are removed too, so that it starts from the beginning. Folders
+    that are in use, unknown or cannot be removed stay.
     """
     for spool in list_spools(spool_root()):
         record = JobRecord.of(spool)
@@ -176,13 +176,13 @@ def drop_unwanted(job: Job, keep: str) -> None:
             try:
                 remove_spool(spool.folder)
             except MediaError as error:
-                logging.info("AsymTalker: frames of an earlier job stay: %s", error)
+                logging.info("AsymTalker: frames of an earlier job were not removed: %s", error)
 
 
 def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
     """Copy the job's next chunks from another job that has more of its first ones; returns their number.
 
-    Another job's spool that is damaged, or removed meanwhile, costs no more than the chunks that it had.
+    If another job's spool is damaged or was removed meanwhile, only its chunks are not reused.
     """
     best: tuple[Path, list[Segment]] | None = None
     shared = spool.num_segments
@@ -215,9 +215,9 @@ def resume(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityStat
 
 
 def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
-    """Cut a job's own spool back to the chunks that are this job's; the state that the next one starts from.
+    """Truncate a job's spool to the chunks that still belong to it; returns the state after them.
 
-    None where it starts at the beginning.
+    Returns None if there are none.
     """
     spool.truncate(job.shared_chunks(spool.segments))
     if spool.num_segments == 0:
@@ -226,11 +226,11 @@ def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> Continui
         state = unpack_state(spool.state(-1))
         if state.chunk_index == spool.num_segments and _follows(state.latents, reference.latents):
             return state
-        problem = "it is of another chunk or size"
+        problem = "it belongs to another chunk or has another size"
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         problem = str(error)
     logging.warning(
-        "AsymTalker: the job starts from the beginning, as the state in %s cannot be used: %s", spool.folder, problem
+        "AsymTalker: the job starts from the beginning; the state in %s cannot be used: %s", spool.folder, problem
     )
     spool.truncate(0)
     return None

@@ -1,4 +1,4 @@
-"""How long a chunk takes, remembered from job to job, so that a job can say how long it will take before it starts."""
+"""How long a chunk takes. It is stored after each job, so that the next one can show an estimate when it starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..models.rollout import ContinuityOptions
 MIN_CHUNKS = 3
 """Fewer are not representative, because the first one includes warm-up."""
 LONGEST_S = 1e6
-"""Of a chunk: more, or NaN, is no measured time."""
+"""Limit for the time of one chunk. More, or NaN, is not a measured time."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Pace:
         return _read().get(self.kind)
 
     def note(self, seconds: Sequence[float]) -> None:
-        """Remember what each of a job's chunks took; where that cannot be written, it is only logged."""
+        """Store how long each of a job's chunks took; a failure to write is only logged."""
         if len(seconds) < MIN_CHUNKS:
             return
         known = {**_read(), self.kind: round(statistics.median(seconds), 4)}

@@ -177,10 +177,10 @@ def _kept(folder: Path, keep: Keep) -> Iterator[None]:
             if keep is Keep.NEVER or not has_frames(folder):
                 remove_spool(folder)
         except FolderBusyError:
-            logging.debug("AsymTalker: %s is in use and stays", folder)
+            logging.debug("AsymTalker: %s is in use and is not removed", folder)
         except MediaError as error:
-            # The exception under way says why the job ended; this one must not hide it.
-            logging.warning("AsymTalker: frames of a job that ended early stay: %s", error)
+            # The current exception is the reason why the job ended; this one must not hide it.
+            logging.warning("AsymTalker: frames of a job that ended early were not removed: %s", error)
         raise
 
 
@@ -197,7 +197,7 @@ def _store(
 
 
 def _outlook(resumed_at: int, total: int, disk: int, memory: int, chunk_s: float | None) -> str:
-    """What is there and what the rest will take; the time only if an earlier job has measured it."""
+    """What is on disk and what the rest needs; the time only if an earlier job has measured it."""
     start = "continuing, " if resumed_at else ""
     needs = f"at most {format_bytes(disk)} of disk and about {format_bytes(memory)} of memory"
     time_needed = "" if chunk_s is None else f", about {duration(chunk_s * (total - resumed_at))}"

@@ -1,6 +1,6 @@
 """Generations that can be watched while they run: their state, and their finished chunks as mp4 fragments.
 
-Nothing is encoded before it is requested. The newest frames are in memory still, older ones are read from the disk.
+Nothing is encoded before it is requested. The newest frames are still in memory; older ones are read from the disk.
 """
 
 from __future__ import annotations
@@ -183,9 +183,9 @@ def _described(chunk: ChunkRecord) -> dict[str, Any]:
 
 
 def _moved_to_disk(sound: AudioTrack) -> AudioTrack:
-    """The same sound in a file without a name, which goes when nothing refers to it: an hour takes 230 MB.
+    """The same sound in an unnamed file, which is freed when nothing refers to it: an hour takes 230 MB.
 
-    Where the disk has no room it stays in memory.
+    If the disk is full, it stays in memory.
     """
     try:
         Path(folder_paths.get_temp_directory()).mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ class SpoolInfo:
     """One spool as `list_spools` finds it; `modified` is seconds since the epoch, `num_bytes` its disk use.
 
     `saved`: a finished video was saved from it. `in_use`: it is being written or read, or a video refers to it.
-    `problem` says why it is unknown, and then `header` is None; it is empty for those that can be read.
+    `problem` is why it is unknown, and then `header` is None; it is empty for those that can be read.
     """
 
     folder: Path
@@ -143,7 +143,7 @@ def _remove_folder(folder: Path) -> None:
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            # A job has begun anew in it since: the folder is that job's now.
+            # A job has started in it again meanwhile, so the folder belongs to that job.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     finally:
@@ -172,7 +172,7 @@ def enforce_cap(root: str | os.PathLike[str], max_bytes: int, keep: Collection[P
             # Its job started again since it was listed.
             continue
         except MediaError as error:
-            logger.warning("The oldest frames stay: %s", error)
+            logger.warning("The oldest frames were not removed: %s", error)
         else:
             removed.append(spool)
         total -= spool.num_bytes
@@ -217,7 +217,7 @@ def _is_other_than_file(path: Path) -> bool:
 
 
 def _describe(folder: Path) -> SpoolInfo | None:
-    """What `list_spools` says of one spool; None if it was removed meanwhile."""
+    """The entry of `list_spools` for one spool; None if it was removed meanwhile."""
     try:
         problem = _problem(folder)
         if problem:

@@ -1,7 +1,7 @@
 """Lossless frame store on disk: written chunk by chunk while generating, resumable, read in bounded memory.
 
-A `SpoolWriter` says where an interrupted run of the same job left off (`num_frames`, `state`) and appends from
-there on; a `SpoolReader` iterates over the frames.
+A `SpoolWriter` gives the point at which an earlier run of the same job stopped (`num_frames`, `state`) and appends from
+there; a `SpoolReader` iterates over the frames.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .manifest import (
 from .segments import Compression, Frames, decode_segment, encode_segment
 
 QUEUE_DEPTH = 1
-"""Chunks on their way to the disk: `append` blocks until the one before is there, so that a crash costs no more."""
+"""Chunks that wait for the disk: `append` blocks until the previous one is written, so a crash loses no more."""
 
 BEHIND = 0.1
 """Time spent waiting for the disk, relative to the time spent generating, above which later chunks are compressed
@@ -135,7 +135,7 @@ class SpoolWriter:
         self._raise_error()
 
     def compress_faster(self) -> None:
-        """Take more threads, or a faster codec, for the chunks to come: at the cost of cores or of disk."""
+        """Use more threads or a faster codec for later chunks, at the cost of cores or disk space."""
         self.compression = self.compression.faster()
 
     def flush(self) -> None:
@@ -144,7 +144,7 @@ class SpoolWriter:
         self._raise_error()
 
     def truncate(self, num_segments: int) -> None:
-        """Forget all chunks from `num_segments` on, as when the last, partial chunk is redone with more audio."""
+        """Remove all chunks from `num_segments` on, such as a last, partial chunk that is redone with more audio."""
         self.flush()
         if not 0 <= num_segments <= len(self._segments):
             raise MediaError(f"{self.folder} has {self.num_segments} chunks; it cannot be cut back to {num_segments}.")
@@ -197,7 +197,7 @@ class SpoolWriter:
         except MediaError as storing:
             if error is None:
                 raise
-            # The exception under way says why the job ended; this one must not hide it.
+            # The current exception is the reason why the job ended; this one must not hide it.
             logging.getLogger(__name__).warning("%s", storing)
 
     def _raise_error(self) -> None:
@@ -407,5 +407,5 @@ def _remove_except(folder: Path, keep: set[str]) -> None:
                 remove_entry(entry)
             except OSError as error:
                 # Files of network disks and NAS systems (.nfs..., @eaDir) are harmless.
-                logging.getLogger(__name__).info("%s stays: %s", entry, error)
+                logging.getLogger(__name__).info("%s is not removed: %s", entry, error)
     sync_folder(folder)

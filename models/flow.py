@@ -167,7 +167,7 @@ SAMPLERS: dict[str, ChunkSampler] = {
 def chunk_noise(seed: int, chunk_index: int, shape: tuple[int, ...], attempt: int = 0) -> Iterator[Tensor]:
     """Endless float32 CPU draws that depend on (seed, chunk_index) alone, whatever ran before and wherever it runs.
 
-    A chunk that is generated anew draws by a seed derived from these and the ``attempt``.
+    A regenerated chunk uses a seed derived from these and the ``attempt``.
     """
     name = f"{seed}:{chunk_index}" if attempt == 0 else f"{seed}:{chunk_index}:{attempt}"
     digest = hashlib.sha256(name.encode()).digest()

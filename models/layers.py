@@ -233,7 +233,7 @@ class AudioContextLayer(nn.Module):
 
 
 class AudioContext(nn.Module):
-    """Adds to every feature frame of a chunk what is said around it."""
+    """Adds to each feature frame of a chunk the context of the frames around it."""
 
     def __init__(self, config: AudioConfig, operations: Any, **factory: Any) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ LAYOUTS = {5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 @dataclass(frozen=True)
 class Mono:
-    """``samples`` [N] float32; ``note`` says what was done where it is not the mix of all channels."""
+    """``samples`` [N] float32; ``note`` describes what was used if it is not the mix of all channels."""
 
     samples: Tensor
     note: str | None = None

@@ -1,7 +1,7 @@
 """Rollout over chunks: state in, chunk and state out. Memory use does not depend on the video's length.
 
 Chunk 0 starts from the reference's first latent frame; every later chunk from latents of the tail of the one before,
-so that consecutive chunks share those tail frames and motion goes on across the seam.
+so that consecutive chunks share those tail frames and motion continues across the seam.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def rollout(
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
         run_sampling: what runs each chunk's denoising loop; None just calls it.
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
-        lane: where chunks are decoded beside the next one's network, if it goes on from latents. A chunk is then
+        lane: where chunks are decoded beside the next one's network, if it continues from latents. A chunk is then
             yielded after the next one's network is queued.
 
     Yields:
@@ -296,7 +296,7 @@ class _Work:
         self.is_regenerated = False
 
     def sample(self, state: ContinuityState) -> None:
-        """Make the latents that go on from ``state``."""
+        """Generate the latents that continue from ``state``."""
         self._state = state
         self._latents = self._attempt(state=state)
         self._clock.stage("network")

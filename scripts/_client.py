@@ -52,7 +52,7 @@ class ComfyClient:
 
     Args:
         url: for example "http://127.0.0.1:8188".
-        headers: sent with every request, for servers behind a proxy that wants a token.
+        headers: sent with every request, for servers behind a proxy that requires a token.
         client_id: the server sends a run's messages to the client that queued it; a random one by default.
     """
 

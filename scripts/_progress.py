@@ -89,7 +89,7 @@ class RunProgress:
 
     def sampled(self, value: float, maximum: float) -> None:
         """Show that `value` of `maximum` denoising steps are done."""
-        # A node that has not begun or has ended says 0 or 1 of 1.
+        # A node that has not begun or has ended reports 0 or 1 of 1.
         if self.finished or maximum <= 0 or (maximum == 1 and value == 0):
             return
         frames = self.total * value / maximum

@@ -91,7 +91,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface requires).
 
         Raises:
-            MemoryError: they do not fit; says what does.
+            MemoryError: they do not fit; the message gives what fits.
         """
         (width, height), count = self.get_dimensions(), self.get_frame_count()
         check_room(
@@ -232,7 +232,7 @@ def _clipped(start: int, length: int, size: int) -> tuple[int, int]:
 
 
 class DerivedVideo(StreamedVideo):
-    """Made of another video's frames, one of each unless a subclass says otherwise."""
+    """A video made from another video's frames, one for each by default."""
 
     def __init__(self, source: FrameSource) -> None:
         super().__init__()
@@ -294,7 +294,7 @@ class TrimmedVideo(DerivedVideo):
 
     @override
     def note_saved(self) -> None:
-        """The frames outside of the span have reached nobody: they are kept."""
+        """Frames outside the span were not saved, so they are kept."""
 
 
 class ReshapedVideo(DerivedVideo):

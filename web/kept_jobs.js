@@ -93,7 +93,7 @@ class KeptTable {
         make("button", make("td", row), {
             type: "button",
             textContent: word("remove"),
-            // Also of one in use: that may be over since the list was made, and the server says why it refuses.
+            // Also for a job in use: it may have ended since the list was made, and the server gives the reason for a refusal.
             onclick: () => this.#remove(job.id),
         });
     }

@@ -181,7 +181,7 @@ def locate_audio_encoder(choice: str, located: Located) -> Found:
     """
     if choice != DEFAULT:
         file = chosen_file(choice, "audio_encoder", AUDIO_KINDS)
-        note = f"audio_encoder: the checkpoints were trained with {WAV2VEC2.title}, {file.name} was chosen"
+        note = f"audio_encoder: {file.name} is used, but the checkpoints were trained with {WAV2VEC2.title}"
         return Found(file, "" if _is_named_wav2vec2(file) else note)
     found = _published_wav2vec2(located) or _installed_wav2vec2()
     if found is None:

@@ -204,7 +204,7 @@ def _unchanged(latents: Tensor) -> Tensor:
 
 
 def _pad_with_zeros(decoder: Module) -> None:
-    """LTX-Video pads with zeros unless its configuration says otherwise; core's decoder would mirror the edges."""
+    """LTX-Video pads with zeros unless its configuration differs; core's decoder would mirror the edges."""
     for convolution in decoder.modules():
         if isinstance(convolution, Conv3d):
             convolution.padding_mode = "zeros"

@@ -23,7 +23,7 @@ SAMPLES, COLUMNS = 3, 9
 
 
 class SampleStrip:
-    """Generates the same few chunks again and again as training goes on; without a ``vae`` it does nothing.
+    """Generates the same few chunks at intervals during training; without a ``vae`` it does nothing.
 
     The network is conditioned on ``condition_on``: "audio" or the true "articulation".
     """

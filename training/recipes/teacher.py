@@ -39,8 +39,8 @@ class TeacherTraining(NanoNetwork, RunConfig):
     units (see ``core.articulation``), "audio" the speech itself. ``audio_weight`` is the weight of the articulation
     loss, which keeps the projection accurate; its parameters have ``audio_lr_ratio`` of the learning rate, since the
     clips hold fewer voices than it was trained on.
-    ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps the network sees
-    windows of ``crop`` x ``crop`` latent sites about the mouth: attention over fewer tokens makes a step several times
+    ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
+    windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
     as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
     """
 
