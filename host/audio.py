@@ -87,7 +87,7 @@ def audio_features(
     node_id: str | None = None,
     mouth: MouthOptions = AS_TRAINED,
 ) -> SpeechFeatures:
-    """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
+    """The network's audio condition for an AUDIO value, which continues the recordings of ``continues``.
 
     No features are computed yet; the Sampler computes them when a chunk needs them. The node shows which channel is
     used, if it is not the mix, and whether the audio is silent.
@@ -119,7 +119,7 @@ def audio_features(
 
 
 def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
-    """The network's input, mono at 16 kHz, for watching a video before its own audio is joined to it."""
+    """The network's input, mono at 16 kHz, to play with a video that has no audio yet."""
     if not isinstance(audio, SpeechFeatures):
         return None
     return AudioTrack(audio.speech.waveform[None].cpu().numpy(), SAMPLE_RATE)

@@ -27,7 +27,7 @@ def threads_beside(others: float, cores: int, most: int) -> int:
 
 
 class CpuShare:
-    """Sets the number of PyTorch's threads, up to ``most``, by what other processes leave free of the ``cores``."""
+    """Sets the number of PyTorch's threads, up to ``most``, to the number of free ``cores``."""
 
     def __init__(self, most: int, cores: int | None = None) -> None:
         self._most = most
@@ -58,7 +58,7 @@ class CpuShare:
 
 @contextmanager
 def _threads_restored() -> Iterator[int]:
-    """PyTorch's number of threads, which it has again afterwards."""
+    """PyTorch's number of threads, restored afterwards."""
     threads = torch.get_num_threads()
     try:
         yield threads

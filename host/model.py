@@ -55,8 +55,8 @@ UNDISTILLED_NAME = re.compile("teacher|pretrain|undistil", re.IGNORECASE)
 class Checkpoint:
     """Facts about the file of a loaded MODEL.
 
-    ``reference`` is the kind that it was trained with ("tre", "static"), empty where the file does not say.
-    ``weights_id`` changes with every change of the weights' content. ``notes`` say what was done to the file's tensors.
+    ``reference`` is the kind that it was trained with ("tre", "static"), empty if the file does not state it.
+    ``weights_id`` changes with every change of the weights' content. ``notes`` describe changes to the file's tensors.
     """
 
     name: str

@@ -306,7 +306,7 @@ def _calc_cond_batch(
     """x0 of each side, one after the other; zeros where there is none, as in core."""
     patcher = model.current_patcher
     if patcher is not None:
-        # Later versions of core hand the options on.
+        # Later versions of core pass the options on.
         newer = len(inspect.signature(patcher.prepare_state).parameters) > 1
         patcher.prepare_state(timestep, *([model_options] if newer else []))
     return [

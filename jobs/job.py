@@ -58,7 +58,7 @@ class Job:
 
     @property
     def job_id(self) -> str:
-        """The last chunk's id: it depends on everything."""
+        """The last chunk's id, which depends on all inputs."""
         return self.chunk_ids[-1]
 
     @property
@@ -105,7 +105,7 @@ class JobRecord:
 
 
 def make_job(inputs: Inputs) -> Job:
-    """Plan a video of the audio's length and name its chunks."""
+    """Plan a video of the audio's length and compute the ids of its chunks."""
     reference, audio = inputs.reference, inputs.audio
     overlap = continuity_frames(inputs.settings.continuity.latents, reference.stride_t)
     spans = plan(audio.num_frames, reference.frames_per_chunk, overlap)
@@ -122,7 +122,7 @@ def make_job(inputs: Inputs) -> Job:
 
 
 def settings_id(inputs: Inputs) -> str:
-    """Content hash of everything that changes frames but the audio: weights, LoRAs, VAE, portrait, seed, settings.
+    """Content hash of everything except the audio that changes frames: weights, LoRAs, VAE, portrait, seed, settings.
 
     Overrides, wrappers and patches of the MODEL are in it by their code and values (see ``identity``).
     """

@@ -1,4 +1,4 @@
-"""The frames that jobs have left on disk: a listing for people, and removal."""
+"""The frames that jobs have left on disk: a list for users, and removal."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Pace:
         return cls(f"{name}, {size}, {sampling.steps} steps, {guided}, {frames}, {device}")
 
     def seconds_per_chunk(self) -> float | None:
-        """What the last such job took; None where there was none."""
+        """Seconds per chunk of the last such job; None if there was none."""
         return _read().get(self.kind)
 
     def note(self, seconds: Sequence[float]) -> None:

@@ -24,7 +24,7 @@ def run_report(
     notes: Sequence[str],
     overlapped: int,
 ) -> str:
-    """Chunks that already existed, then those generated in this run; ``overlapped`` of them beside the next one."""
+    """Chunks that already existed, then those generated in this run; ``overlapped`` of them during the next one."""
     chunks = [*resumed, *made]
     report: dict[str, Any] = {
         "model": inputs.network.checkpoint.name,

@@ -55,7 +55,7 @@ from .progress import RolloutProgress
 from .report import run_report
 
 NO_LOCKS = (
-    "the disk of {folder} does not support file locks (as some network drives): do not use this folder in two ComfyUI "
+    "the disk of {folder} does not support file locks (like some network drives): do not use this folder in two ComfyUI "
     "servers at the same time"
 )
 
@@ -70,7 +70,7 @@ def generate(
 ) -> tuple[SpooledVideo, str]:
     """Generate (or finish) a video of the audio's length.
 
-    ``origin`` says where it is shown while it runs.
+    ``origin`` is where it is shown while it runs.
 
     Returns:
         The video, and a JSON report of settings, speed and statistics.
@@ -78,7 +78,7 @@ def generate(
     Raises:
         ValueError, MemoryError: inputs that do not fit together, or not into main memory, before any work.
         MediaError: the disk cannot hold the frames, or another job is using them.
-        RolloutError: a chunk came out as NaN twice; the ones before it are kept.
+        RolloutError: a chunk was NaN twice; the chunks before it are kept.
     """
     check_vae(vae, talking_head(model))
     # One device for all: another node may have moved the MODEL since the portrait was encoded.
@@ -136,7 +136,7 @@ def _chunks(
     state: ContinuityState | None,
     progress: RolloutProgress,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
-    """The rollout from ``state`` on, each chunk one sampling of core's."""
+    """The rollout from ``state`` on; each chunk is one sampling run of core."""
     audio = inputs.audio
     network = ChunkNetwork(inputs.model, residence.bring_network, audio.strength, audio.silence)
     return rollout(
@@ -187,7 +187,7 @@ def _kept(folder: Path, keep: Keep) -> Iterator[None]:
 def _store(
     chunks: Iterator[tuple[Chunk, ContinuityState]], spool: SpoolWriter, progress: RolloutProgress, job: Job
 ) -> Iterator[ChunkRecord]:
-    """Hand each chunk to the disk with the state that the next one starts from."""
+    """Store each chunk with the state from which the next one starts."""
     for chunk, state in chunks:
         record, handed_over = chunk.record, time.monotonic()
         spool.append(chunk.frames.numpy(), pack_state(state), record.stats, job.chunk_ids[record.index])

@@ -80,13 +80,13 @@ def _video_stream(container: Any, size: tuple[int, ...], fps: Fraction) -> av.Vi
     context = stream.codec_context
     context.color_primaries = context.color_trc = context.colorspace = _BT709
     context.color_range = _LIMITED_RANGE
-    # The cores belong to the network.
+    # One thread: the network needs the other cores.
     context.thread_count = 1
     return stream
 
 
 def _audio_stream(container: Any, sound: AudioTrack) -> av.AudioStream:
-    # Its default coder garbles the first frame of sound that starts at once.
+    # The default coder corrupts the first frame of sound that starts at once.
     options = {"aac_coder": "fast"}
     stream = cast(av.AudioStream, container.add_stream("aac", rate=sound.sample_rate, options=options, layout="mono"))
     stream.codec_context.bit_rate = min(AAC_BITS_PER_CHANNEL, 6144 * sound.sample_rate // AAC_FRAME)

@@ -99,7 +99,7 @@ class LiveJob:
         self._notify(_described(chunk.record))
 
     def end(self, state: str, error: str | None = None) -> None:
-        """No more chunks come; all that were handed over are on disk, and the sound goes there too."""
+        """No more chunks follow. All chunks are on disk, and the sound is moved there too."""
         with self._encoding:
             self._sound = None if self._sound is None else _moved_to_disk(self._sound)
         self.state, self._error = state, error
@@ -118,7 +118,7 @@ class LiveJob:
         return bool(self._chunks) and self._header.metadata.get("keep") != "never"
 
     def summary(self) -> dict[str, Any]:
-        """What a viewer shows beside the picture, JSON-able."""
+        """What a viewer shows beside the picture, as a JSON-able mapping."""
         return {
             "id": self.id,
             "node": self.origin.node_id,

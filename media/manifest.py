@@ -110,7 +110,7 @@ class Segment(ChunkRecord):
     checksum: str
     codec: Codec
     identity: str = ""
-    # How long it took is not stored.
+    # The time that it took is not stored.
     seconds: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -194,7 +194,7 @@ def intact_segments(folder: Path, start: int = 0, stop: int | None = None) -> li
     """`complete_segments`, cut before the first of chunks [start, stop) whose content is not what was written."""
     segments = complete_segments(folder)
     chosen = segments[start:stop]
-    # Hashing leaves Python's lock, and one thread alone is slower than the disk.
+    # Hashing releases Python's lock, and a single thread is slower than the disk.
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         for segment, intact in zip(chosen, threads.map(lambda one: is_intact(folder, one), chosen), strict=True):
             if not intact:
@@ -230,7 +230,7 @@ def remove_entry(path: Path) -> None:
 
 
 def remove_unless_plain(path: Path) -> None:
-    """Delete what is in a file's place and is no file: a link, a folder, a pipe. Raises OSError."""
+    """Delete anything but a plain file in a file's place: a link, a folder, a pipe. Raises OSError."""
     if os.path.lexists(path) and _file_size(path) < 0:
         remove_entry(path)
 

@@ -128,7 +128,7 @@ class SpoolWriter:
         with self._pace.waiting():
             self._queue.join()
         self._raise_error()
-        # The thread has nothing to do now, so that its settings can be changed.
+        # The thread is idle now, so its settings can be changed.
         if self._pace.is_behind():
             self.compress_faster()
         self._queue.put((array, state, dict(stats or {}), identity))
@@ -178,7 +178,7 @@ class SpoolWriter:
                 raise storage_error(self.folder, "copying frames", error) from error
 
     def close(self) -> None:
-        """Store what was handed over, stop the thread and release the folder. Raises what the thread met."""
+        """Store what was handed over, stop the thread and release the folder. Raises the thread's error, if any."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -239,7 +239,7 @@ class SpoolWriter:
         self._record([segment])
 
     def _record(self, segments: Sequence[Segment]) -> None:
-        """List segments whose files are there; where that fails, their files go."""
+        """Add segments whose files exist to the manifest; if that fails, delete their files."""
         lines = manifest_bytes(segments)
         length = os.fstat(self._manifest.fileno()).st_size
         try:
@@ -362,7 +362,7 @@ def _lock_new(folder: Path) -> FolderLock:
         try:
             return FolderLock(folder)
         except FolderGoneError:
-            # Another process has removed it in between.
+            # Another process removed it in the meantime.
             continue
 
 

@@ -106,7 +106,7 @@ class AudioFeatures:
         return self.features.shape[1], self.features.shape[2]
 
     def silence(self) -> Tensor:
-        """Zeros: the audio encoder is not known here."""
+        """Zeros, because the audio encoder is not available here."""
         return self.features.new_zeros(self.shape)
 
     def stream(self) -> FeatureStream:

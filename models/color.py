@@ -101,7 +101,7 @@ def _linear(rgb: Tensor) -> Tensor:
 
 
 def _below(x: Tensor, knee: float, slope: float) -> Tensor:
-    """slope * (x - knee) below ``knee``, 0 above: what a line adds to a curve that is held from the knee down."""
+    """slope * (x - knee) below ``knee``, 0 above: what a line adds to a curve that is constant below the knee."""
     return x.sub(knee).clamp_max_(0).mul_(slope)
 
 

@@ -116,7 +116,7 @@ class SpooledVideo(StreamedVideo):
 
     @override
     def note_saved(self) -> None:
-        """The frames may go once nothing refers to them any more."""
+        """The frames may be removed once nothing refers to them."""
         self._handle.saved()
 
     @override

@@ -24,7 +24,7 @@ from ..media.carrier import AudioTrack
 from .writing import SAVED_CRF, Frame, FrameSource, Target, encoding_for, save_frames, write_mp4
 
 TIME_TOLERANCE_FRAMES = 1e-3
-"""Times come as floats: one this close to a frame's means that frame."""
+"""Times are floats; a time this close to a frame's selects that frame."""
 
 
 class StreamedVideo(InputImpl.VideoFromFile, ABC):
@@ -284,7 +284,7 @@ class TrimmedVideo(DerivedVideo):
 
     @override
     def sound(self) -> AudioTrack | None:
-        """The span's part, which may be shorter where the sound ends before the pictures."""
+        """The sound of the span, which may be shorter if the sound ends before the pictures."""
         track = self._source.sound()
         if track is None:
             return None

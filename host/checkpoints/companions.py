@@ -73,7 +73,7 @@ class VaeKind:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that was chosen or found, and what should be said about it."""
+    """A file that was chosen or found, and a note about it, which may be empty."""
 
     file: Path
     note: str = ""
@@ -194,7 +194,7 @@ def locate_audio_encoder(choice: str, located: Located) -> Found:
 
 
 def missing_model(choice: object) -> str | None:
-    """What is wrong with the loader's model choice, if anything; None stands for one that another node will make.
+    """The problem with the loader's model choice, if any; None stands for one that another node provides.
 
     Of a published model that is not there, its VAE and audio encoder are named too if they are missing.
     """

@@ -1,4 +1,4 @@
-"""VAE files as people have them, as stock VAE objects: recognised, renamed and compared before they are built."""
+"""VAE files in any known form, as stock VAE objects: recognised, renamed and checked before they are built."""
 
 from __future__ import annotations
 
