@@ -12,7 +12,7 @@ from .messages import counted, encodable
 from .server import prompt_server
 
 SHORTEST_REPORT_S = 0.2
-"""Between two reports of frames that are encoded by the hundred in a second."""
+"""Seconds between two reports: hundreds of frames are encoded per second."""
 
 
 def notify(node_id: str | None, *texts: str, outside: bool = False) -> None:

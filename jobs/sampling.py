@@ -55,8 +55,8 @@ from .progress import RolloutProgress
 from .report import run_report
 
 NO_LOCKS = (
-    "the disk of {folder} does not support file locks (like some network drives): do not use this folder in two ComfyUI "
-    "servers at the same time"
+    "the disk of {folder} does not support file locks (like some network drives): do not use this folder in two "
+    "ComfyUI servers at the same time"
 )
 
 

@@ -200,13 +200,13 @@ def _moved_to_disk(sound: AudioTrack) -> AudioTrack:
 
 
 class LiveJobs:
-    """The generations of this process that can be watched: those that run, and the last ones that are over."""
+    """The generations of this process that can be watched: those that run, and the last ones that ended."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, LiveJob] = {}
 
     def add(self, job: LiveJob) -> None:
-        """List a generation and forget the oldest of those that are over."""
+        """List a generation and drop the oldest of those that ended."""
         ended = [key for key, other in self._jobs.items() if other.state != RUNNING]
         for key in ended[: max(len(ended) - MAX_ENDED + 1, 0)]:
             del self._jobs[key]
@@ -240,7 +240,7 @@ def watchable(job: LiveJob) -> Iterator[LiveJob]:
 
 
 def _end_early(job: LiveJob, state: str, error: str | None = None) -> None:
-    """End ``job``, and show how far it came on its node instead of the progress."""
+    """End ``job``, and show on its node how many chunks are done instead of the progress."""
     job.end(state, error)
     if job.num_done:
         goes_on = f"; Run resumes from chunk {job.num_done + 1}" if job.resumes else ""

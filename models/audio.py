@@ -91,7 +91,7 @@ class RecordingFeatures(Protocol):
 
 @dataclass(frozen=True)
 class AudioFeatures:
-    """RecordingFeatures that are there: ``features`` [num_frames, blocks, channels], one row per video frame."""
+    """RecordingFeatures in memory: ``features`` [num_frames, blocks, channels], one row per video frame."""
 
     features: Tensor
     encoder: str
@@ -145,7 +145,7 @@ def to_mono_16k(waveform: Tensor, sample_rate: int) -> Tensor:
 
 
 def is_finite(waveform: Tensor) -> bool:
-    """Whether no sample is NaN or infinite.
+    """Whether all samples are finite.
 
     By the extremes, which NaN becomes: ``isfinite`` of an hour would take 400 MB for what it returns and holds.
     """

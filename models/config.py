@@ -1,4 +1,4 @@
-"""Configurations of the checkpoint family, read off a checkpoint's own tensors and metadata."""
+"""Configurations of the checkpoint family, read from a checkpoint's own tensors and metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-# The published family (SoulX-FlashHead 1.3B): what tensor shapes alone do not show.
+# The published family (SoulX-FlashHead 1.3B): values that tensor shapes do not show.
 FAMILY_HEAD_DIM = 128
 FAMILY_AUDIO_BLOCKS = 12
 FAMILY_AUDIO_CHANNELS = 768

@@ -15,7 +15,7 @@ from .color import rgb_to_lab
 from .reference import Reference
 
 PIXEL_STRIDE = 4
-"""Every fourth pixel of every fourth row, and for colour every fourth frame, is looked at."""
+"""Every fourth pixel of every fourth row, and for colour every fourth frame, is used."""
 
 MIN_CONTRAST = 0.01
 """A frame whose pixels ([-1, 1]) spread less than this, about one grey level of 256, is blank."""

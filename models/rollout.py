@@ -37,14 +37,14 @@ SamplingLoop = Callable[[Denoise, Tensor, Tensor], Tensor]
 """(denoise, schedule [steps + 1], start noise [1, C, T, h, w]) -> latents: one chunk's whole denoising loop."""
 
 RunSampling = Callable[[SamplingLoop, Denoise, Tensor, Tensor], Tensor]
-"""(loop, and what it takes) -> latents: runs the loop once, for hosts that do something before and after each."""
+"""(loop, its arguments) -> latents: runs the loop once, for hosts that do something before and after each."""
 
 OnStep = Callable[[int, int, Tensor], None]
 """(chunk index, step index, x0 [1, C, T, h, w]) after every denoising step; may raise to stop."""
 
 
 class RolloutError(RuntimeError):
-    """A chunk could not be generated; the message says which one and why."""
+    """A chunk could not be generated; the message gives its number and the reason."""
 
 
 class VideoCodec(Protocol):
@@ -78,7 +78,7 @@ class Carry(Choice):
 
 @dataclass(frozen=True)
 class ContinuityOptions:
-    """What a chunk takes from the one before.
+    """How a chunk continues the previous one.
 
     ``latents`` is the number of latent frames, 1..4; ``color_strength`` 0..1 moves each frame's Lab statistics to the
     portrait's. ``carry`` may be given as its text.
@@ -209,7 +209,7 @@ def rollout(
             work.sample(state)
         except BaseException:
             if waiting is not None:
-                # Its frames are complete: an error or a stop in the next chunk must not lose them.
+                # Its frames are complete, so an error or a stop in the next chunk must not lose them.
                 yield waiting.finish()
             raise
         if waiting is not None:
@@ -302,17 +302,17 @@ class _Work:
         self._clock.stage("network")
 
     def decode(self, lane: Lane | None) -> None:
-        """Queue the frames; with a ``lane``, ``next_state`` is known before they are there."""
+        """Queue the frames; with a ``lane``, ``next_state`` is set before they are available."""
         with nullcontext() if lane is None else lane.beside(self._latents):
             self._pending = self._draft.queue(self._latents, self._span, self._clock)
         if lane is not None:
             self.next_state = ContinuityState(self._span.index + 1, self._draft.tail(self._latents))
 
     def finish(self) -> tuple[Chunk, ContinuityState]:
-        """The chunk, generated again with a seed of its own if it collapsed, and the state that the next starts from.
+        """The chunk, regenerated with another seed if it collapsed, and the state from which the next one starts.
 
         Raises:
-            RolloutError: both attempts gave values that are not finite, on which no chunk could be built.
+            RolloutError: both attempts gave values that are not finite, from which no chunk can continue.
         """
         made, outcome = self._wait()
         self.next_state = ContinuityState(self._span.index + 1, made.continuity)
@@ -390,6 +390,6 @@ def to_uint8(pixels: Tensor) -> Tensor:
     frames = []
     for frame in pixels[0].unbind(1):
         scaled = frame.add(1).mul_(127.5).round_().clamp_(0, 255)
-        # By way of int32, and a stack instead of a permuted copy: these are what CPUs are fast at.
+        # Through int32, and a stack instead of a permuted copy: both are faster on CPUs.
         frames.append(torch.stack(scaled.to(torch.int32).to(torch.uint8).unbind(0), dim=-1))
     return torch.stack(frames)

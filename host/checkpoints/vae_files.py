@@ -101,7 +101,7 @@ def _ltx_layout(file: Path, metadata: Metadata) -> dict[str, str]:
 
 
 def _check_layout(config: Any, source: str) -> None:
-    """Refuse layouts that would take core forever to build. What they build is compared with the tensors later."""
+    """Refuse layouts that core would take very long to build. The result is compared with the tensors later."""
     if not isinstance(config, dict):
         raise ConfigError(f"{source}: the layout of a VAE must be an object, got {short(config)}")
     for name in ("blocks", "encoder_blocks", "decoder_blocks"):
@@ -130,7 +130,7 @@ def _checked(file: Path, known: VAETensors) -> VAETensors:
     try:
         with torch.device("meta"), without_core_warnings():
             network = VAE(sd=_as_shapes(tensors), metadata=known.metadata).first_stage_model
-    # Core does not check what it is given, so that anything can happen.
+    # Core does not check its input, so any exception can occur.
     except Exception as error:
         raise CheckpointError(
             f"{file}: ComfyUI cannot build a VAE from its tensors: the file is incomplete, ComfyUI does not support "
