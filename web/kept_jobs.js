@@ -93,7 +93,7 @@ class KeptTable {
         make("button", make("td", row), {
             type: "button",
             textContent: word("remove"),
-            // Also for a job in use: it may have ended since the list was made, and the server gives the reason for a refusal.
+            // Also for a job in use: it may have ended meanwhile. If not, the server refuses and gives the reason.
             onclick: () => this.#remove(job.id),
         });
     }
