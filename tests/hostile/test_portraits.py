@@ -155,7 +155,7 @@ BAD_MASKS: list[tuple[Any, str]] = [
     (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, a different aspect ratio"),
     (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, a different aspect ratio"),
     (torch.ones(1, 40, 48), "mask: it covers the whole picture.*InvertMask"),
-    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN .*; the node"),
+    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN .*; its file"),
     (torch.full((1, 40, 48), -math.inf), "mask: it contains NaN or infinite"),
     (torch.zeros(0, 40, 48), "mask: expected a MASK"),
     (torch.zeros(48), "mask: expected a MASK"),

@@ -1,4 +1,4 @@
-"""What every training loop does around its own step: resume, learning rate, averages, reports, saving."""
+"""The parts that all training loops share: resume, learning rate, averages, reports, saving."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def pairs(real: Path, generated: Path) -> list[tuple[str, Path, Path]]:
 
 
 class Measurement:
-    """Collects what is measured, one pair of videos after the other."""
+    """Collects the measurements, one pair of videos after the other."""
 
     def __init__(self, networks: Networks) -> None:
         self.networks = networks

@@ -63,7 +63,7 @@ def load_inception(path: Path, device: torch.device) -> Callable[[Tensor], Tenso
     network = torchvision.models.inception_v3(
         num_classes=INCEPTION_CLASSES, aux_logits=False, weights=None, init_weights=False
     )
-    # Where TensorFlow's network, which FID is defined by, differs from torchvision's.
+    # The differences between TensorFlow's network, by which FID is defined, and torchvision's.
     blocks: dict[str, nn.Module] = {
         "Mixed_5b": fid.FIDInceptionA(192, pool_features=32),
         "Mixed_5c": fid.FIDInceptionA(256, pool_features=64),
@@ -133,7 +133,7 @@ def load_arcface(path: Path) -> Callable[[Tensor], Tensor]:
         raise TrainingError(f"there is no {path}: --arcface needs {ARCFACE.published}")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
-    # What onnxruntime raises has no common type but this.
+    # onnxruntime's exceptions have no other common type.
     except Exception as error:
         raise TrainingError(f"{path} is not {ARCFACE.published}: {error}") from error
     (given,) = session.get_inputs()

@@ -100,7 +100,7 @@ def prove(
     minutes: float,
     device: torch.device = CPU,
 ) -> None:
-    """Do what is missing, then write ``out``/results.csv, table.md and drift.png from all that is there.
+    """Run the missing parts, then write ``out``/results.csv, table.md and drift.png from all results.
 
     Args:
         runs: folder of the training runs and of what was measured of each video.

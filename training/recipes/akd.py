@@ -218,7 +218,7 @@ def critic_loss(
     config: AKDTraining,
     generator: torch.Generator,
 ) -> Tensor:
-    """Flow matching on one of the chunks that the student made, under the student's continuity."""
+    """Flow matching on one of the student's chunks, under the student's continuity."""
     rolled = chunks[int(torch.randint(len(chunks), (1,), generator=generator))]
     u = draw_levels(reference.shape[0], config.shift, generator)
     eps = torch.randn(rolled.sample.shape, generator=generator)
@@ -230,7 +230,7 @@ def critic_loss(
 
 @dataclass(frozen=True)
 class Distillation:
-    """The networks of a run and their optimisers: what one step needs."""
+    """The networks of a run and their optimisers, for one step."""
 
     student: TalkingHeadDiT
     teacher: TalkingHeadDiT
@@ -240,7 +240,7 @@ class Distillation:
     config: AKDTraining
 
     def step(self, batch: Batch, update_student: bool, generator: torch.Generator) -> dict[str, float]:
-        """One rollout: the student learns from teacher and critic, then the critic from what the student made."""
+        """One rollout: the student is updated from teacher and critic, then the critic from the student's output."""
         drawn_step = draw_gradient_step(self.config, generator)
         gradient_step = drawn_step if update_student else None
         terms, chunks = distil_rollout(
