@@ -141,7 +141,7 @@ def file_targets(graph: Graph) -> list[Target]:
 
 
 def is_link(value: Any) -> bool:
-    """Tell whether an input's value is another node's output."""
+    """Whether an input's value is another node's output."""
     return isinstance(value, list)
 
 

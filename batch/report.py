@@ -48,6 +48,11 @@ COLUMNS = (
     ("run_s", "render time (s)"),
     ("worker", "server"),
 )
+"""Fields of ``Entry`` and their headings in both reports.
+
+A new column also needs a field of ``Entry`` and a value in ``_done``, and in ``batch/figures.py`` if it comes from the
+Sampler's report.
+"""
 
 
 @dataclass(slots=True)

@@ -150,7 +150,7 @@ def lite_vae(ours: nn.Module) -> Any:
     with torch.device("meta"):
         model = module.CausalVideoAutoencoder.from_config({**core.guess_config(0), "dims": 3})
     held = {name: tensor for name, tensor in ours.state_dict().items() if not name.startswith("per_channel")}
-    # Their own method does not take over tensors.
+    # Their own method does not accept these tensors.
     nn.Module.load_state_dict(model, held, assign=True)
     device = next(ours.parameters()).device
     model.register_buffer("std_of_means", torch.ones(128, device=device))

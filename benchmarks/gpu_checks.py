@@ -85,7 +85,7 @@ def color(device: torch.device) -> str:
 
 @torch.inference_mode()
 def resume(device: torch.device) -> str:
-    """nano: a run that is taken up after its first chunk gives the same bits, and so does a second whole run."""
+    """nano: a run that is resumed after its first chunk gives the same bits, and so does a second whole run."""
     nano = _Nano(device, torch.bfloat16, SIZES[device.type])
     whole, again = nano.run(), nano.run()
     rest = nano.run(whole[0][1])
@@ -117,7 +117,7 @@ def timing(device: torch.device) -> str:
 
 @torch.inference_mode()
 def memory(device: torch.device) -> str:
-    """The activations of a step of Pro against what ComfyUI is told that they take."""
+    """The activations of a step of Pro, compared with the memory that ComfyUI reserves for them."""
     network = TalkingHeadDiT(PRO.config, dtype=torch.bfloat16, device=device)
     random_weights(network)
     shape = (1, 16, 9, 64, 64)
@@ -129,8 +129,8 @@ def memory(device: torch.device) -> str:
     network.velocity(x, torch.full((1,), 800.0, device=device), audio_kv, x)
     used = torch.cuda.max_memory_allocated(device) - before
     told = 9 * 32 * 32 * (2 * PRO.config.ffn_dim + 12 * PRO.config.dim) * 2
-    assert used < told, f"{used / GIB:.2f} GiB, ComfyUI is told {told / GIB:.2f}"
-    return f"{used / GIB:.2f} GiB, ComfyUI is told {told / GIB:.2f}"
+    assert used < told, f"{used / GIB:.2f} GiB, ComfyUI reserves {told / GIB:.2f}"
+    return f"{used / GIB:.2f} GiB, ComfyUI reserves {told / GIB:.2f}"
 
 
 @torch.inference_mode()
@@ -155,7 +155,7 @@ CHECKS: dict[str, Check] = {
 }
 
 ONLY_ON_GPUS = {"memory", "compiled"}
-"""The first asks for CUDA's figures; the second takes minutes on a CPU."""
+"""The first reads CUDA's memory statistics; the second takes minutes on a CPU."""
 
 
 class _Nano:

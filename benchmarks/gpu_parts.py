@@ -27,7 +27,7 @@ SPEECH_SECONDS = 5.0
 
 
 class Figures:
-    """Results by name in a JSON file, which is written anew with each of them."""
+    """Results by name in a JSON file, which is rewritten after each of them."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file

@@ -147,7 +147,7 @@ class Pair:
             yield self._row(name, runs, (mine.float() - hers.float()).abs().max().item() * scale)
 
     def whole_chunks(self, count: int) -> Iterator[Row]:
-        """The rollout beside their ``generate``, chunk after chunk, each going on from its own last one."""
+        """The rollout and their ``generate``, chunk after chunk, each continuing from its own last one."""
         new = FRAMES - self.overlap
         features = AudioFeatures(self.features[: FRAMES + (count - 1) * new], "random")
         ours = rollout(

@@ -22,7 +22,7 @@ from .track import FaceTrack
 ON_MISSING = ("error", "centre")
 
 APART_S = 0.1
-"""By how much two videos may differ in length without a word."""
+"""Difference in length, in seconds, above which a note is shown."""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
@@ -74,8 +74,8 @@ def _choose(rgb: Tensor, width: int, height: int, options: CropOptions) -> tuple
 def _indexed(faces: list[Face], index: int) -> Face:
     if not faces:
         raise ValueError(
-            "image: no face was found in this picture. Set on_missing to centre to take its middle, or give the face's "
-            "box by hand in box_x, box_y, box_width and box_height, as drawn faces may need"
+            "image: no face was found in this picture. Set on_missing to centre to take its middle, or enter the "
+            "face's box in box_x, box_y, box_width and box_height, which drawn faces may need"
         )
     if index >= len(faces):
         known = "only face 0" if len(faces) == 1 else f"faces 0 to {len(faces) - 1}, the largest first"
@@ -87,8 +87,8 @@ def _checked_box(box: Box, width: int, height: int) -> Box:
     x, y, box_width, box_height = box
     if min(box_width, box_height) < 1:
         raise ValueError(
-            f"box_width, box_height: {box_width}x{box_height} is not a box. Give both in pixels, or 0 for both to have "
-            "the face found"
+            f"box_width, box_height: {box_width}x{box_height} is not a box. Set both in pixels, or both to 0 to "
+            "detect the face"
         )
     if x >= width or y >= height:
         raise ValueError(f"box_x, box_y: ({x}, {y}) lies outside of the picture of {width}x{height} pixels")

@@ -151,7 +151,7 @@ def _in_order(source: FrameSource, index_of: Callable[[int], int]) -> Callable[[
         while held is None or held[0] < wanted:
             following = next(reading, None)
             if following is None:
-                # The file has fewer frames than its header says.
+                # The file has fewer frames than its header gives.
                 break
             held = following
         if held is None:

@@ -1,1 +1,1 @@
-"""Adapts ComfyUI: stock MODEL, VAE and AUDIO_ENCODER objects, folders, progress, videos. No logic of the method."""
+"""Adapts ComfyUI: stock MODEL, VAE and AUDIO_ENCODER objects, folders, progress, videos. No method code."""

@@ -87,10 +87,10 @@ def audio_features(
     node_id: str | None = None,
     mouth: MouthOptions = AS_TRAINED,
 ) -> SpeechFeatures:
-    """The network's audio condition for an AUDIO value, which follows on what ``continues`` is of.
+    """The network's audio condition for an AUDIO value, which continues the recordings of ``continues``.
 
-    No features are made yet: they are made where the Sampler comes to them. Which channel they are made of, where it is
-    not the mix, and that there is no sound are shown on the node.
+    No features are computed yet; the Sampler computes them when a chunk needs them. The node shows which channel is
+    used, if it is not the mix, and whether the audio is silent.
 
     Raises:
         ValueError: names what is wrong with the audio or the encoder.
@@ -102,7 +102,7 @@ def audio_features(
     speech = resample(mono.samples, sample_rate, SAMPLE_RATE, feature_encoder.sinc)
     notes = [] if mono.note is None else [mono.note]
     if is_silent(speech):
-        notes.append("audio: it is silent, or nearly so: the mouth will hardly move")
+        notes.append("audio: it is silent or nearly silent, so the mouth will hardly move")
     features = stream_features(
         feature_encoder,
         speech,
@@ -119,7 +119,7 @@ def audio_features(
 
 
 def sound_of(audio: RecordingFeatures) -> AudioTrack | None:
-    """The network's input, mono at 16 kHz, for watching a video before its own audio is joined to it."""
+    """The network's input, mono at 16 kHz, to play with a video that has no audio yet."""
     if not isinstance(audio, SpeechFeatures):
         return None
     return AudioTrack(audio.speech.waveform[None].cpu().numpy(), SAMPLE_RATE)
@@ -133,7 +133,7 @@ def recordings_of(audio: RecordingFeatures) -> tuple[Recording, ...]:
 def joined(recordings: Sequence[Recording]) -> AudioTrack | None:
     """Recordings joined one after another, at the first one's sample rate and with the largest number of channels.
 
-    A single one is not copied. None of none.
+    A single one is not copied. None if there are no recordings.
     """
     if not recordings:
         return None
@@ -145,7 +145,7 @@ def joined(recordings: Sequence[Recording]) -> AudioTrack | None:
 def overlaid(recordings: Sequence[Recording]) -> AudioTrack | None:
     """Recordings mixed, as long as the longest, at the first one's sample rate and with the largest number of channels.
 
-    A single one is not copied. None of none.
+    A single one is not copied. None if there are no recordings.
     """
     if len(recordings) < 2:
         return joined(recordings)
@@ -183,7 +183,7 @@ def checked_audio(audio: Any) -> tuple[Tensor, int]:
         )
     channels, samples = waveform.shape[1:]
     if samples == 0:
-        raise ValueError("audio: the clip is empty (0 samples): connect audio that lasts")
+        raise ValueError("audio: the clip is empty (0 samples): connect audio with sound in it")
     if not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f"audio: {channels} channels; 1 to {MAX_CHANNELS} are supported. Mix it down first")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
@@ -195,8 +195,8 @@ def checked_audio(audio: Any) -> tuple[Tensor, int]:
     loudest = max(map(abs, finite_range("audio: the clip", waveform)))
     if loudest > MAX_SAMPLE:
         raise ValueError(
-            f"audio: samples reach {loudest:.3g}, but an AUDIO holds -1 to 1; the node or file that it comes "
-            "from is at fault"
+            f"audio: samples reach {loudest:.3g}, but an AUDIO holds -1 to 1; its file is damaged, or the node that "
+            "made it returns invalid data"
         )
     return waveform, sample_rate
 
@@ -210,8 +210,8 @@ def _parts(audio: Any) -> tuple[Tensor, int]:
     missing = [key for key in ("waveform", "sample_rate") if key not in audio]
     if missing:
         raise ValueError(
-            f"audio: the AUDIO has no {' and no '.join(missing)}; the node that made it is at fault: connect the "
-            "AUDIO output of Load Audio"
+            f"audio: the AUDIO has no {' and no '.join(missing)}; the node that made it returns invalid data. "
+            "Connect the AUDIO output of Load Audio"
         )
     waveform, sample_rate = audio["waveform"], audio["sample_rate"]
     if waveform is None:

@@ -15,20 +15,19 @@ import torch
 T = TypeVar("T")
 
 SHORTEST_S = 0.05
-"""Processor time is counted in steps of 10 ms: a shorter span says nothing."""
+"""Processor time has a resolution of 10 ms, so shorter intervals are not accurate."""
 
 
 def threads_beside(others: float, cores: int, most: int) -> int:
     """Threads, 1 to ``most``, for a machine of ``cores`` of which other processes use ``others``.
 
-    A thread without a core of its own costs more than it gives: the rest wait for it at the end of every operation,
-    and they wait by spinning, which takes time from it.
+    With more threads than free cores, every operation waits for the slowest thread, and the waiting threads spin.
     """
     return max(1, min(most, math.floor(cores - others + 0.5)))
 
 
 class CpuShare:
-    """Sets the number of PyTorch's threads, up to ``most``, by what other processes leave free of the ``cores``."""
+    """Sets the number of PyTorch's threads, up to ``most``, to the number of free ``cores``."""
 
     def __init__(self, most: int, cores: int | None = None) -> None:
         self._most = most
@@ -48,7 +47,7 @@ class CpuShare:
             torch.set_num_threads(threads)
 
     def between(self, chunks: Iterable[T]) -> Iterator[T]:
-        """The ``chunks``, with the threads set anew before each; the first one waits for a measurement."""
+        """The ``chunks``, with the threads set again before each; the first one waits for a measurement."""
         if self._most > 1:
             time.sleep(max(0.0, self._at + SHORTEST_S - time.monotonic()))
         self.adapt()
@@ -59,7 +58,7 @@ class CpuShare:
 
 @contextmanager
 def _threads_restored() -> Iterator[int]:
-    """PyTorch's number of threads, which it has again afterwards."""
+    """PyTorch's number of threads, restored afterwards."""
     threads = torch.get_num_threads()
     try:
         yield threads

@@ -1,4 +1,4 @@
-"""What a generation needs of the machine, checked before it starts."""
+"""The memory that a generation needs, checked before it starts."""
 
 from __future__ import annotations
 

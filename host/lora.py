@@ -15,7 +15,7 @@ ROOM = "diffusion_model."
 NAMES_FROM = ("QwenImage", "HunyuanDiT")
 """Core decides by a model's class which names of LoRA tensors it takes: for any class the model's own names behind
 ``diffusion_model.`` and kohya's ``lora_unet_``; for QwenImage also those names alone and behind ``transformer.``, for
-HunyuanDiT behind PEFT's ``base_model.model.``. It offers no other way to say so."""
+HunyuanDiT behind PEFT's ``base_model.model.``. It offers no other way to choose them."""
 
 
 def _class_with_names() -> type[model_base.BaseModel]:
@@ -33,7 +33,7 @@ else:
 
 
 class ChecksLora:
-    """Part of a model patcher: refuses patches that core would leave out with a line on the console."""
+    """Part of a model patcher: refuses patches that core would skip with only a line in the log."""
 
     model: Any
 

@@ -11,7 +11,7 @@ LONGEST_VALUE = 80
 
 
 def encodable(text: str) -> str:
-    """``text`` with lone surrogates as escapes: ComfyUI's queue ends for good on an error that UTF-8 cannot hold."""
+    """``text`` with lone surrogates as escapes: ComfyUI's queue ends for good on an error that UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -48,15 +48,15 @@ FINGERPRINT = "asymtalker_fingerprint"
 """Attribute of loaded objects."""
 
 UNDISTILLED_NAME = re.compile("teacher|pretrain|undistil", re.IGNORECASE)
-"""In the name of a checkpoint or its folder, which is all that says so where the file's metadata does not."""
+"""Marks undistilled checkpoints by the name of the file or folder, for files without metadata."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a loaded MODEL remembers of its file.
+    """Facts about the file of a loaded MODEL.
 
-    ``reference`` is the kind that it was trained with ("tre", "static"), empty where the file does not say.
-    ``weights_id`` changes with every change of the weights' content. ``notes`` say what was done to the file's tensors.
+    ``reference`` is the kind that it was trained with ("tre", "static"), empty if the file does not state it.
+    ``weights_id`` changes with every change of the weights' content. ``notes`` describe changes to the file's tensors.
     """
 
     name: str
@@ -208,7 +208,7 @@ def load_model(
     ``dynamic`` False keeps dynamic VRAM off for this MODEL, where the host uses it.
 
     Raises:
-        CheckpointError: tensors are missing, too many, quantised, or of other shapes than the configuration says.
+        CheckpointError: tensors are missing, too many, quantised, or of other shapes than in the configuration.
         ConfigError: the tensors are of another architecture, or the metadata does not describe them.
     """
     tensors, checkpoint = _identified(state_dict, metadata, name, fingerprint or weights_fingerprint)
@@ -247,7 +247,7 @@ def load_weights(patcher: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype
         # The weights stay in the mapped file instead of being copied into memory.
         model.diffusion_model.load_state_dict(tensors, assign=True)
     elif newer:
-        # With dynamic VRAM, layers take over the tensors that they are given, which would keep the file's type.
+        # With dynamic VRAM, the given tensors are assigned to the layers, so they would keep the file's type.
         converted = {key: tensor.to(dtype) for key, tensor in tensors.items()}
         model.load_model_weights(converted, assign=patcher.is_dynamic())
     else:
@@ -285,7 +285,7 @@ def talking_head(model: Any) -> TalkingHeadModel:
         given = model if inner is None else inner
         what = "empty (None)" if given is None else f"a {type(given).__name__}"
         raise ValueError(
-            f"model: this MODEL is {what}, which cannot make a talking head; "
+            f"model: this MODEL is {what}, not a talking-head network; "
             "connect the MODEL output of Load AsymTalker (LoRA and compile nodes may be in between)"
         )
     return inner

@@ -3,8 +3,8 @@
 The denoising loop of a chunk is one sampling in core's sense (``comfy.samplers.CFGGuider``), with core's order of
 wrappers and callbacks around it: OUTER_SAMPLE, PREPARE_SAMPLING, ON_PRE_RUN, SAMPLER_SAMPLE, then for every step
 PREDICT_NOISE, CALC_COND_BATCH, ON_PREPARE_STATE and the network (APPLY_MODEL, DIFFUSION_MODEL), at last ON_CLEANUP.
-What nodes keep from step to step (EasyCache, say) thus begins anew with every chunk. A chunk that collapsed and is
-generated anew is another sampling.
+State that nodes keep from step to step (such as EasyCache's) therefore starts again with every chunk. A chunk that is
+regenerated after a collapse is a sampling of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ChunkNetwork:
 
     Args:
         model: the MODEL, with whatever LoRA, wrappers and options core's nodes have put on it.
-        bring: brings the weights to the device; by itself it asks core to.
+        bring: loads the weights to the device; by default through core.
         strength: of the audio's part in the cross-attention, against that of silence; 1 is as trained.
         silence: gives the features [blocks, channels] of silence; needed for another strength than 1.
     """
@@ -121,7 +121,7 @@ class ChunkNetwork:
 
 
 class ChunkGuider:
-    """What wrappers find where core has a ``CFGGuider``.
+    """Takes the place of core's ``CFGGuider`` for wrappers.
 
     It has that class's ``model_patcher``, ``model_options``, ``inner_model`` and ``conds``. Wrappers may replace
     ``model_options`` for the sampling that they surround.
@@ -251,7 +251,7 @@ class ChunkGuider:
 
 
 class ChunkSampler:
-    """What wrappers find where core has a ``Sampler``: one chunk's denoising loop."""
+    """Takes the place of core's ``Sampler``: one chunk's denoising loop."""
 
     def __init__(self, loop: SamplingLoop) -> None:
         self._loop = loop
@@ -306,7 +306,7 @@ def _calc_cond_batch(
     """x0 of each side, one after the other; zeros where there is none, as in core."""
     patcher = model.current_patcher
     if patcher is not None:
-        # Later versions of core hand the options on.
+        # Later versions of core pass the options on.
         newer = len(inspect.signature(patcher.prepare_state).parameters) > 1
         patcher.prepare_state(timestep, *([model_options] if newer else []))
     return [

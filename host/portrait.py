@@ -19,7 +19,7 @@ from .tensors import finite_range, picture_values, plain_tensor
 from .vae import StockVideoCodec
 
 MODES = {"temporal": ReferenceKind.TRE, "static": ReferenceKind.STATIC}
-"""The node's words for the kinds of reference, and what checkpoints call them."""
+"""The node's names for the kinds of reference, and those in checkpoints."""
 Framing = Callable[[Tensor, int, int], tuple[Tensor, list[str]]]
 """(a picture [1, H, W, 3], width, height of the video) -> the part of it that the video shows, and notes."""
 
@@ -27,14 +27,14 @@ SMALLEST_PORTRAIT = 16
 SHAPE_TOLERANCE = 0.02
 """How far the aspect ratios of a mask and its picture may differ: sizes are rounded when pictures are scaled."""
 LOWEST_OVERSHOOT = -0.5
-"""Scaling overshoots a little; below this, the picture is one of -1..1."""
+"""Scaling overshoots a little; a picture below this has the range -1..1."""
 ROUNDING = 1e-3
 LITTLE_KEPT = 0.4
 """Share of a picture in the video below which most of it is lost; of a 9:16 portrait a square keeps 0.56."""
 MOST_ENLARGED = 2
 """Factor above which a picture is visibly blurred."""
 PLAIN = 2 / 255
-"""Spread of the values of a channel below which a picture shows nothing."""
+"""Spread of the values of a channel below which a picture is blank."""
 
 
 def encode_reference(
@@ -72,7 +72,7 @@ def encode_reference(
         notes = [*notes, *about_face]
     fit = fit_notes(rgb.shape[2], rgb.shape[1], width, height)
     notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode), outside=True)
-    # Colours are matched to the portrait where the network works.
+    # Colours are matched to the portrait on the network's device.
     portrait = fit_portrait(rgb, width, height).to(model.load_device)
     if MODES[mode] is ReferenceKind.STATIC:
         num_latents = config.latent_frames(frames_per_chunk)
@@ -94,7 +94,7 @@ def own_size(config: DiTConfig) -> int:
 
 
 def _refuse_plain(rgb: Tensor) -> None:
-    """Raise ValueError for a picture [1, H, W, 3] in which nothing is to be seen."""
+    """Raise ValueError for a picture [1, H, W, 3] of one plain colour."""
     pixels = rgb.flatten(0, 2)
     if float((pixels.amax(dim=0) - pixels.amin(dim=0)).max()) < PLAIN:
         raise ValueError(
@@ -104,18 +104,18 @@ def _refuse_plain(rgb: Tensor) -> None:
 
 
 def _unknown_mode(checkpoint: Checkpoint, mode: str) -> list[str]:
-    """A note if the MODEL was trained with the other kind of reference, of which it makes wrong pictures."""
+    """A note if the MODEL was trained with the other kind of reference, so that the video will look wrong."""
     trained = next((word for word, kind in MODES.items() if kind == checkpoint.reference), mode)
     if trained == mode:
         return []
-    return [f"{checkpoint.name} was trained with mode {trained}: with {mode} its pictures will be wrong"]
+    return [f"{checkpoint.name} was trained with mode {trained}; with {mode}, the video will look wrong"]
 
 
 def checked_portrait(image: Any, mask: Any = None) -> tuple[Tensor, list[str]]:
     """One RGB picture [1, H, W, 3] in 0..1 of an IMAGE, and notes on what was changed.
 
-    What a MASK covers (Load Image gives what is transparent in a picture) and what the picture's own alpha leaves open
-    is white.
+    Areas covered by a MASK (Load Image's covers the transparent areas) and areas that are transparent in the picture's
+    own alpha become white.
 
     Raises:
         ValueError: a batch, an empty or tiny picture, NaN, an unknown number of channels, or a mask of another picture.
@@ -158,7 +158,7 @@ def _within_range(image: Tensor) -> tuple[Tensor, list[str]]:
     if lowest < LOWEST_OVERSHOOT or float(image.mean()) > 1:
         raise ValueError(
             f"image: the portrait's values reach from {lowest:.3g} to {highest:.3g}, but an IMAGE holds 0 to 1; the "
-            "node that made it is at fault"
+            "node that made it returns invalid data"
         )
     notes: list[str] = []
     if lowest < -ROUNDING or highest > 1 + ROUNDING:

@@ -12,7 +12,7 @@ from .messages import counted, encodable
 from .server import prompt_server
 
 SHORTEST_REPORT_S = 0.2
-"""Between two reports of frames that are encoded by the hundred in a second."""
+"""Seconds between two reports: hundreds of frames are encoded per second."""
 
 
 def notify(node_id: str | None, *texts: str, outside: bool = False) -> None:
@@ -48,7 +48,7 @@ def show(node_id: str | None, text: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: "42 s", "3 min 5 s", "2 h 10 min"."""
+    """Seconds in words: "42 s", "3 min 5 s", "2 h 10 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

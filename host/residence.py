@@ -65,7 +65,7 @@ class Residence:
         memory = max(self._network_memory, self._vae_memory) if together else memory
         full = wanted is self._vae.patcher and self._vae.disable_offload
         model_management.load_models_gpu(models, memory_required=memory, force_full_load=full)
-        # On a card that is too small for it, less than the whole: core was asked, and would not find more now.
+        # If the device is too small, core has loaded what fits; a second request would load no more.
         self._last, self._last_size = wanted, wanted.loaded_size()
 
     def _network(self) -> list[ModelPatcher]:

@@ -25,8 +25,8 @@ def plain_tensor(name: str, value: Any) -> Tensor:
     odd = value.is_complex() or value.is_quantized or value.layout != torch.strided or value.is_meta
     if odd:
         raise ValueError(
-            f"{name}: its tensor ({value.dtype}, {value.layout}, device {value.device}) has no ordinary values; "
-            "the node that made it is at fault"
+            f"{name}: a tensor of this kind ({value.dtype}, {value.layout}, device {value.device}) is not supported; "
+            "the node that made it returns invalid data"
         )
     return value.detach().cpu()
 
@@ -35,7 +35,10 @@ def finite_range(what: str, value: Tensor) -> tuple[float, float]:
     """The lowest and the highest value. Raises ValueError, which begins with ``what``, for NaN and infinite ones."""
     lowest, highest = (float(extreme) for extreme in torch.aminmax(value))
     if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise ValueError(f"{what} contains NaN or infinite values; the node or file that it comes from is at fault")
+        raise ValueError(
+            f"{what} contains NaN or infinite values; its file is damaged, or the node that made it returns invalid "
+            "data"
+        )
     return lowest, highest
 
 

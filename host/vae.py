@@ -40,7 +40,7 @@ class StockVideoCodec:
 
     Args:
         device: where latents and pixels go; core's device if not given.
-        load: brings the VAE to its device; by itself it asks core to.
+        load: loads the VAE to its device; by default through core.
     """
 
     def __init__(

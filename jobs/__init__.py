@@ -1,1 +1,1 @@
-"""One generation: what it is, its rollout onto the disk, and how it resumes."""
+"""One generation: its identity, its rollout to disk, and how it resumes."""

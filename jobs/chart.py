@@ -25,7 +25,7 @@ HEADROOM = 1.25
 LONGEST_NAME = 80
 LARGEST_NUMBER = 2.0**64
 """Seeds are below it."""
-# Drawn larger and made smaller, for smooth lines.
+# Drawn larger and scaled down, for smooth lines.
 SCALE = 2
 
 Point = tuple[float, float]
@@ -103,7 +103,7 @@ def _chunk(index: int, fields: dict[str, Any]) -> ChunkRecord:
     """The chunk with those of its figures that the chart shows."""
     stats = dict(fields["stats"])
     given = {curve.figure: stats[curve.figure] for curve in CURVES if curve.figure in stats}
-    # JSON as Python writes it has NaN and infinity: such a figure has no place in a curve.
+    # JSON as Python writes it may contain NaN and infinity, which a curve cannot show.
     shown = {name: float(_number(value)) for name, value in given.items() if math.isfinite(value)}
     if REGENERATED in stats:
         shown[REGENERATED] = 1.0
@@ -112,14 +112,14 @@ def _chunk(index: int, fields: dict[str, Any]) -> ChunkRecord:
 
 
 def _number(value: Any) -> float:
-    """``value`` if it is a number that a chart has room for. Raises ValueError or TypeError."""
+    """``value`` if it is a number that the chart can show. Raises ValueError or TypeError."""
     if isinstance(value, bool) or not 0 <= value < LARGEST_NUMBER:
         raise ValueError("not a number of a report")
     return value
 
 
 def _panel(draw: ImageDraw.ImageDraw, curve: Curve, chunks: list[ChunkRecord], top: int, palette: Palette) -> None:
-    """One curve from 0 up; dashed, where the first chunk was; a ring around a chunk that was generated anew."""
+    """One curve from 0 up, with a dashed line at the first chunk's value and a ring around each regenerated chunk."""
     left, right, bottom = MARGIN, WIDTH - MARGIN - VALUES_WIDTH, top + PANEL_HEIGHT
     _write(draw, (left, top - 22), curve.title, curve.color, 15)
     draw.rectangle(_scaled((left, top), (right, bottom)), fill=palette.panel)

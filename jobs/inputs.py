@@ -32,7 +32,7 @@ class Settings:
     keep: Keep = Keep.UNTIL_SAVED
 
     def __post_init__(self) -> None:
-        # An unknown value must not decide which frames are kept.
+        # An unknown value must not determine which frames are kept.
         object.__setattr__(self, "keep", Keep.parse(self.keep, "keep"))
 
     def resolve(self, own: SamplingConfig, frames_per_chunk: int) -> SamplingConfig:

@@ -1,4 +1,4 @@
-"""What makes two jobs the same, where their frames lie, and the state that lets one go on after a stop."""
+"""The identity of a job, its folder on disk, and the state from which it resumes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from .identity import hash_value, patches_id
 from .inputs import Inputs
 
 JOB_VERSION = 3
-"""Raised when a change of the pack changes frames, so that no video is continued by another version."""
+"""Raise it when a change of the pack changes frames, so that no job resumes with another version."""
 
 MAX_SPOOL_BYTES = 20_000_000_000
-"""Frames are kept up to this size together, the oldest go first."""
+"""Limit for all kept frames together; the oldest are removed first."""
 
 MAX_FRAMES = 1 << 31
 MAX_SEED = (1 << 64) - 1
@@ -58,7 +58,7 @@ class Job:
 
     @property
     def job_id(self) -> str:
-        """The last chunk's id: it depends on everything."""
+        """The last chunk's id, which depends on all inputs."""
         return self.chunk_ids[-1]
 
     @property
@@ -80,7 +80,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What a spool's metadata says of its job; ``num_frames`` is the whole video's."""
+    """A job's entries in a spool's metadata; ``num_frames`` is the whole video's."""
 
     model: str
     num_frames: int
@@ -105,7 +105,7 @@ class JobRecord:
 
 
 def make_job(inputs: Inputs) -> Job:
-    """Plan a video of the audio's length and name its chunks."""
+    """Plan a video of the audio's length and compute the ids of its chunks."""
     reference, audio = inputs.reference, inputs.audio
     overlap = continuity_frames(inputs.settings.continuity.latents, reference.stride_t)
     spans = plan(audio.num_frames, reference.frames_per_chunk, overlap)
@@ -122,7 +122,7 @@ def make_job(inputs: Inputs) -> Job:
 
 
 def settings_id(inputs: Inputs) -> str:
-    """Content hash of everything that changes frames but the audio: weights, LoRAs, VAE, portrait, seed, settings.
+    """Content hash of everything except the audio that changes frames: weights, LoRAs, VAE, portrait, seed, settings.
 
     Overrides, wrappers and patches of the MODEL are in it by their code and values (see ``identity``).
     """
@@ -156,17 +156,17 @@ def settings_id(inputs: Inputs) -> str:
 
 
 def spool_header(job: Job, reference: Reference, model_name: str, seed: int, keep: str) -> SpoolHeader:
-    """What a job's folder says about it."""
+    """The header of a job's folder."""
     width, height = reference.size
     record = JobRecord(model_name, job.num_frames, seed, job.settings_id, keep)
     return SpoolHeader(job.job_id, width, height, metadata=record.metadata())
 
 
 def drop_unwanted(job: Job, keep: str) -> None:
-    """Remove frames that a killed process had no time to: of saved videos, and of jobs that were to keep nothing.
+    """Remove frames that a killed process left behind: of saved videos, and of jobs with ``Keep.NEVER``.
 
-    With ``Keep.NEVER`` this job's own go too, so that it starts afresh. What is in use, unknown or cannot be removed
-    stays.
+    If ``keep`` is ``Keep.NEVER``, this job's own frames are removed too, so that it starts from the beginning. Folders
+    that are in use, unknown or cannot be removed stay.
     """
     for spool in list_spools(spool_root()):
         record = JobRecord.of(spool)
@@ -176,13 +176,13 @@ def drop_unwanted(job: Job, keep: str) -> None:
             try:
                 remove_spool(spool.folder)
             except MediaError as error:
-                logging.info("AsymTalker: frames of an earlier job stay: %s", error)
+                logging.info("AsymTalker: frames of an earlier job were not removed: %s", error)
 
 
 def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
-    """Take the job's next chunks over from another job that has more of its first ones; returns their number.
+    """Copy the job's next chunks from another job that has more of its first ones; returns their number.
 
-    Another job's spool that is damaged, or removed meanwhile, costs no more than the chunks that it had.
+    If another job's spool is damaged or was removed meanwhile, only its chunks are not reused.
     """
     best: tuple[Path, list[Segment]] | None = None
     shared = spool.num_segments
@@ -193,7 +193,7 @@ def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
         try:
             segments = SpoolReader(other.folder).segments
         except MediaError as error:
-            logging.info("AsymTalker: frames of an earlier job are not taken over: %s", error)
+            logging.info("AsymTalker: frames of an earlier job are not reused: %s", error)
             continue
         if job.shared_chunks(segments) > shared:
             shared = job.shared_chunks(segments)
@@ -203,21 +203,21 @@ def reuse_chunks(spool: SpoolWriter, job: Job) -> int:
     try:
         spool.adopt(*best)
     except MediaError as error:
-        logging.info("AsymTalker: frames of an earlier job are not taken over: %s", error)
+        logging.info("AsymTalker: frames of an earlier job are not reused: %s", error)
         return 0
     return len(best[1])
 
 
 def resume(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
-    """Find what ``spool`` or other jobs have of ``job`` already; the state to go on from, None at the beginning."""
+    """Reuse the chunks of ``job`` that are on disk; returns the state after them, None if there are none."""
     state = keep_fitting(spool, job, reference)
     return keep_fitting(spool, job, reference) if reuse_chunks(spool, job) else state
 
 
 def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> ContinuityState | None:
-    """Cut a job's own spool back to the chunks that are this job's; the state that the next one starts from.
+    """Truncate a job's spool to the chunks that still belong to it; returns the state after them.
 
-    None where it starts at the beginning.
+    Returns None if there are none.
     """
     spool.truncate(job.shared_chunks(spool.segments))
     if spool.num_segments == 0:
@@ -226,11 +226,11 @@ def keep_fitting(spool: SpoolWriter, job: Job, reference: Reference) -> Continui
         state = unpack_state(spool.state(-1))
         if state.chunk_index == spool.num_segments and _follows(state.latents, reference.latents):
             return state
-        problem = "it is of another chunk or size"
+        problem = "it belongs to another chunk or has another size"
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         problem = str(error)
     logging.warning(
-        "AsymTalker: the job starts from the beginning, as the state in %s cannot be used: %s", spool.folder, problem
+        "AsymTalker: the job starts from the beginning; the state in %s cannot be used: %s", spool.folder, problem
     )
     spool.truncate(0)
     return None

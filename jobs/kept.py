@@ -1,4 +1,4 @@
-"""The frames that jobs have left on disk: a listing for people, and removal."""
+"""The frames that jobs have left on disk: a list for users, and removal."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def kept_jobs(remove: str) -> KeptJobs:
 
 
 def _remove(spool: SpoolInfo) -> str:
-    """Remove one spool; why it stays, if it does."""
+    """Remove one spool; returns why it was not removed, or an empty text."""
     try:
         remove_spool(spool.folder)
     except MediaError as error:
-        logging.warning("AsymTalker: a kept job stays: %s", error)
+        logging.warning("AsymTalker: a kept job was not removed: %s", error)
         return f"{_name(spool)} was not removed: {error}"
     return ""
 

@@ -1,4 +1,4 @@
-"""How long a chunk takes: measured in a run, and remembered so that the next job can estimate its time in advance."""
+"""How long a chunk takes: measured in a run, and stored so that the next job can show an estimate when it starts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..models.files import write_text
 from ..models.rollout import ContinuityOptions
 
 MIN_CHUNKS = 3
-"""Fewer say little: the first one warms up."""
+"""Fewer are not representative, because the first one includes warm-up."""
 LONGEST_S = 1e6
-"""Of a chunk: more, or NaN, is no measured time."""
+"""Limit for the time of one chunk. More, or NaN, is not a measured time."""
 
 
 class Laps:
@@ -64,11 +64,11 @@ class Pace:
         return cls(f"{name}, {size}, {sampling.steps} steps, {guided}, {frames}, {device}")
 
     def seconds_per_chunk(self) -> float | None:
-        """What the last such job took; None where there was none."""
+        """Seconds per chunk of the last such job; None if there was none."""
         return _read().get(self.kind)
 
     def note(self, laps: Laps) -> None:
-        """Remember what a job's chunks usually took; where that cannot be written, it is only logged."""
+        """Store how long a job's chunks usually took; a failure to write is only logged."""
         if laps.usual is None or len(laps.seconds) < MIN_CHUNKS:
             return
         known = {**_read(), self.kind: round(laps.usual, 4)}

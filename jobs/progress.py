@@ -26,7 +26,7 @@ class RolloutProgress:
     """Reports steps and chunks of one generation.
 
     Args:
-        live: the job that viewers see, which has begun.
+        live: the started job that viewers watch.
         steps: denoising steps per chunk.
         reference: gives previews where core has no colours for the latent format.
         laps: takes the time of each chunk.

@@ -25,7 +25,7 @@ def run_report(
     overlapped: int,
     chunk_s: float | None,
 ) -> str:
-    """Chunks that already existed, then those generated in this run; ``overlapped`` of them beside the next one.
+    """Chunks that already existed, then those generated in this run; ``overlapped`` of them during the next one.
 
     ``chunk_s`` is the usual wall time of one. The seconds of overlapped chunks' stages add up to more.
     """

@@ -55,8 +55,8 @@ from .progress import RolloutProgress
 from .report import run_report
 
 NO_LOCKS = (
-    "the disk of {folder} has no file locks (as on some network drives): the job runs, but no second ComfyUI may use "
-    "this folder at the same time"
+    "the disk of {folder} does not support file locks (like some network drives): do not use this folder in two "
+    "ComfyUI servers at the same time"
 )
 
 
@@ -70,7 +70,7 @@ def generate(
 ) -> tuple[SpooledVideo, str]:
     """Generate (or finish) a video of the audio's length.
 
-    ``origin`` says where it is shown while it runs.
+    ``origin`` is where it is shown while it runs.
 
     Returns:
         The video, and a JSON report of settings, speed and statistics.
@@ -78,7 +78,7 @@ def generate(
     Raises:
         ValueError, MemoryError: inputs that do not fit together, or not into main memory, before any work.
         MediaError: the disk cannot hold the frames, or another job is using them.
-        RolloutError: a chunk came out as NaN twice; the ones before it are kept.
+        RolloutError: a chunk was NaN twice; the chunks before it are kept.
     """
     check_vae(vae, talking_head(model))
     # One device for all: another node may have moved the MODEL since the portrait was encoded.
@@ -119,7 +119,7 @@ def generate(
             chunks = share.between(_chunks(inputs, job, residence, lane, codec, state, progress))
             made.extend(_store(chunks, spool, progress, job))
         spool.flush()
-        # Before the folder is given up: another server must find it either written or held.
+        # Before the lock is released, so that other servers always find the folder locked or held.
         handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     elapsed_s = time.monotonic() - started
@@ -137,7 +137,7 @@ def _chunks(
     state: ContinuityState | None,
     progress: RolloutProgress,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
-    """The rollout from ``state`` on, each chunk one sampling of core's."""
+    """The rollout from ``state`` on; each chunk is one sampling run of core."""
     audio = inputs.audio
     network = ChunkNetwork(inputs.model, residence.bring_network, audio.strength, audio.silence)
     return rollout(
@@ -170,7 +170,7 @@ def _video(handle: SpoolHandle, audio: RecordingFeatures, node_id: str | None) -
 
 @contextmanager
 def _kept(folder: Path, keep: Keep) -> Iterator[None]:
-    """Remove the folder of a job that ends early if it was to keep nothing, or there is nothing to keep."""
+    """Remove the folder of a job that ends early if it keeps nothing or has no complete chunk."""
     try:
         yield
     except BaseException:
@@ -178,17 +178,17 @@ def _kept(folder: Path, keep: Keep) -> Iterator[None]:
             if keep is Keep.NEVER or not has_frames(folder):
                 remove_spool(folder)
         except FolderBusyError:
-            logging.debug("AsymTalker: %s is in use and stays", folder)
+            logging.debug("AsymTalker: %s is in use and is not removed", folder)
         except MediaError as error:
-            # The exception under way says why the job ended; this one must not hide it.
-            logging.warning("AsymTalker: frames of a job that ended early stay: %s", error)
+            # The current exception is the reason why the job ended; this one must not hide it.
+            logging.warning("AsymTalker: frames of a job that ended early were not removed: %s", error)
         raise
 
 
 def _store(
     chunks: Iterator[tuple[Chunk, ContinuityState]], spool: SpoolWriter, progress: RolloutProgress, job: Job
 ) -> Iterator[ChunkRecord]:
-    """Hand each chunk to the disk with the state that the next one starts from."""
+    """Store each chunk with the state from which the next one starts."""
     for chunk, state in chunks:
         record, handed_over = chunk.record, time.monotonic()
         spool.append(chunk.frames.numpy(), pack_state(state), record.stats, job.chunk_ids[record.index])
@@ -198,7 +198,7 @@ def _store(
 
 
 def _outlook(resumed_at: int, total: int, disk: int, memory: int, chunk_s: float | None) -> str:
-    """What is there and what the rest will take; the time only if an earlier job has measured it."""
+    """What is on disk and what the rest needs; the time only if an earlier job has measured it."""
     start = "continuing, " if resumed_at else ""
     needs = f"at most {format_bytes(disk)} of disk and about {format_bytes(memory)} of memory"
     time_needed = "" if chunk_s is None else f", about {duration(chunk_s * (total - resumed_at))}"

@@ -1,8 +1,7 @@
 """A stretch of video as a fragment of an mp4 that browsers play while it grows (ISO BMFF byte streams of W3C MSE).
 
-Every fragment is made on its own, whenever somebody asks for it, and all of a video fit together: each begins with a
-key frame, carries its place in the video's time, and its sound lies on one grid of AAC frames through the whole video,
-each encoded with the frames before it as run-up, so that the joint of two fragments is inaudible.
+Fragments are encoded separately, on request. Each begins with a key frame and carries its time in the video. All
+sound lies on one grid of AAC frames and is encoded with the frames before it, so joints are inaudible.
 """
 
 from __future__ import annotations
@@ -81,13 +80,13 @@ def _video_stream(container: Any, size: tuple[int, ...], fps: Fraction) -> av.Vi
     context = stream.codec_context
     context.color_primaries = context.color_trc = context.colorspace = _BT709
     context.color_range = _LIMITED_RANGE
-    # The cores belong to the network.
+    # One thread: the network needs the other cores.
     context.thread_count = 1
     return stream
 
 
 def _audio_stream(container: Any, sound: AudioTrack) -> av.AudioStream:
-    # Its default coder garbles the first frame of sound that starts at once.
+    # The default coder corrupts the first frame of sound that starts at once.
     options = {"aac_coder": "fast"}
     stream = cast(av.AudioStream, container.add_stream("aac", rate=sound.sample_rate, options=options, layout="mono"))
     stream.codec_context.bit_rate = min(AAC_BITS_PER_CHANNEL, 6144 * sound.sample_rate // AAC_FRAME)

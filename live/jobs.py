@@ -1,6 +1,6 @@
-"""Generations that can be watched while they run: what is there of each, and its finished chunks as fragments of mp4.
+"""Generations that can be watched while they run: their state, and their finished chunks as mp4 fragments.
 
-Nothing is encoded before it is requested. The newest frames are in memory still, older ones are read from the disk.
+Nothing is encoded before it is requested. The newest frames are still in memory; older ones are read from the disk.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .origin import Origin
 EVENT = "asymtalker.live"
 
 MAX_ENDED = 2
-"""Generations that are over and can still be watched: whoever is behind the live edge sees the rest."""
+"""Ended generations that can still be watched, for viewers behind the live edge."""
 
 RECENT_CHUNKS = 4
 """Chunks that may not be on disk yet: one handed over, two waiting, one being written."""
@@ -99,7 +99,7 @@ class LiveJob:
         self._notify(_described(chunk.record))
 
     def end(self, state: str, error: str | None = None) -> None:
-        """No more chunks come; all that were handed over are on disk, and the sound goes there too."""
+        """No more chunks follow. All chunks are on disk, and the sound is moved there too."""
         with self._encoding:
             self._sound = None if self._sound is None else _moved_to_disk(self._sound)
         self.state, self._error = state, error
@@ -118,7 +118,7 @@ class LiveJob:
         return bool(self._chunks) and self._header.metadata.get("keep") != "never"
 
     def summary(self) -> dict[str, Any]:
-        """What a viewer shows beside the picture, JSON-able."""
+        """What a viewer shows beside the picture, as a JSON-able mapping."""
         return {
             "id": self.id,
             "node": self.origin.node_id,
@@ -183,9 +183,9 @@ def _described(chunk: ChunkRecord) -> dict[str, Any]:
 
 
 def _moved_to_disk(sound: AudioTrack) -> AudioTrack:
-    """The same sound in a file without a name, which goes when nothing refers to it: an hour takes 230 MB.
+    """The same sound in an unnamed file, which is freed when nothing refers to it: an hour takes 230 MB.
 
-    Where the disk has no room it stays in memory.
+    If the disk is full, it stays in memory.
     """
     try:
         Path(folder_paths.get_temp_directory()).mkdir(parents=True, exist_ok=True)
@@ -200,13 +200,13 @@ def _moved_to_disk(sound: AudioTrack) -> AudioTrack:
 
 
 class LiveJobs:
-    """The generations of this process that can be watched: those that run, and the last ones that are over."""
+    """The generations of this process that can be watched: those that run, and the last ones that ended."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, LiveJob] = {}
 
     def add(self, job: LiveJob) -> None:
-        """List a generation and forget the oldest of those that are over."""
+        """List a generation and drop the oldest of those that ended."""
         ended = [key for key, other in self._jobs.items() if other.state != RUNNING]
         for key in ended[: max(len(ended) - MAX_ENDED + 1, 0)]:
             del self._jobs[key]
@@ -240,7 +240,7 @@ def watchable(job: LiveJob) -> Iterator[LiveJob]:
 
 
 def _end_early(job: LiveJob, state: str, error: str | None = None) -> None:
-    """End ``job``, and show how far it came on its node instead of the progress."""
+    """End ``job``, and show on its node how many chunks are done instead of the progress."""
     job.end(state, error)
     if job.num_done:
         goes_on = f"; Run resumes from chunk {job.num_done + 1}" if job.resumes else ""

@@ -51,7 +51,7 @@ def savers_of(prompt: Any, node_id: str | None) -> Iterator[str]:
 
 
 def _sources(prompt: Mapping[str, Any], key: str) -> set[str]:
-    """Ids of all nodes that a node takes anything from, over any number of links."""
+    """Ids of all nodes on which a node depends, over any number of links."""
     found: set[str] = set()
     waiting = [key]
     while waiting:

@@ -75,7 +75,7 @@ async def send_chunk(request: web.Request) -> web.StreamResponse:
 async def send_stream(request: web.Request) -> web.StreamResponse:
     """The video from chunk ``first`` on as one file that ends when the generation does.
 
-    For browsers that may not use a MediaSource. A viewer who takes nothing more costs nothing more.
+    For browsers that may not use a MediaSource. A viewer that reads no more data causes no more work.
     """
     job = _job(request)
     index = _first(request, job)
@@ -83,7 +83,7 @@ async def send_stream(request: web.Request) -> web.StreamResponse:
         return await _headers_only(request)
     response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
     await response.prepare(request)
-    # A viewer who leaves ends it here, while writing or while waiting for the next chunk.
+    # A disconnected viewer ends it here, during a write or while waiting for the next chunk.
     with contextlib.suppress(ConnectionError):
         async with contextlib.aclosing(_parts(request, job, index)) as parts:
             async for part in parts:
@@ -93,7 +93,7 @@ async def send_stream(request: web.Request) -> web.StreamResponse:
 
 
 async def _parts(request: web.Request, job: LiveJob, index: int) -> AsyncGenerator[bytes, None]:
-    """What the stream consists of, as it is made."""
+    """The parts of the stream, as they are encoded."""
     is_first = True
     while (is_there := index < job.num_done) or job.state == RUNNING:
         if request.transport is None or request.transport.is_closing():
@@ -104,7 +104,7 @@ async def _parts(request: web.Request, job: LiveJob, index: int) -> AsyncGenerat
         try:
             fragment = await asyncio.to_thread(job.fragment, index)
         except MediaError as error:
-            # What was sent cannot be taken back: only a connection that breaks off says that the file is not whole.
+            # Sent data cannot be withdrawn; only a broken connection shows that the file is incomplete.
             logging.info("AsymTalker: a live stream ends early: %s", error)
             request.transport.abort()
             raise ConnectionAbortedError from error
@@ -122,7 +122,7 @@ def _first(request: web.Request, job: LiveJob) -> int:
 
 
 async def _headers_only(request: web.Request) -> web.StreamResponse:
-    """The answer to HEAD: nothing is encoded, and nobody watches."""
+    """The response to HEAD: nothing is encoded, and the job does not count as watched."""
     response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
     await response.prepare(request)
     await response.write_eof()
@@ -150,6 +150,6 @@ def _refusal(kind: type[web.HTTPError], message: str) -> web.HTTPError:
 
 
 def _stream(data: bytes, content_type: str) -> web.Response:
-    # A chunk never changes: a second player, or one that is scrubbed back, takes it from the browser's cache.
+    # A chunk never changes, so a second player, or one that is scrubbed back, can use the browser's cache.
     headers: dict[str, Any] = {"Content-Type": content_type, "Cache-Control": "private, max-age=3600, immutable"}
     return web.Response(body=data, headers=headers)

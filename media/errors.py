@@ -45,7 +45,7 @@ def free_bytes(path: Path) -> int:
 
 
 def storage_error(folder: Path, action: str, error: OSError) -> MediaError:
-    """The MediaError to raise from `error`; `action` says what failed, as in "writing frames"."""
+    """The MediaError to raise from `error`; `action` is what failed, as in "writing frames"."""
     if error.errno in _FULL:
         free = format_bytes(free_bytes(folder))
         return MediaError(

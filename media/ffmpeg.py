@@ -64,7 +64,7 @@ def find_ffmpeg() -> str:
 
 
 def encoding_failure(path: Path, what: str) -> MediaError:
-    """The error of a file that could not be made at `path`; `what` says how that was noticed."""
+    """The error of a file that could not be made at `path`; `what` is how that was noticed."""
     free = free_bytes(path.parent)
     if free < _DISK_IS_FULL_BYTES:
         return MediaError(

@@ -1,7 +1,7 @@
 """Listing, sizing and removing spools, and the disk checks that come before a job starts.
 
-The folder of spools is anybody's: other versions, other servers and other programs leave things in it, and files get
-damaged. One entry that does not fit is listed as unknown or left out; it never keeps a job from running.
+Other versions, servers and programs may leave files in the spool folder, and files get damaged. An invalid entry is
+listed as unknown or left out. It never stops a job.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SpoolInfo:
     """One spool as `list_spools` finds it; `modified` is seconds since the epoch, `num_bytes` its disk use.
 
     `saved`: a finished video was saved from it. `in_use`: it is being written or read, or a video refers to it.
-    `problem` says why it is unknown, and then `header` is None; it is empty for those that can be read.
+    `problem` is why it is unknown, and then `header` is None; it is empty for those that can be read.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class SpoolInfo:
 
 
 def is_job_name(name: str) -> bool:
-    """Whether `name` is what jobs' folders are called: what is called so is ours, whatever it has become."""
+    """Whether `name` has the form of a job's folder. Anything with such a name belongs to the pack."""
     return _JOB_NAME.fullmatch(name) is not None
 
 
@@ -143,7 +143,7 @@ def _remove_folder(folder: Path) -> None:
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            # A job has begun anew in it since: the folder is that job's now.
+            # A job has started in it again meanwhile, so the folder belongs to that job.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     finally:
@@ -172,7 +172,7 @@ def enforce_cap(root: str | os.PathLike[str], max_bytes: int, keep: Collection[P
             # Its job started again since it was listed.
             continue
         except MediaError as error:
-            logger.warning("The oldest frames stay: %s", error)
+            logger.warning("The oldest frames were not removed: %s", error)
         else:
             removed.append(spool)
         total -= spool.num_bytes
@@ -217,7 +217,7 @@ def _is_other_than_file(path: Path) -> bool:
 
 
 def _describe(folder: Path) -> SpoolInfo | None:
-    """What `list_spools` says of one spool; None if it was removed meanwhile."""
+    """The entry of `list_spools` for one spool; None if it was removed meanwhile."""
     try:
         problem = _problem(folder)
         if problem:
@@ -251,7 +251,7 @@ def _problem(folder: Path) -> str:
     try:
         os.scandir(folder).close()
     except PermissionError:
-        return "this user may not look into it"
+        return "this user has no permission to read it"
     return ""
 
 
@@ -260,7 +260,7 @@ def _unknown(folder: Path, problem: str) -> SpoolInfo | None:
         status = folder.lstat()
     except OSError:
         return None
-    logger.info("%s is left alone: %s", folder, problem)
+    logger.info("%s is skipped: %s", folder, problem)
     num_bytes = spool_bytes(folder) if stat.S_ISDIR(status.st_mode) else status.st_size
     return SpoolInfo(folder, None, 0, 0, num_bytes, status.st_mtime, in_use=False, saved=False, problem=problem)
 

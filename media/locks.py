@@ -1,8 +1,10 @@
 """A lock on a folder that the operating system itself drops when its holder dies, `kill -9` and power loss included.
 
-Some network and FUSE file systems have no such locks (`flock`). There a lock keeps out this process alone, and
-`FolderLock.is_exclusive` says so: work goes on, and whoever shares that disk between two processes must not let them
-use one folder at once.
+Some network and FUSE file systems do not support such locks (`flock`). A lock then works within this process only, and
+`FolderLock.is_exclusive` is False. Two processes must not use one folder on such a disk.
+
+portalocker is not used. Its shared locks need pywin32 on Windows, it follows a link in the place of the lock file (no
+`O_NOFOLLOW`), and on a disk without locks it raises an error, where a job here continues with `is_exclusive` False.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ class FolderLock:
                 if self._is_taken(path, shared):
                     if _is_same_file(self._descriptor, path):
                         break
-                    # Whoever held the lock before removed the folder: what we locked is no longer there.
+                    # The previous holder removed the folder, so the locked file no longer exists.
                 elif time.monotonic() < deadline:
                     time.sleep(0.02)
                 else:
@@ -110,7 +112,7 @@ class FolderLock:
                 raise
             self.release()
         if not shared and name == LOCK_NAME:
-            # Only others' messages need the owner's name: a full disk must not end what needs no space.
+            # The owner's name is only for messages, so a full disk must not be an error here.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, 0)
                 os.write(self._descriptor, f"process {os.getpid()}".encode())
@@ -133,7 +135,7 @@ class FolderLock:
         self.release()
 
     def _is_taken(self, path: Path, shared: bool) -> bool:
-        """Try once. Raises OSError where the file cannot be locked for another reason than somebody else's lock."""
+        """Try once. Raises OSError if locking fails for another reason than an existing lock."""
         try:
             _lock(self._descriptor, shared)
         except OSError as error:
@@ -154,7 +156,7 @@ def _open(path: Path, shared: bool) -> int:
         return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except FileNotFoundError as error:
         raise FolderGoneError(
-            f"{path.parent} is no longer there: its frames were removed. Queue the job again to generate them anew."
+            f"{path.parent} is no longer there: its frames were removed. Queue the job again to regenerate them."
         ) from error
     except OSError as error:
         if error.errno in _NOT_A_FILE:

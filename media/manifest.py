@@ -1,9 +1,9 @@
-"""What a spool folder says about itself: its header, and one line per complete segment.
+"""The description of a spool folder: its header, and one line per complete segment.
 
     job.json          the header
     manifest.jsonl    one JSON object per complete segment, in order
     000000.segment    compressed frames, then the opaque state that the next chunk needs
-    lock              held by whoever writes, reads or removes the spool
+    lock              held by processes that write, read or remove the spool
     saved             there once a finished video was saved from these frames
     held              held (shared) by processes in which a finished video still refers to the spool
 
@@ -110,7 +110,7 @@ class Segment(ChunkRecord):
     checksum: str
     codec: Codec
     identity: str = ""
-    # How long it took is not stored.
+    # The time that it took is not stored.
     seconds: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -169,7 +169,7 @@ def read_segment(folder: Path, segment: Segment) -> tuple[bytes, bytes]:
     except OSError as error:
         raise MediaError(
             f"Frames {segment.first_frame} to {segment.end_frame - 1} are gone: {folder / segment.file_name} cannot be "
-            f"read ({error.strerror}). Queue the job again to generate them anew."
+            f"read ({error.strerror}). Queue the job again to regenerate them."
         ) from error
     except ValueError as error:
         raise _damaged(folder, segment) from error
@@ -182,7 +182,7 @@ def complete_segments(folder: Path) -> list[Segment]:
     """The whole chunks of a spool, in order: the longest prefix whose manifest lines and files are intact.
 
     Sizes are checked for every file and content for the last, the only one a crash can have torn: an hour of video
-    must not be read in full to list it. Whoever builds on the content hashes it first (`intact_segments`).
+    must not be read in full to list it. Code that relies on the content hashes it first (`intact_segments`).
     """
     whole = list(takewhile(lambda one: _file_size(folder / one.file_name) == one.num_bytes, _parse_manifest(folder)))
     while whole and not is_intact(folder, whole[-1]):
@@ -194,7 +194,7 @@ def intact_segments(folder: Path, start: int = 0, stop: int | None = None) -> li
     """`complete_segments`, cut before the first of chunks [start, stop) whose content is not what was written."""
     segments = complete_segments(folder)
     chosen = segments[start:stop]
-    # Hashing leaves Python's lock, and one thread alone is slower than the disk.
+    # Hashing releases Python's lock, and a single thread is slower than the disk.
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         for segment, intact in zip(chosen, threads.map(lambda one: is_intact(folder, one), chosen), strict=True):
             if not intact:
@@ -230,7 +230,7 @@ def remove_entry(path: Path) -> None:
 
 
 def remove_unless_plain(path: Path) -> None:
-    """Delete what is in a file's place and is no file: a link, a folder, a pipe. Raises OSError."""
+    """Delete anything but a plain file in a file's place: a link, a folder, a pipe. Raises OSError."""
     if os.path.lexists(path) and _file_size(path) < 0:
         remove_entry(path)
 
@@ -290,5 +290,5 @@ def _is_plain(value: Any) -> bool:
 def _damaged(folder: Path, segment: Segment) -> MediaError:
     return MediaError(
         f"{folder / segment.file_name} is damaged (frames {segment.first_frame} to {segment.end_frame - 1}). "
-        "Queue the job again to generate them anew."
+        "Queue the job again to regenerate them."
     )

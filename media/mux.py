@@ -134,7 +134,7 @@ def _notes(width: int, height: int, codec: AudioCodec | None, track: AudioTrack 
 
 
 def _carrier(track: AudioTrack | None, codec: AudioCodec | None) -> AudioTrack:
-    """What is handed to ffmpeg: the track, with silence behind one that is too short for its codec."""
+    """The track for ffmpeg; if it is too short for its codec, silence is appended."""
     if track is None:
         return SILENCE
     if codec == "flac" and track.num_samples < FLAC_MIN_SAMPLES:
@@ -182,7 +182,7 @@ def _output_params(crf: int, preset: str, codec: AudioCodec | None, track: Audio
     if track is None:
         params += ["-an"]
     elif codec == "aac":
-        # ffmpeg's default coder garbles the first frame of sound that starts at once; this one does not.
+        # ffmpeg's default coder corrupts the first frame of sound that starts at once; this one does not.
         params += ["-c:a", "aac", "-aac_coder", "fast", "-b:a", str(_bitrate(track))]
     else:
         # To older muxers FLAC in mp4 is experimental. To newer encoders "-strict experimental" means 32 bits, which few

@@ -1,7 +1,7 @@
 """Lossless frame store on disk: written chunk by chunk while generating, resumable, read in bounded memory.
 
-A `SpoolWriter` says where an interrupted run of the same job left off (`num_frames`, `state`) and appends from
-there on; a `SpoolReader` iterates over the frames.
+A `SpoolWriter` gives the point at which an earlier run of the same job stopped (`num_frames`, `state`) and appends from
+there; a `SpoolReader` iterates over the frames.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from .manifest import (
 from .segments import Compression, Frames, decode_segment, encode_segment
 
 QUEUE_DEPTH = 1
-"""Chunks on their way to the disk: `append` blocks until the one before is there, so that a crash costs no more."""
+"""Chunks that wait for the disk: `append` blocks until the previous one is written, so a crash loses no more."""
 
 BEHIND = 0.1
-"""Seconds that whoever makes the frames waits for the disk, for each second of its own work, above which chunks are
-compressed a faster way."""
+"""Time spent waiting for the disk, relative to the time spent generating, above which later chunks are compressed
+faster."""
 
 _Work = tuple[Frames, bytes, dict[str, float], str]
 
@@ -128,14 +128,14 @@ class SpoolWriter:
         with self._pace.waiting():
             self._queue.join()
         self._raise_error()
-        # The thread has nothing to do now, so that its settings can be changed.
+        # The thread is idle now, so its settings can be changed.
         if self._pace.is_behind():
             self.compress_faster()
         self._queue.put((array, state, dict(stats or {}), identity))
         self._raise_error()
 
     def compress_faster(self) -> None:
-        """Take more threads, or a faster codec, for the chunks to come: at the cost of cores or of disk."""
+        """Use more threads or a faster codec for later chunks, at the cost of cores or disk space."""
         self.compression = self.compression.faster()
 
     def flush(self) -> None:
@@ -144,7 +144,7 @@ class SpoolWriter:
         self._raise_error()
 
     def truncate(self, num_segments: int) -> None:
-        """Forget all chunks from `num_segments` on, as when the last, partial chunk is redone with more audio."""
+        """Remove all chunks from `num_segments` on, such as a last, partial chunk that is redone with more audio."""
         self.flush()
         if not 0 <= num_segments <= len(self._segments):
             raise MediaError(f"{self.folder} has {self.num_segments} chunks; it cannot be cut back to {num_segments}.")
@@ -159,7 +159,7 @@ class SpoolWriter:
             raise storage_error(self.folder, "removing frames", error) from error
 
     def adopt(self, source: Path, segments: Sequence[Segment]) -> None:
-        """Take over the chunks that come next from the spool in `source`, which stays as it is.
+        """Add the next chunks from the spool in `source`, which is not changed.
 
         The files are shared where the file system has hard links, else copied. Raises MediaError if the chunks do not
         follow on the last one here, are not what `source` lists any more, are damaged, or cannot be written.
@@ -168,17 +168,17 @@ class SpoolWriter:
         with FolderLock(source, shared=True):
             first, stop = self.num_segments, self.num_segments + len(segments)
             if intact_segments(source, first, stop)[first:stop] != list(segments):
-                raise MediaError(f"{source} has changed while it was taken over. Queue the job again.")
+                raise MediaError(f"{source} changed while its frames were copied. Queue the job again.")
             try:
                 for segment in segments:
                     _link_or_copy(source / segment.file_name, self.folder / segment.file_name)
                 sync_folder(self.folder)
                 self._record(segments)
             except OSError as error:
-                raise storage_error(self.folder, "taking over frames", error) from error
+                raise storage_error(self.folder, "copying frames", error) from error
 
     def close(self) -> None:
-        """Store what was handed over, stop the thread and release the folder. Raises what the thread met."""
+        """Store what was handed over, stop the thread and release the folder. Raises the thread's error, if any."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -197,7 +197,7 @@ class SpoolWriter:
         except MediaError as storing:
             if error is None:
                 raise
-            # The exception under way says why the job ended; this one must not hide it.
+            # The current exception is the reason why the job ended; this one must not hide it.
             logging.getLogger(__name__).warning("%s", storing)
 
     def _raise_error(self) -> None:
@@ -239,7 +239,7 @@ class SpoolWriter:
         self._record([segment])
 
     def _record(self, segments: Sequence[Segment]) -> None:
-        """List segments whose files are there; where that fails, their files go."""
+        """Add segments whose files exist to the manifest; if that fails, delete their files."""
         lines = manifest_bytes(segments)
         length = os.fstat(self._manifest.fileno()).st_size
         try:
@@ -256,7 +256,7 @@ class SpoolWriter:
 
 
 class Pace:
-    """Whether a writer keeps up with whoever makes the frames, by the time that the latter waits."""
+    """Whether the writer keeps up with generation, measured by how long generation waits."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -317,7 +317,7 @@ class SpoolReader:
         """
         stop = self.num_frames if stop is None else stop
         if not 0 <= start <= stop <= self.num_frames:
-            raise MediaError(f"Frames {start} to {stop} were asked for; {self.folder} has {self.num_frames}.")
+            raise MediaError(f"Frames {start} to {stop} were requested, but {self.folder} has {self.num_frames}.")
         return self._read(start, stop)
 
     def _read(self, start: int, stop: int) -> Iterator[Frames]:
@@ -365,7 +365,7 @@ def _lock_new(folder: Path) -> FolderLock:
         try:
             return FolderLock(folder)
         except FolderGoneError:
-            # Another process has removed it in between.
+            # Another process removed it in the meantime.
             continue
 
 
@@ -375,7 +375,7 @@ def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:
     (folder / HELD_NAME).touch()
     existing = read_header(folder)
     if existing is None:
-        # Nothing here, or a header lost with the power: whose frames these are cannot be known.
+        # No header (a new folder, or lost in a power failure): the owner of these frames is unknown.
         _remove_except(folder, {LOCK_NAME, HELD_NAME})
         write_bytes(folder / HEADER_NAME, header.to_json().encode())
         return []
@@ -409,6 +409,6 @@ def _remove_except(folder: Path, keep: set[str]) -> None:
             try:
                 remove_entry(entry)
             except OSError as error:
-                # A network disk's or a NAS's own (.nfs..., @eaDir): it is in nobody's way.
-                logging.getLogger(__name__).info("%s stays: %s", entry, error)
+                # Files of network disks and NAS systems (.nfs..., @eaDir) are harmless.
+                logging.getLogger(__name__).info("%s is not removed: %s", entry, error)
     sync_folder(folder)

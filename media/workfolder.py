@@ -1,6 +1,6 @@
 """A hidden folder beside a file that is being made, and the file's appearance under its name when it is whole.
 
-What dead processes left in such folders is removed by the next writer.
+The next writer removes what dead processes left in such folders.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _rename_under_claim(result: Path, path: Path) -> None:
 def _sweep(own: Path) -> None:
     """Remove what dead processes left beside the working folder `own`."""
     for work in own.parent.glob(f".*.????????????{PARTIAL_SUFFIX}"):
-        # Another user's leftovers cannot be removed, and must not stop anyone from saving.
+        # Another user's leftovers cannot be removed, and must not prevent saving.
         with contextlib.suppress(OSError, MediaError):
             if (work / LOCK_NAME).is_file():
                 if work != own and _is_abandoned(work):

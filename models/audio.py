@@ -91,7 +91,7 @@ class RecordingFeatures(Protocol):
 
 @dataclass(frozen=True)
 class AudioFeatures:
-    """RecordingFeatures that are there: ``features`` [num_frames, blocks, channels], one row per video frame."""
+    """RecordingFeatures in memory: ``features`` [num_frames, blocks, channels], one row per video frame."""
 
     features: Tensor
     encoder: str
@@ -106,7 +106,7 @@ class AudioFeatures:
         return self.features.shape[1], self.features.shape[2]
 
     def silence(self) -> Tensor:
-        """Zeros: the audio encoder is not known here."""
+        """Zeros, because the audio encoder is not available here."""
         return self.features.new_zeros(self.shape)
 
     def stream(self) -> FeatureStream:
@@ -145,7 +145,7 @@ def to_mono_16k(waveform: Tensor, sample_rate: int) -> Tensor:
 
 
 def is_finite(waveform: Tensor) -> bool:
-    """Whether no sample is NaN or infinite.
+    """Whether all samples are finite.
 
     By the extremes, which NaN becomes: ``isfinite`` of an hour would take 400 MB for what it returns and holds.
     """
@@ -228,7 +228,7 @@ def encode_log_mel(speech: Speech, start: int, stop: int) -> Tensor:
 
 @dataclass(frozen=True)
 class FeatureWindow:
-    """Video frames [start, stop) are listened to, of which [keep_start, keep_stop) are kept."""
+    """Video frames [start, stop) are encoded; features of [keep_start, keep_stop) are kept."""
 
     start: int
     stop: int
@@ -272,7 +272,7 @@ def wav2vec2_features(
     """The published models' audio encoder: [M] at 16 kHz -> [num_frames, layers, width] on ``waveform``'s device.
 
     Convolutional features are interpolated to one vector per video frame before the transformer; the outputs of its
-    layers are the features (SoulX-FlashHead, arXiv 2602.07449). Audio longer than ``window_frames`` is listened to in
+    layers are the features (SoulX-FlashHead, arXiv 2602.07449). Audio longer than ``window_frames`` is encoded in
     overlapping windows, so that memory and the time per second stay bounded; its loudness is normalised as a whole.
     wav2vec2 attends to the whole window at once, so features of windows are close to those of one pass, not equal.
 

@@ -1,6 +1,6 @@
 """Checkpoint files: read without executing code, errors that name the file, written all or nothing.
 
-What a file is shows in its first bytes, not in its name: a safetensors file saved as ``.pth`` is read as what it is.
+The format is detected from the first bytes, not from the name.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     One part of a checkpoint in parts (``...-00001-of-00003.safetensors``), or its ``.index.json``, stands for all.
 
     Raises:
-        CheckpointError: missing, truncated, no checkpoint at all, or a pickle that holds more than tensors.
+        CheckpointError: missing, truncated, not a checkpoint, or a pickle that holds more than tensors.
         ConfigError: an ``.index.json`` that is no JSON object.
     """
     path = Path(path)

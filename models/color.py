@@ -1,7 +1,8 @@
 """Colour correction: a chunk's Lab statistics are moved to the portrait's, so that colour cannot drift over chunks.
 
-Made for CPUs: powers are 2^(p log2 x), which PyTorch evaluates three times as fast as ``pow``; curves that go on as a
-line are sums of clamped halves, for ``where`` costs as much as a power; frames are corrected one by one, in the cache.
+Optimised for CPUs. Powers are 2^(p log2 x), three times as fast as ``pow`` in PyTorch. Curves with a linear part are
+sums of clamped terms, because ``where`` costs as much as a power. Frames are corrected one at a time, to stay in the
+cache.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _statistics(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     lab = rgb_to_lab(frames.mul(0.5).add_(0.5))
     mean = lab.mean(dim=(-2, -1), keepdim=True)
     deviation = lab.sub_(mean)
-    # Once more: in a flat frame the mean's rounding would be all that is left, and would be scaled up.
+    # Again, because in a flat frame only the mean's rounding error is left, and it would be amplified.
     deviation.sub_(deviation.mean(dim=(-2, -1), keepdim=True))
     pixels = lab.shape[-2] * lab.shape[-1]
     # Row by row: one long sum in float32 would be off by 1e-5 of itself.
@@ -100,7 +101,7 @@ def _linear(rgb: Tensor) -> Tensor:
 
 
 def _below(x: Tensor, knee: float, slope: float) -> Tensor:
-    """slope * (x - knee) below ``knee``, 0 above: what a line adds to a curve that is held from the knee down."""
+    """slope * (x - knee) below ``knee``, 0 above: what a line adds to a curve that is constant below the knee."""
     return x.sub(knee).clamp_max_(0).mul_(slope)
 
 

@@ -1,4 +1,4 @@
-"""Configurations of the checkpoint family, read off a checkpoint's own tensors and metadata."""
+"""Configurations of the checkpoint family, read from a checkpoint's own tensors and metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-# The published family (SoulX-FlashHead 1.3B): what tensor shapes alone do not show.
+# The published family (SoulX-FlashHead 1.3B): values that tensor shapes do not show.
 FAMILY_HEAD_DIM = 128
 FAMILY_AUDIO_BLOCKS = 12
 FAMILY_AUDIO_CHANNELS = 768
@@ -90,7 +90,7 @@ class AudioConfig:
     """Shape of the audio condition: ``window`` feature frames of ``blocks`` x ``channels`` around each video frame.
 
     ``context_layers`` convolutions of width ``context_dim`` over a chunk's feature frames come first: nano's features
-    are spectra without any context of what is said before and after; those of the published family (0 layers) do.
+    are spectra without context from before and after; those of the published family (0 layers) have it.
     """
 
     window: int = AUDIO_WINDOW
@@ -126,7 +126,7 @@ class DiTConfig:
     ``has_text_embedding`` and ``has_audio_emb`` say whether the checkpoint carries these tensors of the family, which
     no talking-head network uses.
 
-    ``prediction`` says what the head's output means: the ``flow`` itself (the published family), or
+    ``prediction`` is what the head's output means: the ``flow`` itself (the published family), or
     ``reference_residual``, x0 minus the reference. A network that is no wider than its patches hold values cannot pass
     their noise through to a flow (arXiv 2511.13720 makes the case for predicting x0); nano is one.
     """
@@ -230,7 +230,7 @@ class DiTConfig:
 
 
 def _whose(declared: dict[str, Any]) -> str:
-    """Which model a configuration says that it is of, as most published ones do."""
+    """The model that a configuration names, as most published ones do."""
     for name in ("_class_name", "architectures", "model_type"):
         if isinstance(declared.get(name), (str, list)):
             return f", which describes a {short(declared[name])}; put the network's own config.json beside it"
@@ -275,7 +275,7 @@ def _from_shapes(shapes: dict[str, tuple[int, ...]], declared: dict[str, Any]) -
         stated = declared.get(name, value)
         stated = tuple(stated) if isinstance(stated, list) else stated
         if stated != value:
-            raise ConfigError(f"the config says {name} = {short(stated)}, the tensors have {value}")
+            raise ConfigError(f"{name} is {short(stated)} in the config, but {value} in the tensors")
     return DiTConfig(
         **measured,
         vae_stride=vae_stride,

@@ -51,7 +51,7 @@ class TalkingHeadDiT(nn.Module):
             config.in_dim, dim, kernel_size=config.patch_size, stride=config.patch_size, **factory
         )
         if config.has_text_embedding:
-            # The family's files carry a text projection that the talking-head models never use.
+            # The family's files contain a text projection that the talking-head models never use.
             self.text_embedding = nn.Sequential(
                 linear(config.text_dim, dim, **factory), nn.GELU(approximate="tanh"), linear(dim, dim, **factory)
             )
@@ -76,7 +76,7 @@ class TalkingHeadDiT(nn.Module):
         return [block.cross_attn.key_value(per_frame) for block in self.blocks]
 
     def rotary_tables(self, latent_shape: Sequence[int], device: torch.device) -> RotaryTables:
-        """What ``velocity`` rotates queries and keys by, for latents of ``latent_shape`` [B, C, T, h, w]."""
+        """The tables with which ``velocity`` rotates q and k, for latents of ``latent_shape`` [B, C, T, h, w]."""
         t, h, w = (size // patch for size, patch in zip(latent_shape[2:], self.config.patch_size, strict=True))
         return rotary_tables((t, h, w), self.config.head_dim, device)
 

@@ -1,7 +1,7 @@
 """Figures on drift, and what counts as a collapsed chunk. Pixels are sampled, so that a chunk's figures cost little.
 
-Whether a chunk has collapsed is decided from the chunk and the reference alone, against fixed limits: a run that is
-taken up again decides as an uninterrupted one did.
+Whether a chunk has collapsed depends only on the chunk, the reference and fixed limits, so a resumed run decides as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .color import rgb_to_lab
 from .reference import Reference
 
 PIXEL_STRIDE = 4
-"""Every fourth pixel of every fourth row, and for colour every fourth frame, is looked at."""
+"""Every fourth pixel of every fourth row, and for colour every fourth frame, is used."""
 
 MIN_CONTRAST = 0.01
-"""A frame whose pixels ([-1, 1]) spread less than this, about one grey level of 256, shows nothing."""
+"""A frame whose pixels ([-1, 1]) spread less than this, about one grey level of 256, is blank."""
 
 MAX_REFERENCE_DISTANCE = 10.0
 """Unrelated latents of the reference's own spread are sqrt(2) away; beyond this limit they have exploded."""

@@ -84,7 +84,7 @@ def sample_chunk(
     Args:
         denoise: (x, u) -> x0, once per step.
         schedule: noise levels [steps + 1], 1 to 0.
-        continuity: clean latents [B, C, n, h, w] laid over the first latent frames before every step and at the end.
+        continuity: clean latents [B, C, n, h, w] written over the first latent frames before every step and at the end.
         noise: draws [B, C, T, h, w]: the first is the start, the next ones re-noise.
         callback: called after every step.
     """
@@ -167,7 +167,7 @@ SAMPLERS: dict[str, ChunkSampler] = {
 def chunk_noise(seed: int, chunk_index: int, shape: tuple[int, ...], attempt: int = 0) -> Iterator[Tensor]:
     """Endless float32 CPU draws that depend on (seed, chunk_index) alone, whatever ran before and wherever it runs.
 
-    A chunk that is generated anew draws by a seed derived from these and the ``attempt``.
+    A regenerated chunk uses a seed derived from these and the ``attempt``.
     """
     name = f"{seed}:{chunk_index}" if attempt == 0 else f"{seed}:{chunk_index}:{attempt}"
     digest = hashlib.sha256(name.encode()).digest()

@@ -109,7 +109,7 @@ def modulated_norm(x: Tensor, norm: nn.Module, shift: Tensor, scale: Tensor) -> 
 
 @dataclass(frozen=True)
 class Kernels:
-    """What a block does between its matrix products, for which a host may have faster functions."""
+    """Operations of a block between its matrix products, for which a host may have faster functions."""
 
     attention: Attention = scaled_dot_product
     rotate: Rotation = rotate_both
@@ -233,7 +233,7 @@ class AudioContextLayer(nn.Module):
 
 
 class AudioContext(nn.Module):
-    """Adds to every feature frame of a chunk what is said around it."""
+    """Adds to each feature frame of a chunk the context of the frames around it."""
 
     def __init__(self, config: AudioConfig, operations: Any, **factory: Any) -> None:
         super().__init__()
@@ -300,7 +300,7 @@ class AudioProjection(nn.Module):
 
 
 class UnusedAudioEmbedding(nn.Module):
-    """``audio_emb.*`` of the published files: an image-embedding projector they carry and never use."""
+    """``audio_emb.*`` of the published files: an image-embedding projector that they contain but never use."""
 
     def __init__(self, dim: int, operations: Any, **factory: Any) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Several channels to the one that a network takes: a plain mix, or the channel with the speech where a mix fails.
+"""Reduces several channels to one for a network: a plain mix, or the channel with the speech if a mix fails.
 
-The mix of channels in opposite phase is silence, and that of 5.1 buries the speech of the centre in what the other
-channels hold.
+The mix of channels in opposite phase is silence, and in that of 5.1 the other channels cover the speech of the
+centre.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Levels are compared after pre-emphasis, which takes hum, a DC offset and a bass channel out of them.
+# Levels are compared after pre-emphasis, which removes hum, a DC offset and a bass channel from them.
 PREEMPHASIS = 0.97
 BLOCK_SAMPLES = 1 << 18
 
 SILENT = 10 ** (-26 / 10)
 """Power below which a channel is silent, as a share of the loudest channel's."""
 CANCELLED = 10 ** (-10 / 10)
-"""Power below which a mix has cancelled, as a share of what it has where the channels have nothing in common."""
+"""Power below which a mix has cancelled, as a share of the power for uncorrelated channels."""
 
 # ffmpeg's order of 5.0, 5.1, 6.1 and 7.1: left, right, centre, bass (not in 5.0), ...
 CENTRE, BASS = 2, 3
@@ -28,7 +28,7 @@ LAYOUTS = {5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 @dataclass(frozen=True)
 class Mono:
-    """``samples`` [N] float32; ``note`` says what was done where it is not the mix of all channels."""
+    """``samples`` [N] float32; ``note`` describes what was used if it is not the mix of all channels."""
 
     samples: Tensor
     note: str | None = None
@@ -42,7 +42,7 @@ def to_mono(waveform: Tensor) -> Mono:
     """
     num_channels = waveform.shape[0]
     if num_channels == 1:
-        # No copy of an hour of it.
+        # A view, because a copy of an hour is large.
         return Mono(waveform[0].float())
     power = _shared_power(waveform)
     own = power.diagonal()

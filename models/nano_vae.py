@@ -90,7 +90,7 @@ class Block(nn.Module):
 
 
 class CausalMix(nn.Module):
-    """A causal convolution over two time steps: each latent frame sees itself and the one before."""
+    """A causal convolution over two time steps: each latent frame depends on itself and the previous one."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class CausalMix(nn.Module):
         nn.init.zeros_(self.past.weight)
 
     def forward(self, x: Tensor, num_latents: int) -> Tensor:
-        """Sites [B*T, h, w, C] -> the same; the first frame of each clip sees nothing before it."""
+        """Sites [B*T, h, w, C] -> the same; the first frame of each clip depends on no other."""
         frames = x.unflatten(0, (-1, num_latents))
         past = nn.functional.silu(pointwise(self.past, frames[:, :-1]))
         return torch.cat((frames[:, :1], frames[:, 1:] + past), dim=1).flatten(0, 1)
@@ -156,7 +156,7 @@ class Decoder(nn.Module):
         pixels = x.new_empty(batch, 3, 1 + STRIDE_T * (num_latents - 1), *size)
         self._paint(self.first, x[:, :1], pixels[:, :, :1], 1)
         if num_latents > 1:
-            # One at a time, what a CPU works on fits its cache, and asks the system for no new memory.
+            # On a CPU, one frame at a time fits the cache and needs no new memory from the system.
             together = 1 if z.device.type == "cpu" and not x.requires_grad else num_latents - 1
             for start in range(1, num_latents, together):
                 latents = x[:, start : start + together]

@@ -1,4 +1,4 @@
-"""A network's tensors in a checkpoint as people have them: under prefixes, beside other tensors, with fp8 scales."""
+"""A network's tensors in any form of checkpoint: under prefixes, beside other tensors, with fp8 scales."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FP8_FORMATS = ("float8_e4m3fn", "float8_e5m2")
 
 @dataclass(frozen=True)
 class NetworkTensors:
-    """``tensors`` under the network's own names; ``notes`` say what was changed or left out, for the user."""
+    """``tensors`` under the network's own names; ``notes`` for the user describe what was changed or left out."""
 
     tensors: dict[str, Tensor]
     notes: tuple[str, ...]
@@ -99,7 +99,7 @@ def _prefix(names: Iterable[str]) -> str:
 
 
 def _dequantised(tensors: dict[str, Tensor], metadata: Metadata | None) -> tuple[dict[str, Tensor], int]:
-    """The tensors with their fp8 scales applied, in bfloat16, and how many weights that concerned."""
+    """The tensors with their fp8 scales applied, in bfloat16, and the number of these weights."""
     _check_formats(tensors, metadata)
     result = dict(tensors)
     scales = {name: suffix for name in tensors for suffix in WEIGHT_SCALES if name.endswith(suffix)}
@@ -110,7 +110,7 @@ def _dequantised(tensors: dict[str, Tensor], metadata: Metadata | None) -> tuple
         result[weight_name] = _scaled(weight_name, tensors[weight_name], tensors[name])
         del result[name]
     if scales or FP8_MARK in tensors:
-        # They scale what fp8 matrix products take in, not what the weights are.
+        # These scale the inputs of fp8 matrix products, not the weights.
         unneeded = [name for name in result if name == FP8_MARK or name.endswith((*INPUT_SCALES, QUANTISATION))]
         for name in unneeded:
             del result[name]
@@ -136,7 +136,7 @@ def _scaled(name: str, weight: Tensor, scale: Tensor) -> Tensor:
 
 
 def _check_formats(tensors: Mapping[str, Tensor], metadata: Metadata | None) -> None:
-    """Refuse what ComfyUI quantises in other ways than fp8 with scales; a layer's format is JSON in a byte tensor."""
+    """Refuse quantisations of ComfyUI other than fp8 with scales; a layer's format is JSON in a byte tensor."""
     described = [bytes(tensors[name].flatten()[:4096].to(torch.uint8).tolist()) for name in _marked(tensors)]
     try:
         formats = [json.loads(text).get("format") for text in described]

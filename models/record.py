@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 REGENERATED, COLLAPSED = "regenerated", "collapsed"
-"""Figures with the value 1 of a chunk whose first attempt collapsed, and of one whose second attempt did too."""
+"""Figures that are 1 for a chunk whose first attempt collapsed, or whose second attempt did too."""
 
 
 @dataclass(frozen=True, kw_only=True)

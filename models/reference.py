@@ -53,7 +53,7 @@ class Reference:
 
 
 MOST_CUT_AWAY = 4
-"""A picture is scaled whole up to this many times the width or height that is kept of it."""
+"""A picture is scaled as a whole up to this multiple of the width or height that is kept."""
 
 
 def fit_portrait(image: Tensor, width: int, height: int) -> Tensor:
@@ -70,7 +70,7 @@ def fit_portrait(image: Tensor, width: int, height: int) -> Tensor:
 
 
 def _without_far_ends(pixels: Tensor, width: int, height: int) -> Tensor:
-    """The middle of a very long or very wide picture [1, 3, H, W]: scaled whole, 16x16384 would take gigabytes."""
+    """The middle of a very long or wide picture [1, 3, H, W]; scaled as a whole, 16x16384 would take gigabytes."""
     scale = max(width / pixels.shape[-1], height / pixels.shape[-2])
     for axis, wanted in ((-1, width), (-2, height)):
         kept = math.ceil(MOST_CUT_AWAY * wanted / scale)

@@ -28,7 +28,7 @@ LONG = SincFilter(64, 0.98)
 """Of those, 0.01 % folds back, and up to 7.6 kHz speech is within 0.002 % (SHORT: 0.5 %, soxr HQ: 0.09 %)."""
 
 LARGEST_KERNEL = 1 << 20
-"""Values of torchaudio's kernel up to which it does the work; all the usual rates are far below."""
+"""Largest kernel, in values, for which torchaudio is used; the usual rates are far below."""
 VALUES_AT_ONCE = 1 << 20
 
 

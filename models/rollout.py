@@ -1,7 +1,7 @@
-"""Rollout over chunks: state in, chunk and state out. Nothing of the video's length is held.
+"""Rollout over chunks: state in, chunk and state out. Memory use does not depend on the video's length.
 
 Chunk 0 starts from the reference's first latent frame; every later chunk from latents of the tail of the one before,
-so that consecutive chunks share those tail frames and motion goes on across the seam.
+so that consecutive chunks share those tail frames and motion continues across the seam.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ SamplingLoop = Callable[[Denoise, Tensor, Tensor], Tensor]
 """(denoise, schedule [steps + 1], start noise [1, C, T, h, w]) -> latents: one chunk's whole denoising loop."""
 
 RunSampling = Callable[[SamplingLoop, Denoise, Tensor, Tensor], Tensor]
-"""(loop, and what it takes) -> latents: runs the loop once, for hosts that do something before and after each."""
+"""(loop, its arguments) -> latents: runs the loop once, for hosts that do something before and after each."""
 
 OnStep = Callable[[int, int, Tensor], None]
 """(chunk index, step index, x0 [1, C, T, h, w]) after every denoising step; may raise to stop."""
 
 
 class RolloutError(RuntimeError):
-    """A chunk could not be generated; the message says which one and why."""
+    """A chunk could not be generated; the message gives its number and the reason."""
 
 
 class VideoCodec(Protocol):
@@ -56,14 +56,14 @@ class VideoCodec(Protocol):
 
 
 class Lane(Protocol):
-    """Where a GPU finishes a chunk while it computes the network of the next one."""
+    """A second stream, on which a GPU decodes a chunk while the network generates the next one."""
 
     def is_open(self) -> bool:
         """Whether it can be used now."""
         ...
 
     def beside(self, used: Tensor) -> AbstractContextManager[None]:
-        """Queue what is in the block beside what is queued after it; ``used`` is a tensor that it reads."""
+        """Run the block's operations concurrently with those queued after it; the block reads ``used``."""
         ...
 
 
@@ -78,7 +78,7 @@ class Carry(Choice):
 
 @dataclass(frozen=True)
 class ContinuityOptions:
-    """What a chunk takes from the one before.
+    """How a chunk continues the previous one.
 
     ``latents`` is the number of latent frames, 1..4; ``color_strength`` 0..1 moves each frame's Lab statistics to the
     portrait's. ``carry`` may be given as its text.
@@ -98,7 +98,7 @@ class ContinuityOptions:
 
 @dataclass(frozen=True)
 class ContinuityState:
-    """All that chunk ``chunk_index`` needs of the past: ``latents`` [1, C, n, h, w] for its first latent frames."""
+    """The state before chunk ``chunk_index``: ``latents`` [1, C, n, h, w] become its first latent frames."""
 
     chunk_index: int
     latents: Tensor
@@ -106,7 +106,7 @@ class ContinuityState:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A finished chunk: its new frames, uint8 [n, H, W, 3] on the CPU, and what is known of them."""
+    """A finished chunk: its new frames, uint8 [n, H, W, 3] on the CPU, and its record."""
 
     record: ChunkRecord
     frames: Tensor
@@ -182,7 +182,7 @@ def rollout(
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
         run_sampling: what runs each chunk's denoising loop; None just calls it.
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
-        lane: where chunks are decoded beside the next one's network, if it goes on from latents. A chunk is then
+        lane: where chunks are decoded beside the next one's network, if it continues from latents. A chunk is then
             yielded after the next one's network is queued.
 
     Yields:
@@ -209,7 +209,7 @@ def rollout(
             work.sample(state)
         except BaseException:
             if waiting is not None:
-                # Its frames are complete: an error or a stop in the next chunk must not lose them.
+                # Its frames are complete, so an error or a stop in the next chunk must not lose them.
                 yield waiting.finish()
             raise
         if waiting is not None:
@@ -263,7 +263,7 @@ class _Draft:
         clock.stage("decode")
         decoded = self._meter.decoded(latents, pixels)
         clock.stage("statistics")
-        # Frames that the chunk before has given already are left out, unless the next state is encoded from them.
+        # Frames that the previous chunk already contains are skipped, unless the next state is encoded from them.
         repeated = min(span.overlap, pixels.shape[2] - self._overlap)
         pixels = match_color(pixels[:, :, repeated:], self._target, self._continuity.color_strength)
         clock.stage("colour")
@@ -279,7 +279,7 @@ class _Draft:
         return _Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
     def tail(self, latents: Tensor) -> Tensor:
-        """What the next chunk goes on from, where that is ``latents`` themselves."""
+        """The next chunk's continuity, if ``carry`` is ``latents``."""
         return latents[:, :, -self._continuity.latents :].clone()
 
     def seam(self, frames: Tensor, motion: float) -> dict[str, float]:
@@ -289,30 +289,30 @@ class _Draft:
 
 
 class _Work:
-    """A chunk in the making: sampled, decoded, then waited for. ``attempt`` makes latents from a state."""
+    """One chunk: sampled, decoded, then waited for. ``attempt`` generates latents from a state."""
 
     def __init__(self, attempt: Callable[..., Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock) -> None:
         self._attempt, self._draft, self._span, self._clock = attempt, draft, span, clock
         self.is_regenerated = False
 
     def sample(self, state: ContinuityState) -> None:
-        """Make the latents that go on from ``state``."""
+        """Generate the latents that continue from ``state``."""
         self._state = state
         self._latents = self._attempt(state=state)
         self._clock.stage("network")
 
     def decode(self, lane: Lane | None) -> None:
-        """Queue the frames; with a ``lane``, ``next_state`` is known before they are there."""
+        """Queue the frames; with a ``lane``, ``next_state`` is set before they are available."""
         with nullcontext() if lane is None else lane.beside(self._latents):
             self._pending = self._draft.queue(self._latents, self._span, self._clock)
         if lane is not None:
             self.next_state = ContinuityState(self._span.index + 1, self._draft.tail(self._latents))
 
     def finish(self) -> tuple[Chunk, ContinuityState]:
-        """The chunk, generated again with a seed of its own if it collapsed, and the state that the next starts from.
+        """The chunk, regenerated with another seed if it collapsed, and the state from which the next one starts.
 
         Raises:
-            RolloutError: both attempts gave values that are not finite, on which no chunk could be built.
+            RolloutError: both attempts gave values that are not finite, from which no chunk can continue.
         """
         made, outcome = self._wait()
         self.next_state = ContinuityState(self._span.index + 1, made.continuity)
@@ -339,8 +339,8 @@ class _Work:
             return made, {REGENERATED: 1.0}
         if problem == NOT_FINITE:
             raise RolloutError(
-                f"chunk {index} came out with {problem}, twice and with different seeds: weights or a LoRA are "
-                "damaged or too strong, or the precision overflows (use bfloat16 or float32)"
+                f"chunk {index} contains {problem} with two different seeds. Either weights are damaged, a LoRA is too "
+                "strong, or the data type overflows: use bfloat16 or float32"
             )
         logger.warning("chunk %d is kept, the second attempt is no better: %s", index, problem)
         return made, {REGENERATED: 1.0, COLLAPSED: 1.0}
@@ -390,6 +390,6 @@ def to_uint8(pixels: Tensor) -> Tensor:
     frames = []
     for frame in pixels[0].unbind(1):
         scaled = frame.add(1).mul_(127.5).round_().clamp_(0, 255)
-        # By way of int32, and a stack instead of a permuted copy: these are what CPUs are fast at.
+        # Through int32, and a stack instead of a permuted copy: both are faster on CPUs.
         frames.append(torch.stack(scaled.to(torch.int32).to(torch.uint8).unbind(0), dim=-1))
     return torch.stack(frames)

@@ -54,7 +54,7 @@ ROLLING_FRAMES = 8 * FPS
 """The length that "rolling" encodes at once: 8 s, the published models' ``cached_audio_duration``."""
 
 HELD_WINDOWS = 2
-"""Windows of features in memory: a chunk can lie across the border between two."""
+"""Windows of features in memory, because a chunk can span two of them."""
 
 MAX_STRENGTH = 1.5
 SILENCE_FRAMES = ROLLING_FRAMES

@@ -21,7 +21,7 @@ class AsymTalkerContinuity(io.ComfyNode):
             display_name="AsymTalker Continuity",
             category=CATEGORY,
             **search_words("long video", "drift", "chunks", "colour"),
-            description="Long videos are made in chunks. This node sets what a chunk takes over from the previous "
+            description="Long videos are made in chunks. This node sets how each chunk continues the previous "
             "one. Without it, the Sampler uses these defaults.",
             inputs=[
                 io.Combo.Input(
@@ -46,7 +46,7 @@ class AsymTalkerContinuity(io.ComfyNode):
                     default=2,
                     min=1,
                     max=4,
-                    tooltip="Latent frames taken over from the previous chunk. The published models were trained with "
+                    tooltip="Latent frames taken from the previous chunk. The published models were trained with "
                     "2; more give smoother joins and fewer new frames per chunk.",
                 ),
             ],

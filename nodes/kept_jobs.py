@@ -53,5 +53,5 @@ class AsymTalkerKeptJobs(io.ComfyNode):
     @checked
     def execute(cls, remove: str) -> io.NodeOutput:
         jobs = kept_jobs(remove)
-        # The table is drawn by web/kept_jobs.js, the text by whoever reads results over HTTP.
+        # web/kept_jobs.js shows the table; the text is for clients that read results over HTTP.
         return io.NodeOutput(jobs.text, ui={"text": (jobs.text,), "asymtalker_kept": (jobs.table(),)})

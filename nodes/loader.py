@@ -82,10 +82,10 @@ class AsymTalkerLoader(io.ComfyNode):
     @classmethod
     @override
     def validate_inputs(cls, model: object = None) -> bool | str:
-        """Says which files are missing before anything runs (instead of core's "value not in list").
+        """Name missing files before anything runs, instead of core's "value not in list".
 
-        Of a prompt without ``model``, core says so itself. The other inputs are not taken here, for core would repeat
-        one message for each input that is.
+        If a prompt has no ``model``, core reports it. The other inputs are not parameters here, because core would
+        repeat one message for each parameter.
         """
         return missing_model(model) or True
 

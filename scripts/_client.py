@@ -52,7 +52,7 @@ class ComfyClient:
 
     Args:
         url: for example "http://127.0.0.1:8188".
-        headers: sent with every request, for servers behind a proxy that wants a token.
+        headers: sent with every request, for servers behind a proxy that requires a token.
         client_id: the server sends a run's messages to the client that queued it; a random one by default.
     """
 
@@ -185,7 +185,7 @@ class ComfyClient:
         return kind == "executing" and data.get("node") is None
 
     def is_queued(self, prompt_id: str) -> bool:
-        """Tell whether a run waits or is in progress. One that ends meanwhile counts."""
+        """Whether a run waits, is in progress, or has ended meanwhile."""
         queue = self.get("/queue")
         items = [*queue["queue_running"], *queue["queue_pending"]]
         return any(item[1] == prompt_id for item in items) or self.history(prompt_id) is not None

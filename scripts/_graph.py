@@ -1,4 +1,4 @@
-"""Builds a workflow in both of its forms from what a server says about its nodes, laid out in columns of groups.
+"""Builds a workflow in both of its forms from a server's description of its nodes, laid out in columns of groups.
 
 A part of it may be a subgraph: one node outside, which can be opened.
 """
@@ -128,7 +128,7 @@ class GraphBuilder:
     """A workflow under construction.
 
     Args:
-        object_info: what the server says about its nodes.
+        object_info: the server's description of its nodes.
         name: of the workflow's file; its id is derived from it.
     """
 
@@ -186,7 +186,7 @@ class GraphBuilder:
         return [node for node in self._nodes if node.class_type == class_type]
 
     def app(self, inputs: list[tuple[Node, str]], outputs: list[Node]) -> None:
-        """What ComfyUI's app mode asks for (widgets of nodes) and shows (the results of nodes)."""
+        """The inputs (widgets of nodes) and outputs (results of nodes) in ComfyUI's app mode."""
         asked = [[node.id, widget] for node, widget in inputs]
         self.extra["linearData"] = {"inputs": asked, "outputs": [node.id for node in outputs]}
 

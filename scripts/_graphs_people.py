@@ -7,9 +7,9 @@ from typing import Any
 from ._graph import GraphBuilder, Link, Node
 from ._graph_parts import (
     BLUE,
+    FACE_TALL,
     GOLD,
     GREEN,
-    FACE_TALL,
     LOADER_TALL,
     MUX_TALL,
     OTHER_MODELS,

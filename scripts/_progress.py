@@ -75,7 +75,7 @@ class RunProgress:
                 self.bar.set_postfix_str(self.chunk)
 
     def is_sampler(self, node_id: str) -> bool:
-        """Tell whether a node of the graph is the one that makes the frames."""
+        """Whether a node of the graph is the Sampler."""
         return self.graph.get(node_id, {}).get("class_type") == "AsymTalkerSampler"
 
     def node_begins(self, class_type: str) -> None:
@@ -89,7 +89,7 @@ class RunProgress:
 
     def sampled(self, value: float, maximum: float) -> None:
         """Show that `value` of `maximum` denoising steps are done."""
-        # A node that has not begun or has ended says 0 or 1 of 1.
+        # A node that has not begun or has ended reports 0 or 1 of 1.
         if self.finished or maximum <= 0 or (maximum == 1 and value == 0):
             return
         frames = self.total * value / maximum

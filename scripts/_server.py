@@ -29,7 +29,7 @@ class ServerFault(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that nobody listens on."""
+    """Return a TCP port on 127.0.0.1 that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -153,7 +153,7 @@ class ComfyServer:
             time.sleep(0.2)
 
     def answers(self) -> bool:
-        """Tell whether the server answers HTTP."""
+        """Whether the server answers HTTP."""
         try:
             with urllib.request.urlopen(f"{self.url}/system_stats", timeout=5) as response:
                 return response.status == 200

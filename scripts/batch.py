@@ -17,7 +17,7 @@ from scripts._environment import BATCH_REQUIREMENTS, EnvironmentFault, become, b
 
 
 def main() -> int:
-    """Prepare the environment and go on as the batch command."""
+    """Prepare the environment, then run the batch command."""
     try:
         comfyui = bootstrap([BATCH_REQUIREMENTS])
     except EnvironmentFault as error:

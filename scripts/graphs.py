@@ -1,7 +1,7 @@
 """`python -m asymtalker.scripts.graphs` writes the graphs of workflows/ in both forms, and the blueprint.
 
 They are made from a real server's node infos. To be run after a node's inputs have changed. With --check nothing is
-written: the exit status says whether they differ.
+written: the exit status shows whether they differ.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ._environment import ROOT, find_comfyui
 from ._graph import COLUMN_WIDTH, GraphBuilder
 from ._graph_parts import (
     BLUE,
+    FACE_TALL,
     GOLD,
     GREEN,
-    FACE_TALL,
     HEAD_TALL,
     LOADER_TALL,
     MUX_TALL,

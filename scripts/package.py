@@ -1,6 +1,6 @@
 """`python -m asymtalker.scripts.package` builds the Comfy Registry's archive and prints its size.
 
-Its files are those that git knows, without what .comfyignore names.
+Its files are those that git tracks, without those in .comfyignore.
 """
 
 from __future__ import annotations

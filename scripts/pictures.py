@@ -1,4 +1,4 @@
-"""`python -m asymtalker.scripts.pictures` makes every picture of the pack anew with the bundled weights.
+"""`python -m asymtalker.scripts.pictures` makes every picture of the pack again with the bundled weights.
 
 A real ComfyUI runs the graphs of workflows/api; their videos become the thumbnails of the template browser, the moving
 picture of the README, the pictures of the help pages (but that of Kept Jobs, a screenshot), the icon and the banner. To

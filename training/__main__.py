@@ -55,7 +55,7 @@ def main() -> None:
     try:
         program.run(args)
     except (TrainingError, CheckpointError, ConfigError) as error:
-        # The input is wrong, and the message says what: a traceback would bury it.
+        # The input is wrong, and the message names it; a traceback would hide it.
         raise SystemExit(f"{command.prog}: {error}") from None
 
 

@@ -120,7 +120,7 @@ class ImageFrames:
 
 @dataclass(frozen=True)
 class FileFrames:
-    """A span of a video file, turned as its container says.
+    """A span of a video file, rotated as in its container's metadata.
 
     start_s, duration_s: the span; a duration of 0 reaches to the end.
     keeps: what must live as long as this, such as a temporary folder.

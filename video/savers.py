@@ -1,4 +1,4 @@
-"""What core's Save Video is to write of a video, checked before the video is made."""
+"""The settings of core's Save Video, checked before the video is generated."""
 
 from __future__ import annotations
 

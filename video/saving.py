@@ -19,10 +19,10 @@ from .incoming import frames_of
 from .writing import FrameSource, write_mp4
 
 TOO_LOUD = 2.0
-"""Lossy formats overshoot full scale by up to half of it, which is not heard; beyond this, clipping is."""
+"""Lossy formats overshoot full scale by up to half of it, which is inaudible. Beyond this, clipping is audible."""
 
 APART_S = Fraction(1, 10)
-"""By how much sound and pictures may differ in length: more than a frame, and than the padding of lossy formats."""
+"""Allowed difference between the lengths of sound and pictures: more than a frame or the padding of lossy formats."""
 
 
 def save_with_audio(
@@ -62,7 +62,7 @@ def save_with_audio(
         crf=crf,
         metadata=metadata,
         mark_generated=mark_generated,
-        # Another server may save under the same prefix: the number is settled when the file is whole.
+        # Another server may save under the same prefix, so the number is chosen when the file is complete.
         if_taken=lambda: next(names),
         node_id=node_id,
     )

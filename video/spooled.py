@@ -65,7 +65,7 @@ class SpoolHandle:
         return handle
 
     def disown(self) -> None:
-        """The frames are gone: a video of the same job that is made anew gets a handle of its own."""
+        """The frames are gone. A new video of the same job gets its own handle."""
         self._owned.pop(self.folder, None)
 
     def saved(self) -> None:
@@ -83,7 +83,7 @@ def _release(hold: FolderLock, fate: _Fate) -> None:
     except FolderBusyError:
         logging.debug("AsymTalker: another process still needs %s and removes it", hold.folder)
     except MediaError as error:
-        logging.warning("AsymTalker: finished frames stay in %s: %s", hold.folder, error)
+        logging.warning("AsymTalker: finished frames in %s were not removed: %s", hold.folder, error)
 
 
 class SpooledVideo(StreamedVideo):
@@ -116,7 +116,7 @@ class SpooledVideo(StreamedVideo):
 
     @override
     def note_saved(self) -> None:
-        """The frames may go once nothing refers to them any more."""
+        """The frames may be removed once nothing refers to them."""
         self._handle.saved()
 
     @override

@@ -24,7 +24,7 @@ from ..media.carrier import AudioTrack
 from .writing import SAVED_CRF, Frame, FrameSource, Target, encoding_for, save_frames, write_mp4
 
 TIME_TOLERANCE_FRAMES = 1e-3
-"""Times come as floats: one this close to a frame's means that frame."""
+"""Times are floats; a time this close to a frame's selects that frame."""
 
 
 class StreamedVideo(InputImpl.VideoFromFile, ABC):
@@ -91,7 +91,7 @@ class StreamedVideo(InputImpl.VideoFromFile, ABC):
         """All frames as an IMAGE batch [n, H, W, 3] in 0..1 (in memory, as the interface requires).
 
         Raises:
-            MemoryError: they do not fit; says what does.
+            MemoryError: they do not fit; the message gives what fits.
         """
         (width, height), count = self.get_dimensions(), self.get_frame_count()
         check_room(
@@ -232,7 +232,7 @@ def _clipped(start: int, length: int, size: int) -> tuple[int, int]:
 
 
 class DerivedVideo(StreamedVideo):
-    """Made of another video's frames, one of each unless a subclass says otherwise."""
+    """A video made from another video's frames, one for each by default."""
 
     def __init__(self, source: FrameSource) -> None:
         super().__init__()
@@ -284,7 +284,7 @@ class TrimmedVideo(DerivedVideo):
 
     @override
     def sound(self) -> AudioTrack | None:
-        """The span's part, which may be shorter where the sound ends before the pictures."""
+        """The sound of the span, which may be shorter if the sound ends before the pictures."""
         track = self._source.sound()
         if track is None:
             return None
@@ -294,7 +294,7 @@ class TrimmedVideo(DerivedVideo):
 
     @override
     def note_saved(self) -> None:
-        """The frames outside of the span have reached nobody: they are kept."""
+        """Frames outside the span were not saved, so they are kept."""
 
 
 class ReshapedVideo(DerivedVideo):

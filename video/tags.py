@@ -15,7 +15,7 @@ GENERATED_MARK = {
     # The IPTC's term for media made by a trained model.
     "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
 }
-"""Tags that say in the file what it is."""
+"""Tags that mark the file as generated."""
 
 MAX_TAG_BYTES = 64_000_000
 """Of all tags together: players read them before the first frame."""
@@ -24,8 +24,8 @@ MAX_TAG_BYTES = 64_000_000
 def file_tags(metadata: Mapping[Any, Any] | None, mark_generated: bool) -> tuple[dict[str, str], list[str]]:
     """What a file can hold of ``metadata``, with the mark if wanted.
 
-    Values that are not text are written as JSON, as ComfyUI's own savers do. What cannot be written is left out: no
-    tag is worth the video.
+    Values that are not text are written as JSON, as ComfyUI's own savers do. Entries that cannot be
+    written are left out, because a tag must not cost the video.
 
     Returns:
         The tags, and a note for each entry that is not in them as it was.

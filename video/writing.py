@@ -186,7 +186,7 @@ def _save_by_host(
     options: Mapping[str, Any],
     watch: Watch = lambda num_frames: None,
 ) -> None:
-    """Through a lossless file, which the host encodes anew as a stream; ``watch`` sees the first half.
+    """Through a lossless file, which the host re-encodes as a stream; ``watch`` reports the first half.
 
     The host writes to its target directly: a file gets its name only when it is whole.
     """

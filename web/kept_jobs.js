@@ -68,7 +68,7 @@ class KeptTable {
     }
 
     show({ summary, jobs, failures }) {
-        this.#tell([summary, ...failures].join(" "), failures.length > 0);
+        this.#report([summary, ...failures].join(" "), failures.length > 0);
         this.#list(jobs);
     }
 
@@ -93,12 +93,12 @@ class KeptTable {
         make("button", make("td", row), {
             type: "button",
             textContent: word("remove"),
-            // Also of one in use: that may be over since the list was made, and the server says why it refuses.
+            // Also for a job in use: it may have ended meanwhile. If not, the server refuses and gives the reason.
             onclick: () => this.#remove(job.id),
         });
     }
 
-    #tell(text, isError) {
+    #report(text, isError) {
         Object.assign(this.#note, { textContent: text, title: text });
         this.#note.classList.toggle("error", isError);
     }
@@ -118,7 +118,7 @@ class KeptTable {
         if (number !== this.#asked) return;
         if (refusal === null) this.show(shown);
         else {
-            this.#tell(refusal, true);
+            this.#report(refusal, true);
             if (shown) this.#list(shown.jobs);
         }
     }

@@ -73,7 +73,7 @@ class VaeKind:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that was chosen or found, and what should be said about it."""
+    """A file that was chosen or found, and a note about it, which may be empty."""
 
     file: Path
     note: str = ""
@@ -181,7 +181,7 @@ def locate_audio_encoder(choice: str, located: Located) -> Found:
     """
     if choice != DEFAULT:
         file = chosen_file(choice, "audio_encoder", AUDIO_KINDS)
-        note = f"audio_encoder: the checkpoints were trained with {WAV2VEC2.title}, {file.name} was chosen"
+        note = f"audio_encoder: {file.name} is used, but the checkpoints were trained with {WAV2VEC2.title}"
         return Found(file, "" if _is_named_wav2vec2(file) else note)
     found = _published_wav2vec2(located) or _installed_wav2vec2()
     if found is None:
@@ -194,7 +194,7 @@ def locate_audio_encoder(choice: str, located: Located) -> Found:
 
 
 def missing_model(choice: object) -> str | None:
-    """What is wrong with the loader's model choice, if anything; None stands for one that another node will make.
+    """The problem with the loader's model choice, if any; None stands for one that another node provides.
 
     Of a published model that is not there, its VAE and audio encoder are named too if they are missing.
     """
@@ -295,7 +295,7 @@ def _by_content(
         )
     if not fitting:
         return None
-    note = f"{input_name}: {fitting[0].name} was taken for {title}, because its tensors have the same names and shapes"
+    note = f"{input_name}: {fitting[0].name} is used as {title}, because its tensors have the same names and shapes"
     return Found(fitting[0], note)
 
 

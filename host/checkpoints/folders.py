@@ -39,7 +39,7 @@ PUBLISHED_CHOICES = {
 PRO_CHOICE = f"{FOLDER}/{PUBLISHED}/{PRO.network.folder}"
 LEAPTALK_CHOICE = f"{FOLDER}/{LEAPTALK.repository_name}"
 LISTED_CHOICES = (*PUBLISHED_CHOICES, LEAPTALK_CHOICE)
-"""Always listed, so that the shipped graphs load; choosing one that is not there says what to download to where."""
+"""Always listed, so that the shipped graphs load. For a missing one, the error gives what to download, and where to."""
 
 SINGLE_FILES = {
     f"{spec.network.repository_name}-{spec.network.folder}.safetensors": choice
@@ -224,7 +224,7 @@ def listed(kind: str) -> list[str]:
         names = folder_paths.get_filename_list(kind)
     except OSError as error:
         # Core's list is of a folder that has gone or cannot be entered any more.
-        logging.debug("AsymTalker: the folders of %s are read anew: %s", kind, encodable(str(error)))
+        logging.debug("AsymTalker: the folders of %s are read again: %s", kind, encodable(str(error)))
         try:
             names = folder_paths.get_filename_list_(kind)[0]
         except OSError:

@@ -137,7 +137,7 @@ def _load_audio_encoder(found: Found | None) -> Any:
 
 
 def _notes(located: folders.Located, vae: Found, audio: Found | None) -> tuple[str, ...]:
-    """Which file was taken for what, then what is worth knowing about them."""
+    """The file of each part, then notes about them."""
     files = {"model": located.file, "vae": vae.file, "audio_encoder": audio.file if audio is not None else None}
     notes = [", ".join(f"{name}: {shown_path(file)}" for name, file in files.items() if file is not None)]
     if located.adapter is not None:

@@ -103,7 +103,7 @@ def generation(names: Container[str]) -> str:
 
 
 def core_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under core's names; a name that no table knows stays as it is."""
+    """The same tensors under core's names; a name that is in no table is not changed."""
     blocks = _block_prefixes(state_dict)
     return {_core_name(name, blocks): tensor for name, tensor in state_dict.items()}
 

@@ -12,12 +12,12 @@ ATTRIBUTE = "asymtalker_file"
 
 
 def note_file(value: object, file: Path) -> None:
-    """Remember on a loaded object, which other nodes hand on, the file that it was read from."""
+    """Store on a loaded object, which other nodes pass on, the file that it was read from."""
     setattr(value, ATTRIBUTE, shown_path(file))
 
 
 def file_of(value: object) -> str:
-    """The file of ``note_file``; empty for what another node loaded."""
+    """The file stored by ``note_file``; empty if another node loaded the object."""
     return getattr(value, ATTRIBUTE, "")
 
 

@@ -1,4 +1,4 @@
-"""VAE files as people have them, as stock VAE objects: recognised, renamed and compared before they are built."""
+"""VAE files in any known form, as stock VAE objects: recognised, renamed and checked before they are built."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _ltx_layout(file: Path, metadata: Metadata) -> dict[str, str]:
 
 
 def _check_layout(config: Any, source: str) -> None:
-    """Refuse layouts that would take core forever to build. What they build is compared with the tensors later."""
+    """Refuse layouts that core would take very long to build. The result is compared with the tensors later."""
     if not isinstance(config, dict):
         raise ConfigError(f"{source}: the layout of a VAE must be an object, got {short(config)}")
     for name in ("blocks", "encoder_blocks", "decoder_blocks"):
@@ -130,7 +130,7 @@ def _checked(file: Path, known: VAETensors) -> VAETensors:
     try:
         with torch.device("meta"), without_core_warnings():
             network = VAE(sd=_as_shapes(tensors), metadata=known.metadata).first_stage_model
-    # Core does not check what it is given, so that anything can happen.
+    # Core does not check its input, so any exception can occur.
     except Exception as error:
         raise CheckpointError(
             f"{file}: ComfyUI cannot build a VAE from its tensors: the file is incomplete, ComfyUI does not support "
@@ -204,7 +204,7 @@ def _unchanged(latents: Tensor) -> Tensor:
 
 
 def _pad_with_zeros(decoder: Module) -> None:
-    """LTX-Video pads with zeros unless its configuration says otherwise; core's decoder would mirror the edges."""
+    """LTX-Video pads with zeros unless its configuration differs; core's decoder would mirror the edges."""
     for convolution in decoder.modules():
         if isinstance(convolution, Conv3d):
             convolution.padding_mode = "zeros"

@@ -47,7 +47,7 @@ def has_diffusers_names(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def core_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under core's names; a name of no known part stays as it is."""
+    """The same tensors under core's names; a name of an unknown part is not changed."""
     return {_core_name(name): tensor for name, tensor in state_dict.items()}
 
 

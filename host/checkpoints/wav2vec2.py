@@ -26,7 +26,7 @@ REMEDY = f"use {WAV2VEC2.main_file} of {WAV2VEC2.repository} (Hugging Face)"
 UNUSED = re.compile(
     r"lm_head\.|quantizer\.|project_q\.|project_hid\.|final_proj\.|projector\.|classifier\.|proj\.|mask_emb$"
 )
-"""Heads that wav2vec2 is trained with, which make no features."""
+"""Heads with which wav2vec2 is trained; features do not use them."""
 
 FAIRSEQ_MARK = "post_extract_proj.weight"
 FAIRSEQ_PREFIX = re.compile(r"^(w2v_encoder\.)?(w2v_model\.)?")
@@ -80,7 +80,7 @@ def _core_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed = {name.removeprefix(prefix): tensor for name, tensor in state_dict.items()}
     weights = {POSITION_NAMES.get(name, name): tensor for name, tensor in renamed.items() if not UNUSED.match(name)}
     if MASK not in weights and ANCHOR in weights:
-        # Training masks with it; core's network has it all the same.
+        # Only training uses it, for masking, but core's network has it.
         weights[MASK] = torch.zeros_like(weights[ANCHOR])
     return weights
 

@@ -1,4 +1,4 @@
-"""Weight files in folders as people have them: sharded, in a Hugging Face cache, beside what cannot be entered."""
+"""Weight files in folders of any form: sharded, in a Hugging Face cache, or beside unreadable folders."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_nano_says_which_reference_it_knows(
     model = pack("host.model").load_model(tensors, metadata, name="nano")
     with caplog.at_level("INFO"):
         pack("host.portrait").encode_reference(model, nano_vae, images[:1], 64, 64, mode, None)
-    assert ("nano was trained with mode temporal: with static its pictures will be wrong" in caplog.text) == is_told
+    assert ("nano was trained with mode temporal; with static, the video will look wrong" in caplog.text) == is_told
 
 
 def test_vae_of_another_model_is_refused(pack: Import, golden: Path, nano_vae: Any) -> None:

@@ -61,15 +61,15 @@ UNUSABLE: list[tuple[Any, str]] = [
     (picture(channels=5), "image: 5 channels; RGB, RGBA and grey"),
     (picture().movedim(-1, 1), "image: 40x3 is too small"),
     (picture().repeat(2, 1, 1, 1), r"image: 2 portraits in a batch.*ImageFromBatch.*Rebatch Images"),
-    (spoiled(math.nan), "image: the portrait contains NaN or infinite values; the node"),
-    (spoiled(math.inf), "image: the portrait contains NaN or infinite values; the node"),
-    (spoiled(-math.inf), "image: the portrait contains NaN or infinite values; the node"),
+    (spoiled(math.nan), "image: the portrait contains NaN or infinite values; its file"),
+    (spoiled(math.inf), "image: the portrait contains NaN or infinite values; its file"),
+    (spoiled(-math.inf), "image: the portrait contains NaN or infinite values; its file"),
     (picture() * 255, "image: the portrait's values reach from .* to 25[0-9], but an IMAGE holds 0 to 1"),
     (picture() * 2 - 1, "image: the portrait's values reach from -1 to 1, but an IMAGE holds 0 to 1"),
     ((picture() * 255).long(), "image: its values are torch.int64"),
-    (picture().to(torch.complex64), "image: its tensor .* has no ordinary values"),
-    (picture().to_sparse(), "image: its tensor .* has no ordinary values"),
-    (picture().to("meta"), "image: its tensor .* has no ordinary values"),
+    (picture().to(torch.complex64), "image: a tensor of this kind .* is not supported"),
+    (picture().to_sparse(), "image: a tensor of this kind .* is not supported"),
+    (picture().to("meta"), "image: a tensor of this kind .* is not supported"),
 ]
 
 
@@ -155,13 +155,13 @@ BAD_MASKS: list[tuple[Any, str]] = [
     (half(1, 64, 64), "mask: it is 64x64, the picture 48x40, a different aspect ratio"),
     (half(1, 48, 40), "mask: it is 40x48, the picture 48x40, a different aspect ratio"),
     (torch.ones(1, 40, 48), "mask: it covers the whole picture.*InvertMask"),
-    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN .*; the node"),
+    (torch.full((1, 40, 48), math.nan), "mask: it contains NaN .*; its file"),
     (torch.full((1, 40, 48), -math.inf), "mask: it contains NaN or infinite"),
     (torch.zeros(0, 40, 48), "mask: expected a MASK"),
     (torch.zeros(48), "mask: expected a MASK"),
     (half(1, 40, 48, 1), "mask: expected a MASK"),
     (half(1, 40, 48).long(), "mask: its values are torch.int64"),
-    (half(1, 40, 48).to("meta"), "mask: its tensor .* has no ordinary values"),
+    (half(1, 40, 48).to("meta"), "mask: a tensor of this kind .* is not supported"),
 ]
 
 

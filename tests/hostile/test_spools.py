@@ -294,7 +294,7 @@ def test_what_is_no_spool_is_left_alone(
     scene.media.enforce_cap(scene.root, 0, keep=[good])
     listed = scene.kept("")
     assert listed.startswith("4 kept") and listed.count("| unknown |") == 3
-    assert f"{link} is left alone: it is a link" in caplog.text
+    assert f"{link} is skipped: it is a link" in caplog.text
     scene.kept(", ".join(ids("x", "y", "z")))
     assert sorted(path.name for path in scene.root.iterdir()) == sorted(
         ["@eaDir", "lost+found", ".DS_Store", "linked", good.name]

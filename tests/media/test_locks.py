@@ -100,7 +100,7 @@ def test_a_job_on_a_disk_without_locks_runs_and_says_so(
     environment = {**without_flock("ENOLCK"), "COMFYUI_PATH": str(comfyui)}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert "no second ComfyUI may use this folder at the same time" in done.stdout
+    assert "do not use this folder in two ComfyUI servers at the same time" in done.stdout
 
 
 def test_another_failure_of_a_lock_is_an_error(without_flock: Callable[[str], dict[str, str]], tmp_path: Path) -> None:

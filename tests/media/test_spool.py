@@ -109,7 +109,7 @@ def test_any_range_can_be_read(tmp_path: Path, start: int, stop: int | None) -> 
 
 def test_range_beyond_the_end_is_refused(tmp_path: Path) -> None:
     write_chunks(tmp_path, moving_frames(3))
-    with pytest.raises(MediaError, match=r"Frames 0 to 4 were asked for; .* has 3"):
+    with pytest.raises(MediaError, match=r"Frames 0 to 4 were requested, but .* has 3"):
         SpoolReader(tmp_path).frames(0, 4)
 
 

@@ -74,8 +74,8 @@ def test_a_plain_video_model_is_refused() -> None:
     [
         ({"config": "{"}, "not JSON"),
         ({"config": "[1]"}, "JSON object, got list"),
-        (with_config(dim=96), "dim = 96, the tensors have 48"),
-        (with_config(patch_size=[1, 1, 1]), r"patch_size = \(1, 1, 1\), the tensors have \(1, 2, 2\)"),
+        (with_config(dim=96), "dim is 96 in the config, but 48 in the tensors"),
+        (with_config(patch_size=[1, 1, 1]), r"patch_size is \(1, 1, 1\) in the config, but \(1, 2, 2\) in the tensors"),
         (with_config(num_heads=5), "not a multiple of num_heads 5"),
         (with_config(audio={"blocks": 2, "channels": 6}), "2 x 6 features"),
         (None, "4 latent channels match no published VAE"),

@@ -259,7 +259,7 @@ def test_a_chunk_of_nan_is_generated_anew_and_the_run_resumes_the_same() -> None
 
 
 def test_nan_in_both_attempts_ends_the_run() -> None:
-    with pytest.raises(RolloutError, match="chunk 1 came out with NaN"):
+    with pytest.raises(RolloutError, match="chunk 1 contains NaN"):
         run(22, network=BrokenNetwork(tiny_dit(), 2))
 
 

@@ -1,4 +1,4 @@
-"""What a mouth does in a latent frame, as the first hidden units of nano's audio projection.
+"""The articulation in a latent frame, as the first hidden units of nano's audio projection.
 
 The audio projection is trained to predict articulation, the transformer to draw it, each from the truth and each on its
 own: the one needs thousands of voices and no picture, the other needs pictures and no voice. Both meet in these units.

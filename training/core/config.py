@@ -54,7 +54,7 @@ def read_config(kind: type[T], path: Path, overrides: list[str]) -> T:
         raise TrainingError(f"cannot read the configuration {path}: {error}") from error
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(values.keys() - names):
-        raise TrainingError(f"{path}: unknown keys {unknown}; {kind.__name__} knows {sorted(names)}")
+        raise TrainingError(f"{path}: unknown keys {unknown}; {kind.__name__} has {sorted(names)}")
     try:
         return kind(**values)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Prepared clips as training samples; which ones a step sees follows from (seed, step)."""
+"""Prepared clips as training samples; those of a step depend only on (seed, step)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
             raise TrainingError(f"{folder} holds no encoded clips (clip_*.safetensors): run `latents` or `prepare`")
         self.available = num_chunks(self.paths[0])
         if chunks > self.available:
-            raise TrainingError(f"{folder}: its clips have {self.available} chunks, {chunks} are asked for")
+            raise TrainingError(f"{folder}: its clips have {self.available} chunks, but {chunks} are needed")
         self.seed, self.length = seed, length
         self.chunks, self.static = chunks, reference == ReferenceKind.STATIC
 

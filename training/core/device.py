@@ -1,4 +1,4 @@
-"""Where a nano trainer computes, and in which precision."""
+"""The device of a nano trainer, and its precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published geometries (SoulX-FlashHead 1.3B), for training and for what is prepared for it."""
+"""The published geometries (SoulX-FlashHead 1.3B), for training and preparing its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pack inside ComfyUI's modules, for its VAEs and its wav2vec2: what the published networks work with."""
+"""The pack inside ComfyUI's modules, for the VAEs and wav2vec2 of the published networks."""
 
 from __future__ import annotations
 

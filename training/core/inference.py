@@ -23,7 +23,7 @@ def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
 
 
 def load_for_sampling(path: Path) -> tuple[TalkingHeadDiT, SamplingConfig, str]:
-    """A trained network, how it wants to be sampled, and the kind of reference it knows ("tre" or "static")."""
+    """A trained network, its sampling configuration, and its kind of reference ("tre" or "static")."""
     network, metadata = load_network(path)
     return network, SamplingConfig.from_metadata(metadata), metadata.get("reference", ReferenceKind.TRE)
 

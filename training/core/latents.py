@@ -38,7 +38,7 @@ class Prepared:
     """K consecutive chunks as a trainer takes them.
 
     ``latents`` [K, C, T, h, w]; ``reference`` [C, T, h, w]; ``audio`` [N] of the whole clip; mouth ``boxes`` [K, F, 4]
-    as fractions of the picture; ``mouth`` [K, F, 8] articulation, NaN where nobody knows it;
+    as fractions of the picture; ``mouth`` [K, F, 8] articulation, NaN where it is unknown;
     ``features`` [frames, blocks, channels] of the whole clip's speech where they are not made from ``audio`` afresh.
     """
 

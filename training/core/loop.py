@@ -1,4 +1,4 @@
-"""What every training loop does around its own step: resume, learning rate, averages, reports, saving."""
+"""The parts that all training loops share: resume, learning rate, averages, reports, saving."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def step_if_finite(optimizer: torch.optim.Optimizer, norm: float) -> None:
 
 
 class TrainingRun:
-    """A run in the folder ``out``, taken up where it was stopped.
+    """A run in the folder ``out``, resumed where it was stopped.
 
     It keeps ``state.safetensors``, ``losses.csv`` with its picture ``losses.png``, and TensorBoard's files; ``publish``
     writes what others use (checkpoints, sample strips) whenever the state was saved.
@@ -64,7 +64,7 @@ class TrainingRun:
         self.device = device
         self.name, self.out, self.config, self.state, self.publish = name, out, config, state, publish
         if state.resume(out / "state.safetensors"):
-            log.info("taking up the run in %s at step %d", out, state.step)
+            log.info("resuming the run in %s at step %d", out, state.step)
         self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step) if state.leads else None
         self.rows = _read_losses(out / "losses.csv", state.step) if state.leads else []
 

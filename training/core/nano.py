@@ -1,4 +1,4 @@
-"""The shape of a nano network, as its trainers' configurations spell it out."""
+"""The shape of a nano network in its trainers' configurations."""
 
 from __future__ import annotations
 

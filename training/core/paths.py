@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "training" / "configs"
 # What the pack ships.
 NETWORK, VAE = NANO_NETWORK, NANO_VAE
-# What measures, and what the baselines of the student start from; not part of the pack.
+# Networks that measure, and the start of the student's baselines; not part of the pack.
 PROBE = ROOT / "training" / "weights" / "face_probe.safetensors"
 TEACHER = ROOT / "training" / "weights" / "nano_teacher.safetensors"
 

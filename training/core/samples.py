@@ -1,4 +1,4 @@
-"""Strips of what a network makes at this moment, beside the truth."""
+"""Strips of a network's current output, beside the truth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLES, COLUMNS = 3, 9
 
 
 class SampleStrip:
-    """Generates the same few chunks again and again as training goes on; without a ``vae`` it does nothing.
+    """Generates the same few chunks at intervals during training; without a ``vae`` it does nothing.
 
     The network is conditioned on ``condition_on``: "audio" or the true "articulation".
     """
@@ -43,7 +43,7 @@ class SampleStrip:
         sampling = SamplingConfig.from_metadata(metadata)
         rows = []
         for index in range(SAMPLES):
-            # Speech, noise and place of a sample that no step takes.
+            # Speech, noise and position of a sample that no step uses.
             sample = self.clips[len(self.clips) + index]
             batch = Batch(*(part[None] for part in sample))
             made = sample_batch(network, batch, sampling, self.condition_on)

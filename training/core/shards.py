@@ -112,7 +112,7 @@ class Shards:
 
     @contextmanager
     def precision(self) -> Iterator[None]:
-        """Where losses are computed: noise and numbers are made on the device, by code that does not speak of it."""
+        """The context for losses: tensors are created on the device by default, and autocast is set."""
         device = self.world.device
         with device, torch.autocast(device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             yield

@@ -26,7 +26,7 @@ _IPA = dict(zip(_ARPABET.split(), _ALPHABET.split(), strict=True))
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """What is said in each recording, from a text file of lines "name: text"; ``;`` begins a comment; .gz is read too.
+    """The transcript of each recording, from a text file of lines "name: text"; ``;`` begins a comment; .gz works too.
 
     Raises:
         TrainingError: the file cannot be read, or has no such line.
@@ -44,7 +44,7 @@ def read_transcripts(path: Path) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _decoder() -> Any:
-    # Loading the acoustic model takes a second; `set_align_text` begins anew for every recording.
+    # Loading the acoustic model takes a second; `set_align_text` resets it for every recording.
     from pocketsphinx import Decoder
 
     # Beams far wider than the defaults: with the words given, there is little to search.

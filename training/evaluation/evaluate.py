@@ -70,7 +70,7 @@ class Generator:
 
 @dataclass
 class Result:
-    """What was read off one video, and a few of its frames: the first seconds, and a strip over all of it."""
+    """The measurements of one video, and some of its frames: the first seconds, and a strip over all of it."""
 
     subject: Subject
     reading: Reading

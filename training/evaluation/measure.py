@@ -20,7 +20,7 @@ NO_CORRELATION = -1.0
 
 @dataclass
 class Reading:
-    """What was read off a video while it was made: nothing of it grows but a few numbers a frame.
+    """Measurements of a video, taken while it was generated. Only a few numbers per frame are kept.
 
     Per frame: ``tracks`` [9] (``probe.TRACKS``), ``identity`` distance to the portrait. ``steps``: mean difference to
     the frame before, 0..1. ``seams``: the first frames of chunks after the first. ``sharpness`` per chunk.

@@ -63,7 +63,7 @@ def load_networks(files: Mapping[str, Path | None]) -> Networks:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for name, path in files.items():
         if path is not None and not path.is_file():
-            raise TrainingError(f"there is no {path}: {FILES[name].option} wants {FILES[name].published}")
+            raise TrainingError(f"there is no {path}: {FILES[name].option} needs {FILES[name].published}")
     inception, i3d, syncnet, arcface = (files.get(name) for name in ("inception", "i3d", "syncnet", "arcface"))
     return Networks(
         load_inception(inception, device) if inception else None,
@@ -92,7 +92,7 @@ def pairs(real: Path, generated: Path) -> list[tuple[str, Path, Path]]:
 
 
 class Measurement:
-    """Collects what is measured, one pair of videos after the other."""
+    """Collects the measurements, one pair of videos after the other."""
 
     def __init__(self, networks: Networks) -> None:
         self.networks = networks

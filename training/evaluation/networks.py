@@ -63,7 +63,7 @@ def load_inception(path: Path, device: torch.device) -> Callable[[Tensor], Tenso
     network = torchvision.models.inception_v3(
         num_classes=INCEPTION_CLASSES, aux_logits=False, weights=None, init_weights=False
     )
-    # Where TensorFlow's network, which FID is defined by, differs from torchvision's.
+    # The differences between TensorFlow's network, by which FID is defined, and torchvision's.
     blocks: dict[str, nn.Module] = {
         "Mixed_5b": fid.FIDInceptionA(192, pool_features=32),
         "Mixed_5c": fid.FIDInceptionA(256, pool_features=64),
@@ -130,15 +130,15 @@ def load_arcface(path: Path) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     if not path.is_file():
-        raise TrainingError(f"there is no {path}: --arcface wants {ARCFACE.published}")
+        raise TrainingError(f"there is no {path}: --arcface needs {ARCFACE.published}")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
-    # What onnxruntime raises has no common type but this.
+    # onnxruntime's exceptions have no other common type.
     except Exception as error:
         raise TrainingError(f"{path} is not {ARCFACE.published}: {error}") from error
     (given,) = session.get_inputs()
     if list(given.shape[1:]) != [3, 112, 112]:
-        raise TrainingError(f"{path} takes {given.shape}, not pictures of 112x112: --arcface wants {ARCFACE.published}")
+        raise TrainingError(f"{path} takes {given.shape}, not pictures of 112x112: --arcface needs {ARCFACE.published}")
 
     def embed(faces: Tensor) -> Tensor:
         pixels = (faces.permute(0, 3, 1, 2).float() - 127.5) / 127.5
@@ -152,7 +152,7 @@ def _load(network: nn.Module, path: Path, wanted: Wanted) -> None:
     try:
         network.load_state_dict(read_checkpoint(path)[0])
     except CheckpointError as error:
-        raise TrainingError(f"{error}; {wanted.option} wants {wanted.published}") from error
+        raise TrainingError(f"{error}; {wanted.option} needs {wanted.published}") from error
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise TrainingError(f"{path} is not {wanted.published}: {reason}") from error

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 SIZE = 128
 TRACKS = ("opening", "width", "rounding", "blink", "yaw", "pitch", "roll", "shift_x", "shift_y")
-# What a unit of the network's output is worth, so that all tracks weigh alike in its loss.
+# Scale of each output of the network, so that all tracks have the same weight in the loss.
 TRACK_UNITS = torch.tensor([0.25, 0.15, 0.3, 0.3, 5.0, 3.0, 2.5, 3.0, 2.0])
 _TRAITS = (
     "skin", "hair", "iris", "lip", "face_width", "jaw_width", "chin_width", "face_height", "cheek", "hair_volume",
@@ -52,14 +52,14 @@ class ProbeTraining(RunConfig):
 
 
 def traits(identity: Identity) -> np.ndarray:
-    """What makes a face this person's, as numbers [N]."""
+    """The identity of a face, as numbers [N]."""
     numbers = [np.ravel(getattr(identity, name)) for name in _TRAITS]
     styles = [np.array([float(getattr(identity, name) == style) for style in kinds]) for name, kinds in _STYLES]
     return np.concatenate(numbers + styles).astype(np.float32)
 
 
 def tracks(identity: Identity, pose: Pose) -> np.ndarray:
-    """What moves in one frame, in the order of ``TRACKS``."""
+    """The motion in one frame, in the order of ``TRACKS``."""
     shape = mouth_shape(identity, pose)
     seen = (shape.gap / MAX_OPENING, shape.half_width / identity.mouth_width, pose.rounding)
     return np.array([*seen, *(getattr(pose, name) for name in TRACKS[3:])], np.float32)

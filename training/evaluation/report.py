@@ -1,4 +1,4 @@
-"""What `metrics` found, for people: a table and plots."""
+"""The results of `metrics` for readers: a table and plots."""
 
 from __future__ import annotations
 

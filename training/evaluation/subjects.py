@@ -1,4 +1,4 @@
-"""Held-out people and voices to measure on, with the truth of what they should do; frames are drawn on demand."""
+"""Held-out people and voices to measure on, with their true motion; frames are drawn on demand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAUSE_S = 0.25
 
 @dataclass(frozen=True)
 class Subject:
-    """Who speaks and what is said.
+    """A speaker and a recording.
 
     ``portrait`` uint8 [H, W, 3]; ``audio`` [N] at 16 kHz; ``truth`` float32 [F, 9] (``probe.TRACKS``) and ``poses``
     where the phonemes are known, None for other recordings.

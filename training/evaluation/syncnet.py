@@ -111,7 +111,7 @@ class Sync:
 
 @torch.no_grad()
 def measure_sync(network: SyncNet, faces: Tensor, audio: Tensor) -> Sync:
-    """Sync of ``faces`` uint8 [F, 224, 224, 3] of RGB, cut as SyncNet knows them, with ``audio`` [N] at 16 kHz.
+    """Sync of ``faces`` uint8 [F, 224, 224, 3] of RGB, cropped as SyncNet expects, with ``audio`` [N] at 16 kHz.
 
     Raises:
         ValueError: fewer than 6 frames.

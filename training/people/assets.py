@@ -176,10 +176,10 @@ def _parents_first(skeleton: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 class Assets:
-    """MakeHuman's data in ``folder``, read when it is asked for.
+    """MakeHuman's data in ``folder``, read on demand.
 
     Raises:
-        TrainingError: a file of FILES is missing; the message says which, and where it can be had.
+        TrainingError: a file of FILES is missing; the message gives its name and source.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -29,7 +29,7 @@ _KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM = 11, 1
 class Footage:
     """F frames of 25 fps with their speech: the arrays of ``corpus.clip.Clip``, and what is known ``about`` them.
 
-    ``opening`` of people is measured on the mesh; ``poses`` say what was asked for.
+    ``opening`` of people is measured on the mesh; ``poses`` are the requested ones.
     """
 
     frames: np.ndarray

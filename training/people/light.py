@@ -63,7 +63,7 @@ def visibility(
 
 
 def ambient_occlusion(seen: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """The cosine-weighted share of the sky [V] that each vertex sees."""
+    """The cosine-weighted share of the sky [V] that is visible from each vertex."""
     cosine = np.maximum(normals @ directions().T, 0.0).astype(np.float32)
     return (seen * cosine).sum(axis=1) / np.maximum(cosine.sum(axis=1), 1e-6)
 

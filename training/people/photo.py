@@ -44,7 +44,7 @@ class Look:
 
 
 def sample_look(rng: np.random.Generator, *, crops: bool = False) -> Look:
-    """Draws a treatment; ``crops`` frames the picture anew (for corpora whose faces all have one size)."""
+    """Draws a treatment; ``crops`` reframes the picture (for corpora whose faces all have one size)."""
 
     def sometimes(chance: float, low: float, high: float, otherwise: float = 0.0) -> float:
         value = float(rng.uniform(low, high))

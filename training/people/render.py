@@ -86,7 +86,7 @@ class Studio:
         self._rest_width = self._mouth_width(self.body.pose(Pose()))
 
     def _rest_light(self) -> None:
-        """What each vertex sees of the sky, in the rest pose. Both edges of a lock are lit alike: one is computed."""
+        """The sky visible from each vertex, in the rest pose. Both edges of a lock are lit alike: one is computed."""
         body = self.body
         rest = body.pose(Pose())
         mesh = body.num_meshed

@@ -1,9 +1,9 @@
 """Asymmetric Knowledge Distillation (arXiv 2605.02948): ``python -m asymtalker.training akd``.
 
 Three networks start from the trained teacher. The student is rolled out over consecutive chunks as at inference, from
-the portrait and then from the tail of what it made itself. The frozen teacher and the critic, which learns what the
-student makes, give by distribution matching the direction in which the student's chunks should move. The teacher sees
-the clip's own continuity frames, student and critic those of the student: that is the asymmetry.
+the portrait and then from the tail of its own output. The critic is trained on the student's output. Distribution
+matching between teacher and critic gives the student's gradient. The teacher is conditioned on the clip's continuity
+frames, student and critic on the student's: that is the asymmetry.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _sample(
     gradient_step: int | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """(x0 of the gradient's step, or the sample where there is none; the sample), continuity laid over both."""
+    """(x0 of the gradient's step, or the sample where there is none; the sample), continuity written over both."""
     with torch.no_grad():
         quiet = condition(student, windows, reference)
     steps = itertools.count()
@@ -156,7 +156,7 @@ def check_reference(teacher_path: Path, metadata: Mapping[str, str], config: AKD
     """Raises TrainingError where the teacher was trained with the other kind of reference."""
     if (known := metadata.get("reference", ReferenceKind.TRE.value)) != config.reference:
         raise TrainingError(
-            f"{teacher_path} was trained with reference {known!r}, the run asks for {config.reference!r}"
+            f"{teacher_path} was trained with reference {known!r}, the run is configured for {config.reference!r}"
         )
 
 
@@ -218,7 +218,7 @@ def critic_loss(
     config: AKDTraining,
     generator: torch.Generator,
 ) -> Tensor:
-    """Flow matching on one of the chunks that the student made, under the student's continuity."""
+    """Flow matching on one of the student's chunks, under the student's continuity."""
     rolled = chunks[int(torch.randint(len(chunks), (1,), generator=generator))]
     u = draw_levels(reference.shape[0], config.shift, generator)
     eps = torch.randn(rolled.sample.shape, generator=generator)
@@ -230,7 +230,7 @@ def critic_loss(
 
 @dataclass(frozen=True)
 class Distillation:
-    """The networks of a run and their optimisers: what one step needs."""
+    """The networks of a run and their optimisers, for one step."""
 
     student: TalkingHeadDiT
     teacher: TalkingHeadDiT
@@ -240,7 +240,7 @@ class Distillation:
     config: AKDTraining
 
     def step(self, batch: Batch, update_student: bool, generator: torch.Generator) -> dict[str, float]:
-        """One rollout: the student learns from teacher and critic, then the critic from what the student made."""
+        """One rollout: the student is updated from teacher and critic, then the critic from the student's output."""
         drawn_step = draw_gradient_step(self.config, generator)
         gradient_step = drawn_step if update_student else None
         terms, chunks = distil_rollout(

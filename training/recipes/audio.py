@@ -66,7 +66,7 @@ class AudioTraining(NanoNetwork, RunConfig):
 
 
 class SpokenUtterances(Dataset[tuple[Tensor, Tensor]]):
-    """Feature windows [F, 5, 1, 320] and articulation [F, 8] of utterances, spoken when they are first asked for."""
+    """Feature windows [F, 5, 1, 320] and articulation [F, 8] of utterances, synthesised when first used."""
 
     def __init__(self, config: AudioTraining, folder: Path, length: int, *, held_out: bool = False) -> None:
         self.config, self.folder, self.length, self.held_out = config, folder, length, held_out

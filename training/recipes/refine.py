@@ -107,7 +107,7 @@ class GeneratedChunks(Dataset[tuple[Tensor, Tensor, Tensor, bool]]):
         mask = torch.zeros(frames.shape[1:3])
         mask[y0:y1, x0:x1] = 1
         sites, free = self.config.crop // SPATIAL_STRIDE, frames.shape[1] // SPATIAL_STRIDE
-        # Around the mouth more often than not: faces are where errors show.
+        # Mostly around the mouth, because errors are most visible in the face.
         centre = rng.normal(((x0 + x1) / 2, y0 - 30), 40) / SPATIAL_STRIDE - sites / 2
         left, top = np.clip(np.round(centre), 0, free - sites).astype(int)
         rows = slice(SPATIAL_STRIDE * top, SPATIAL_STRIDE * (top + sites))

@@ -39,8 +39,8 @@ class TeacherTraining(NanoNetwork, RunConfig):
     units (see ``core.articulation``), "audio" the speech itself. ``audio_weight`` is the weight of the articulation
     loss, which keeps the projection accurate; its parameters have ``audio_lr_ratio`` of the learning rate, since the
     clips hold fewer voices than it was trained on.
-    ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps the network sees
-    windows of ``crop`` x ``crop`` latent sites about the mouth: attention over fewer tokens makes a step several times
+    ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
+    windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
     as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
     """
 
@@ -61,7 +61,7 @@ class TeacherTraining(NanoNetwork, RunConfig):
 
 
 class LossConfig(Protocol):
-    """What ``teacher_loss`` reads of a trainer's configuration."""
+    """The part of a trainer's configuration that ``teacher_loss`` uses."""
 
     @property
     def shift(self) -> float: ...
@@ -84,7 +84,7 @@ def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
 
 
 def given_frames(continuity: Tensor, num_latents: int) -> Tensor:
-    """1 on latent frames that continuity gives, 0 on those to be made: [B, 1, T, 1, 1]."""
+    """1 on latent frames given by continuity, 0 on those to be generated: [B, 1, T, 1, 1]."""
     return (torch.arange(num_latents) < continuity[:, None])[:, None, :, None, None].float()
 
 
@@ -130,7 +130,7 @@ def train(
     audio: Path | None = None,
     device: torch.device = CPU,
 ) -> None:
-    """Train (or take up) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
+    """Train (or resume) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
 
     Args:
         start: checkpoint whose weights a new run starts from; its audio projection may have another shape.

@@ -1,4 +1,4 @@
-"""What turns a clip's pictures and sound into a network's latents and audio features."""
+"""Encodes a clip's pictures and sound as a network's latents and audio features."""
 
 from __future__ import annotations
 

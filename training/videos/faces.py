@@ -1,4 +1,4 @@
-"""Where the face is in every frame of a video, and cut-outs of it as the measuring networks know them."""
+"""The position of the face in every frame of a video, and crops of it for the measuring networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMOOTHING = 13
 SYNC_MARGIN = 0.4
 """SyncNet's crop: smoothed by a median over 13 frames, wider than the face by 40 % of its half size, and lower."""
 
-# Where ArcFace has eyes, nose and corners of the mouth in its 112x112 pixels.
+# Positions of eyes, nose and corners of the mouth in ArcFace's 112x112 pixels.
 ARCFACE_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )

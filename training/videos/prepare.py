@@ -1,8 +1,8 @@
 """Videos to prepared clips: ``python -m asymtalker.training prepare``.
 
-Every video is cut into clips of a whole number of chunks; one safetensors shard per clip comes out, in the form of
-``training.latents``. A video that is done has a record in ``videos/``, written after its shards, so that a stopped run
-goes on where it was; shards appear under their name when they are whole, and one cut short later is made again.
+Every video is cut into clips of a whole number of chunks. Each clip becomes one safetensors shard, in the form of
+``training.latents``. A finished video has a record in ``videos/``, written after its shards, so that a stopped run
+resumes there. Shards appear under their name when they are complete; one that is truncated later is made again.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _frame_clip(video: Video, start: int, stop: int, settings: PrepareSettings) 
         crop, track = face_crop(faces, video.width, video.height, settings.margin)
         boxes = mouth_boxes(np.array([time for time, _ in seen]), track, crop, np.arange(start, stop) / FPS)
     if crop.side < settings.min_crop:
-        raise BadClip(f"the face is small: a crop of {crop.side} pixels, {settings.min_crop} are asked for")
+        raise BadClip(f"the face is small: a crop of {crop.side} pixels, but min_crop is {settings.min_crop}")
     return Clip(start, stop, crop, boxes)
 
 

@@ -63,7 +63,7 @@ export class LivePlayer {
     return this.#result !== null;
   }
 
-  /** Show a job: {job, chunks} as the server tells them. Another job than before starts anew. */
+  /** Show a job: {job, chunks} as the server sends them. Another job than the current one starts from the beginning. */
   show(record) {
     const isNew = record.job.id !== this.#record?.job.id;
     this.#record = record;
@@ -75,7 +75,7 @@ export class LivePlayer {
     this.#draw();
   }
 
-  /** The job's saved file takes over, where the playhead is. */
+  /** Show the job's saved file from the current position. */
   showFile(address) {
     const time = this.#isSlow ? 0 : this.#video.currentTime;
     this.#wantsToPlay &&= !this.#video.ended;
@@ -167,12 +167,12 @@ export class LivePlayer {
   /** Notify the server regularly while the job is being watched. */
   #watch() {
     clearInterval(this.#watching);
-    const tell = () => {
+    const notify = () => {
       if (isRunning(this.#record)) fetch(`${this.#record.job.url}/watch`, { method: "POST" }).catch(() => {});
       else clearInterval(this.#watching);
     };
-    tell();
-    this.#watching = setInterval(tell, WATCH_EVERY_MS);
+    notify();
+    this.#watching = setInterval(notify, WATCH_EVERY_MS);
   }
 
   #fail(error) {

@@ -389,7 +389,7 @@ def test_a_vae_of_another_name_is_known_by_its_tensors_and_named(
 ) -> None:
     put_all(models / "vae", {**OTHERS, "renamed.safetensors": shapes})
     found = vae(pack, models, channels)
-    assert found.file.name == "renamed.safetensors" and "renamed.safetensors was taken" in found.note
+    assert found.file.name == "renamed.safetensors" and "renamed.safetensors is used" in found.note
     put(models / "vae" / "second.safetensors", shapes)
     with pytest.raises(FileNotFoundError, match=r"vae: 2 files may be .*renamed.*second.*Choose one of them in `vae`"):
         vae(pack, models, channels)
@@ -467,7 +467,7 @@ def test_other_speech_models_are_never_taken(pack: Import, models: Path) -> None
 def test_wav2vec2_of_another_name_is_known_by_its_output_layer(pack: Import, models: Path) -> None:
     put_all(models / "audio_encoders", {**OTHER_SPEECH, "english.safetensors": ENGLISH})
     found = audio_encoder(pack, models)
-    assert found.file.name == "english.safetensors" and "english.safetensors was taken" in found.note
+    assert found.file.name == "english.safetensors" and "english.safetensors is used" in found.note
 
 
 def test_one_message_lists_all_that_is_missing(pack: Import, models: Path) -> None:

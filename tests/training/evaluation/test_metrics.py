@@ -215,7 +215,7 @@ def test_files_that_are_missing_or_others_say_what_is_wanted(name: str, tmp_path
     wanted = FILES[name]
     write_video(tmp_path / "a.mp4", person(30), audio=speech(1.3))
     with pytest.raises(
-        TrainingError, match=rf"there is no .*missing\.bin: {wanted.option} wants .*{re.escape(wanted.published[:20])}"
+        TrainingError, match=rf"there is no .*missing\.bin: {wanted.option} needs .*{re.escape(wanted.published[:20])}"
     ):
         measure(tmp_path, tmp_path, tmp_path / "out", {name: tmp_path / "missing.bin"})
     others = {"other.pth": lambda path: torch.save({"a": torch.ones(2)}, path), "torn.pth": torn, "code.pth": code}
