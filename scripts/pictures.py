@@ -54,14 +54,14 @@ class Card(NamedTuple):
 
 CARDS = {
     "asymtalker_nano": Card("Quick start", "nano · 256 × 256 · nothing to download", BLUE, PORTRAIT, SQUARE),
-    "asymtalker_long_speech": Card("Long speech", "any length · goes on after a crash", GREEN, PORTRAIT, SQUARE),
+    "asymtalker_long_speech": Card("Long speech", "any length · resumes after a crash", GREEN, PORTRAIT, SQUARE),
     "asymtalker_continuity_comparison": Card(
         "Continuity comparison", "two samplers side by side", TEAL, PORTRAIT, SQUARE
     ),
     "asymtalker_portrait_batch": Card("Many portraits", "one speech, a video each", ORANGE, SECOND, SQUARE),
     "asymtalker_larger_picture": Card("In a larger picture", "crop, speak, paste back", TEAL, PAINTING, WIDE),
     "asymtalker_two_people": Card("Two people talk", "one speaks, the other listens", ORANGE, TWO_PEOPLE, WIDE),
-    "asymtalker_dubbing": Card("Dubbing", "a face in your video speaks anew", GREEN, PAINTING, WIDE),
+    "asymtalker_dubbing": Card("Dubbing", "new speech for a face in your video", GREEN, PAINTING, WIDE),
     "asymtalker_flashhead_pro": Card("FlashHead Pro", "512 × 512 · Wan 2.1 VAE · GPU", PURPLE, PORTRAIT, None),
     "asymtalker_flashhead_lite": Card("FlashHead Lite", "512 × 512 · LTX-Video VAE · GPU", ORANGE, PORTRAIT, None),
     "asymtalker_leaptalk": Card("LeapTalk", "512 × 512 · one step · GPU", GREEN, PORTRAIT, None),
