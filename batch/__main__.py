@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ..scripts._environment import say
 from ..scripts._server import ServerFault
 from .cluster import SERVERS_FOLDER, TOKEN_FILE, Cluster, NoRay, Setup
 from .driver import BatchStopped, Driver
@@ -57,11 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
     except BatchStopped as error:
         say(f"Stopped: {error}")
         return 1
-
-
-def say(text: str) -> None:
-    """Print a line to stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from torch import Tensor
 
+from ..models.audio import frames_of_windows, windows_of_frames
 from ..models.flow import Denoise
 from ..models.layers import AudioKeyValue, RotaryTables
 from ..models.rollout import SamplingLoop
@@ -295,9 +296,8 @@ def send_windows(windows: Tensor, device: torch.device, dtype: torch.dtype) -> T
     """Feature windows [1, F, 5, blocks, channels] of consecutive frames on ``device``; copies shared frames once."""
     if device.type == "cpu":
         return windows.to(dtype)
-    middle = windows.shape[2] // 2
-    frames = torch.cat((windows[:, 0, :middle], windows[:, :, middle], windows[:, -1, middle + 1 :]), dim=1)
-    return send(frames, device, dtype).unfold(1, windows.shape[2], 1).movedim(-1, 2)
+    frames = send(frames_of_windows(windows), device, dtype)
+    return windows_of_frames(frames, windows.shape[2])
 
 
 def _calc_cond_batch(

@@ -8,13 +8,12 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
+from ..models.rollout import MAX_CONTINUITY_LATENTS, continuity_frames
 from .guards import Sized, latent_shape
 from .model import talking_head
 
 WEIGHTS_MARGIN = 1.1
 """Core frees this many times the memory that the weights need."""
-MOST_LATENTS = 3
-"""Latent frames carried over from the previous chunk, after the first one."""
 
 
 class Residence:
@@ -29,7 +28,8 @@ class Residence:
     def __init__(self, model: ModelPatcher, vae: VAE, chunk: Sized) -> None:
         width, height = chunk.size
         latents = latent_shape(model, chunk)
-        pixels = (1, 3, 1 + MOST_LATENTS * talking_head(model).checkpoint.config.vae_stride[0], height, width)
+        stride_t = talking_head(model).checkpoint.config.vae_stride[0]
+        pixels = (1, 3, continuity_frames(MAX_CONTINUITY_LATENTS, stride_t), height, width)
         self.device = model.load_device
         self._model, self._vae = model, vae
         self._network_memory = int(model.memory_required(latents))

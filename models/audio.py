@@ -315,6 +315,17 @@ def audio_windows(features: Tensor, start: int, frames: int) -> Tensor:
     return features[window_index(start, frames, features.shape[0]).to(features.device)][None]
 
 
+def frames_of_windows(windows: Tensor) -> Tensor:
+    """The feature frames [B, F + size - 1, ...] that ``windows`` [B, F, size, ...] of consecutive frames share."""
+    middle = windows.shape[2] // 2
+    return torch.cat((windows[:, 0, :middle], windows[:, :, middle], windows[:, -1, middle + 1 :]), dim=1)
+
+
+def windows_of_frames(frames: Tensor, size: int) -> Tensor:
+    """Windows [B, F, size, ...] of ``frames`` [B, F + size - 1, ...], as views of them."""
+    return frames.unfold(1, size, 1).movedim(-1, 2)
+
+
 def window_index(start: int, frames: int, num_frames: int) -> Tensor:
     """Rows [frames, 5] of the feature frames around each video frame, within the recording's ``num_frames``."""
     reach = AUDIO_WINDOW // 2

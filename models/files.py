@@ -38,6 +38,22 @@ def replacing(path: Path, *, writer: str = "") -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file, or a link to one; False where that cannot be checked."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, or a link to one; False where that cannot be checked."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one step (see ``replacing``). Raises OSError."""
     with replacing(path) as partial, partial.open("xb") as file:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(x [B, C, T, h, w], u []) -> x0."""
+"""(x [B, C, T, h, w], u [] or [B]) -> x0."""
 
 OnSample = Callable[[int, Tensor, Tensor, Tensor], None]
 """Called with (step, u, x, x0) after every denoising step: its input and its prediction. It may raise to stop."""
@@ -37,7 +37,12 @@ class Sampler(Protocol):
 
 def velocity_to_x0(x: Tensor, u: Tensor, velocity: Tensor) -> Tensor:
     """x0 = x_u - u * v of ``x`` [B, C, T, h, w] at level ``u`` [] or [B]."""
-    return x - u.reshape(-1, 1, 1, 1, 1) * velocity
+    return x - broadcast(u) * velocity
+
+
+def broadcast(u: Tensor) -> Tensor:
+    """Levels [] or [B] -> [1 or B, 1, 1, 1, 1], to go with latents."""
+    return u.reshape(-1, 1, 1, 1, 1)
 
 
 def shift_time(s: Tensor, shift: float) -> Tensor:

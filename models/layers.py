@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from .audio import frames_of_windows, windows_of_frames
 from .config import AudioConfig, DiTConfig
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -246,11 +247,9 @@ class AudioContext(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """Windows [B, F, window, blocks, channels] of consecutive frames to windows of the same shape."""
         size, features = windows.shape[2], windows.shape[3:]
-        middle = size // 2
-        frames = torch.cat((windows[:, 0, :middle], windows[:, :, middle], windows[:, -1, middle + 1 :]), dim=1)
-        frames = frames.flatten(2)
+        frames = frames_of_windows(windows).flatten(2)
         frames = frames + self.output(self.layers(self.input(frames)))
-        return frames.unfold(1, size, 1).movedim(-1, 2).unflatten(-1, features)
+        return windows_of_frames(frames, size).unflatten(-1, features)
 
 
 class AudioProjection(nn.Module):

@@ -67,6 +67,9 @@ class Lane(Protocol):
         ...
 
 
+MAX_CONTINUITY_LATENTS = 4
+
+
 class Carry(Choice):
     """How a chunk's tail becomes the next one's continuity."""
 
@@ -92,8 +95,8 @@ class ContinuityOptions:
         object.__setattr__(self, "carry", Carry.parse(self.carry, "carry"))
         if not 0 <= self.color_strength <= 1:
             raise ConfigError(f"color_strength must be 0..1, got {self.color_strength}")
-        if not 1 <= self.latents <= 4:
-            raise ConfigError(f"continuity latents must be 1..4, got {self.latents}")
+        if not 1 <= self.latents <= MAX_CONTINUITY_LATENTS:
+            raise ConfigError(f"continuity latents must be 1..{MAX_CONTINUITY_LATENTS}, got {self.latents}")
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,10 @@ class _Draft:
         repeated = min(span.overlap, pixels.shape[2] - self._overlap)
         pixels = match_color(pixels[:, :, repeated:], self._target, self._continuity.color_strength)
         clock.stage("colour")
-        carried = _carry(self._codec, pixels, latents, self._continuity, self._overlap)
+        if self._continuity.carry is Carry.LATENTS:
+            carried = self.tail(latents)
+        else:
+            carried = self._codec.encode(pixels[:, :, -self._overlap :])
         clock.stage("continuity")
         first = span.overlap - repeated
         frames = to_uint8(pixels[:, :, first : first + span.new_frames])
@@ -374,12 +380,6 @@ def sample(
 
 def _notify(on_step: OnStep, chunk_index: int, step: int, u: Tensor, x: Tensor, x0: Tensor) -> None:
     on_step(chunk_index, step, x0)
-
-
-def _carry(codec: VideoCodec, pixels: Tensor, latents: Tensor, options: ContinuityOptions, num_frames: int) -> Tensor:
-    if options.carry is Carry.LATENTS:
-        return latents[:, :, -options.latents :].clone()
-    return codec.encode(pixels[:, :, -num_frames:])
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

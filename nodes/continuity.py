@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from typing_extensions import override
 
-from ..models.rollout import Carry, ContinuityOptions
+from ..models.rollout import MAX_CONTINUITY_LATENTS, Carry, ContinuityOptions
 from .inputs import checked
 from .sockets import CATEGORY, ContinuitySocket, search_words
 
@@ -45,7 +45,7 @@ class AsymTalkerContinuity(io.ComfyNode):
                     "latents",
                     default=2,
                     min=1,
-                    max=4,
+                    max=MAX_CONTINUITY_LATENTS,
                     tooltip="Latent frames taken from the previous chunk. The published models were trained with "
                     "2; more give smoother joins and fewer new frames per chunk.",
                 ),

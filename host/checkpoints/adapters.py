@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ...models.checkpoint import CheckpointError, differences, examples, read_checkpoint, read_text
 from ...models.config import check_number, parse_object
+from ...models.files import is_file
 from ...models.network_tensors import COMPILED_PARTS, Metadata, network_tensors
-from .weight_files import entries, is_file
+from .weight_files import entries
 
 LORA = "adapter_model"
 LORA_CONFIG = "adapter_config.json"

@@ -13,13 +13,13 @@ from pathlib import Path
 import folder_paths
 
 from ...models.family import FLASHHEAD, LEAPTALK, MODELS, NANO_NETWORK, PRO, Weights
+from ...models.files import is_folder
 from ..messages import encodable, one_of, quoted
 from .adapters import LORA, PROJECTION, Adapter, find_adapter
 from .weight_files import (
     check_whole,
     content,
     first_part,
-    is_folder,
     repository_name,
     subfolders,
     usual_stem,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...models.checkpoint import numbered_parts
+from ...models.files import is_file, is_folder
 from ..messages import encodable
 
 SUFFIXES = (".safetensors", ".sft", ".bin", ".pth", ".pt", ".ckpt")
@@ -27,22 +28,6 @@ def entries(folder: Path) -> list[Path]:
         logging.debug("AsymTalker: %s is left out: %s", encodable(str(folder)), error)
         return []
     return [folder / name for name in names if not name.startswith(".") and encodable(name) == name]
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file, or a link to one; False where that cannot be checked."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder, or a link to one; False where that cannot be checked."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def subfolders(folder: Path) -> list[Path]:

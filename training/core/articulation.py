@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ...models.config import DiTConfig
-from ..corpus.motion import Pose
-from ..corpus.mouth import opening
+from ..corpus.motion import Pose, opening
 from ..corpus.viseme import CHANNELS
 
 ARTICULATION = ("opening", *CHANNELS)

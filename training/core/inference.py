@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,11 +45,19 @@ def condition_on_tokens(
     speech = network.audio_keys_values(tokens)
     silence = None if quiet is None else network.audio_keys_values(quiet)
 
-    def denoise(x: Tensor, u: Tensor) -> Tensor:
-        timestep = 1000 * u.expand(x.shape[0])
+    def velocity(x: Tensor, timestep: Tensor) -> Tensor:
         flow = network.velocity(x, timestep, speech, reference)
         if silence is not None:
             flow = torch.lerp(network.velocity(x, timestep, silence, reference), flow, guidance)
-        return velocity_to_x0(x, u, flow)
+        return flow
+
+    return denoiser(velocity)
+
+
+def denoiser(velocity: Callable[[Tensor, Tensor], Tensor]) -> Denoise:
+    """x0 from the flow that ``velocity(x, timesteps [B])`` predicts."""
+
+    def denoise(x: Tensor, u: Tensor) -> Tensor:
+        return velocity_to_x0(x, u, velocity(x, 1000 * u.expand(x.shape[0])))
 
     return denoise

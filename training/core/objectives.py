@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from ...models.flow import apply_continuity, shift_time
+from ...models.flow import Denoise, apply_continuity, broadcast, shift_time
 
 # At level 0 nothing is left to denoise, and the weight of its error divides by zero.
 MIN_LEVEL = 1e-3
-
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(x [B, C, T, h, w], u [B]) -> x0."""
 
 
 def draw_levels(count: int, shift: float, generator: torch.Generator) -> Tensor:
@@ -21,9 +16,9 @@ def draw_levels(count: int, shift: float, generator: torch.Generator) -> Tensor:
     return shift_time(torch.rand(count, generator=generator), shift).clamp_min(MIN_LEVEL)
 
 
-def broadcast(u: Tensor) -> Tensor:
-    """[B] -> [B, 1, 1, 1, 1]."""
-    return u[:, None, None, None, None]
+def given_frames(continuity: Tensor, num_latents: int) -> Tensor:
+    """1 on latent frames given by continuity, 0 on those to be generated: [B, 1, T, 1, 1]."""
+    return (torch.arange(num_latents) < continuity[:, None])[:, None, :, None, None].float()
 
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:

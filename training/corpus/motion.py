@@ -49,6 +49,12 @@ class Pose:
 POSE_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Pose))
 
 
+def opening(pose: Pose) -> float:
+    """Gap between the lips, 0 (closed) to 1 (as wide as it goes)."""
+    gap = pose.jaw * (1.0 - 0.25 * pose.rounding)
+    return min(1.0, gap * (1.0 - pose.press) * (1.0 - 0.8 * pose.tuck) + 0.10 * pose.tuck * (1.0 - pose.press))
+
+
 def sample_pose(rng: np.random.Generator) -> Pose:
     """An independent pose with the ranges that clips show: half of them speak, some blink."""
     kind = rng.random()

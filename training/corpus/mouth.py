@@ -8,7 +8,7 @@ import skia
 
 from .geometry import Head, Point, argb, fill, glow, linear, radial, smooth, stroke
 from .identity import Identity, Rgb, mix, tint
-from .motion import Pose
+from .motion import Pose, opening
 
 MAX_OPENING = 33.0
 _DARK: Rgb = (0.17, 0.045, 0.06)
@@ -32,12 +32,6 @@ class MouthShape:
     def gap(self) -> float:
         """Distance between the lips at the middle."""
         return self.lower_inner - self.upper_inner
-
-
-def opening(pose: Pose) -> float:
-    """Gap between the lips, 0 (closed) to 1 (as wide as it goes)."""
-    gap = pose.jaw * (1.0 - 0.25 * pose.rounding)
-    return min(1.0, gap * (1.0 - pose.press) * (1.0 - 0.8 * pose.tuck) + 0.10 * pose.tuck * (1.0 - pose.press))
 
 
 def mouth_shape(identity: Identity, pose: Pose) -> MouthShape:

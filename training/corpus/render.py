@@ -12,8 +12,8 @@ from .features import draw_brow, draw_ear, draw_eye, draw_glasses, draw_nose, sk
 from .geometry import Head, Point, argb, fill, glow, linear, smooth, stroke
 from .hair import draw_back_hair, draw_beard, draw_front_hair
 from .identity import Identity, mix, sample_identity
-from .motion import Pose, sample_pose
-from .mouth import draw_mouth, mouth_points, mouth_shape, opening
+from .motion import Pose, opening, sample_pose
+from .mouth import draw_mouth, mouth_points, mouth_shape
 
 __all__ = ["Identity", "Pose", "mouth_box", "opening", "render", "sample_identity", "sample_pose"]
 

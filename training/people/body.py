@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..corpus.motion import Pose
+from ..corpus.motion import Pose, opening
 from .assets import Assets
-from .expression import FULL_GAP, MORPHS, Stance, lids_and_brows, lips, opening, stance, tongue
+from .expression import FULL_GAP, MORPHS, Stance, lids_and_brows, lips, stance, tongue
 from .locks import HeadFrame, grow_beard, grow_hair
 from .person import RACES, Person
 from .pieces import (

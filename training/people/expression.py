@@ -38,12 +38,6 @@ class Stance:
     breath: float
 
 
-def opening(pose: Pose) -> float:
-    """The lips' gap in 0..1 that a pose asks for: what the trainers' articulation says (``corpus.mouth.opening``)."""
-    gap = pose.jaw * (1.0 - 0.25 * pose.rounding)
-    return min(1.0, gap * (1.0 - pose.press) * (1.0 - 0.8 * pose.tuck) + 0.10 * pose.tuck * (1.0 - pose.press))
-
-
 def stance(pose: Pose) -> Stance:
     yaw, pitch, roll = np.radians((pose.yaw, pose.pitch, pose.roll))
     return Stance(

@@ -22,7 +22,7 @@ from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.color import match_color
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
-from ...models.flow import apply_continuity, sample_chunk, schedule
+from ...models.flow import Denoise, apply_continuity, sample_chunk, schedule
 from ...models.nano_vae import NanoVAE
 from ...models.reference import ReferenceKind
 from ...models.rollout import VideoCodec, continuity_frames
@@ -32,11 +32,10 @@ from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, full_precision, training_device
 from ..core.inference import condition, load_network
 from ..core.loop import TrainingRun, clip_and_step
-from ..core.objectives import Denoise, distribution_matching_loss, draw_levels, flow_matching_loss
+from ..core.objectives import distribution_matching_loss, draw_levels, flow_matching_loss, given_frames
 from ..core.paths import add_nano_arguments, add_vae_argument
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
-from .teacher import given_frames
 
 CONTINUITIES = ("asymmetric", "symmetric-gt", "symmetric-self")
 # More latent frames before the tail than nano's decoder looks back.

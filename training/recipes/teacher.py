@@ -15,14 +15,14 @@ from torch import Tensor
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
-from ...models.flow import velocity_to_x0
 from ..core.articulation import articulation_loss, hidden_units
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device
+from ..core.inference import denoiser
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
-from ..core.objectives import Denoise, draw_levels, flow_matching_loss
+from ..core.objectives import draw_levels, flow_matching_loss, given_frames
 from ..core.paths import add_nano_arguments
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
@@ -83,24 +83,10 @@ def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
     return dataclasses.replace(batch, **parts)
 
 
-def given_frames(continuity: Tensor, num_latents: int) -> Tensor:
-    """1 on latent frames given by continuity, 0 on those to be generated: [B, 1, T, 1, 1]."""
-    return (torch.arange(num_latents) < continuity[:, None])[:, None, :, None, None].float()
-
-
 def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Zero the audio of some samples, so that the network can be guided against silence."""
     keep = torch.rand(windows.shape[0], generator=generator) >= probability
     return windows * keep[:, None, None, None, None]
-
-
-def denoiser(network: Callable[..., Tensor], tokens: Tensor, reference: Tensor) -> Denoise:
-    """x0 from a ``network`` (``TalkingHeadDiT`` or a wrapper of one) that predicts the flow."""
-
-    def denoise(x: Tensor, u: Tensor) -> Tensor:
-        return velocity_to_x0(x, u, network(x, 1000 * u, tokens, reference))
-
-    return denoise
 
 
 def teacher_loss(
@@ -110,13 +96,17 @@ def teacher_loss(
     config: LossConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """Flow matching on one chunk of each sample, its continuity frames given from the ground truth."""
+    """Flow matching on one chunk of each sample, its continuity frames given from the ground truth.
+
+    ``network`` is ``TalkingHeadDiT`` or a wrapper of one.
+    """
     x0 = batch.latents[:, 0]
     eps = torch.randn(x0.shape, generator=generator)
     u = draw_levels(x0.shape[0], config.shift, generator)
     given = given_frames(batch.continuity, x0.shape[2])
     weight = 1 + config.mouth_weight * batch.mask[:, 0]
-    return flow_matching_loss(denoiser(network, tokens, batch.reference), x0, given, u, eps, weight)
+    denoise = denoiser(lambda x, timestep: network(x, timestep, tokens, batch.reference))
+    return flow_matching_loss(denoise, x0, given, u, eps, weight)
 
 
 def train(

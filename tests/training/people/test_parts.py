@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from asymtalker.training.core.config import TrainingError
-from asymtalker.training.corpus.motion import Pose, sample_pose
+from asymtalker.training.corpus.motion import Pose
 from asymtalker.training.people.assets import Assets, read_binding, read_obj, read_pose_units
 from asymtalker.training.people.background import make_background, pictures
-from asymtalker.training.people.expression import lids_and_brows, lips, opening, stance
+from asymtalker.training.people.expression import lids_and_brows, lips, stance
 from asymtalker.training.people.light import ambient_occlusion, directions, lamp_weights, sample_light, visibility
 from asymtalker.training.people.locks import HeadFrame, Locks, beard_area, scalp
 from asymtalker.training.people.person import macro_weights, sample_person
@@ -58,14 +58,6 @@ def test_pose_units_turn_about_the_axes_of_the_world() -> None:
 def test_missing_data_is_named_with_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"base\.obj is missing.*CC0.*github"):
         Assets(tmp_path)
-
-
-def test_opening_is_that_of_the_drawn_faces() -> None:
-    mouth = pytest.importorskip("asymtalker.training.corpus.mouth", reason="no Skia", exc_type=ImportError)
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        pose = sample_pose(rng)
-        assert opening(pose) == pytest.approx(mouth.opening(pose))
 
 
 def test_lips_press_round_and_spread() -> None:
