@@ -30,7 +30,7 @@ from ..models.transfer import send
 from .cores import one_thread
 from .model import TalkingHeadModel, talking_head
 
-SPEECH, SILENCE = 0, 1
+COND, UNCOND = 0, 1
 """Core's cond_or_uncond."""
 
 
@@ -66,10 +66,10 @@ class ChunkNetwork:
     ) -> None:
         self._model, self._network = model, talking_head(model)
         self._bring = bring
-        self._strength, self._silence_features = strength, silence
-        self._silence: list[AudioKeyValue] | None = None
-        self._rest: Tensor | None = None
-        self._at_rest: list[AudioKeyValue] | None = None
+        self._strength, self._encode_silence = strength, silence
+        self._uncond_kv: list[AudioKeyValue] | None = None
+        self._silence_windows: Tensor | None = None
+        self._silence_kv: list[AudioKeyValue] | None = None
 
     @torch.no_grad()
     def __call__(self, windows: Tensor, reference_latents: Tensor, guidance: float) -> ChunkGuider:
@@ -80,19 +80,19 @@ class ChunkNetwork:
             reference_latents: [1, C, T, h, w] in the MODEL's latent space.
             guidance: weight of the audio against silence; 1 is off and costs nothing.
         """
-        if self._strength != 1 and self._rest is None and self._silence_features is not None:
+        if self._strength != 1 and self._silence_windows is None and self._encode_silence is not None:
             # Before the weights are loaded, because an audio encoder may evict them.
-            self._rest = self._silence_features().expand_as(windows)
+            self._silence_windows = self._encode_silence().expand_as(windows)
         device, shape = self._model.load_device, reference_latents.shape
         bring = self._bring or partial(load, self._model, shape)
         bring()
         reference = send(reference_latents, device)
         tables = self._network.diffusion_model.rotary_tables(shape, device)
-        conditions = [Condition(SPEECH, uuid.uuid4(), reference, self._speech(windows), tables)]
+        conditions = [Condition(COND, uuid.uuid4(), reference, self._speech(windows), tables)]
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
-            if self._silence is None:
-                self._silence = self._keys_values(torch.zeros_like(windows))
-            conditions.append(Condition(SILENCE, uuid.uuid4(), reference, self._silence, tables))
+            if self._uncond_kv is None:
+                self._uncond_kv = self._keys_values(torch.zeros_like(windows))
+            conditions.append(Condition(UNCOND, uuid.uuid4(), reference, self._uncond_kv, tables))
         return ChunkGuider(self._model, self._network, conditions, guidance, bring)
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
@@ -107,11 +107,11 @@ class ChunkNetwork:
         with zeros.
         """
         speech = self._keys_values(windows)
-        if self._rest is None:
+        if self._silence_windows is None:
             return speech
-        if self._at_rest is None:
-            self._at_rest = self._keys_values(self._rest)
-        pairs = zip(self._at_rest, speech, strict=True)
+        if self._silence_kv is None:
+            self._silence_kv = self._keys_values(self._silence_windows)
+        pairs = zip(self._silence_kv, speech, strict=True)
         return [(torch.lerp(k0, k, self._strength), torch.lerp(v0, v, self._strength)) for (k0, v0), (k, v) in pairs]
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
