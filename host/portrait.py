@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..models.config import DiTConfig
-from ..models.family import MODELS, PRO
+from ..models.family import spec_by_audio
 from ..models.reference import Reference, ReferenceKind, fit_portrait, static_reference, temporal_reference
 from .guards import ChunkSize, check_memory
 from .messages import quoted
@@ -64,7 +64,7 @@ def encode_reference(
     codec = StockVideoCodec(vae, network, model.load_device)
     rgb, notes = checked_portrait(image, mask)
     _refuse_plain(rgb)
-    own = own_size(config)
+    own = spec_by_audio(config).size
     width, height, rounded = rounded_size(width or own, height or own, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
     if frame is not None:
@@ -85,12 +85,6 @@ def encode_reference(
 def preview(reference: Reference) -> Tensor:
     """The portrait as the model sees it, an IMAGE [1, H, W, 3] in 0..1."""
     return (reference.portrait[:, :, 0].movedim(1, -1).float().cpu() + 1) / 2
-
-
-def own_size(config: DiTConfig) -> int:
-    """Pixels a side that networks with the same audio features were trained for."""
-    sizes = (spec.size for spec in MODELS.values() if spec.config.audio.blocks == config.audio.blocks)
-    return next(sizes, PRO.size)
 
 
 def _refuse_plain(rgb: Tensor) -> None:

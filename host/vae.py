@@ -17,7 +17,7 @@ from comfy.sd import VAE
 from comfy.taesd.taehv import TAEHV
 from torch import Tensor
 
-from ..models.family import LITE, NANO, PRO
+from ..models.family import LITE, MODELS, PRO, ModelSpec
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from .checkpoints import ltx_keys
 from .messages import with_article
@@ -26,11 +26,19 @@ from .model import TalkingHeadModel, loaded_fingerprint
 WAN_CHANNELS, LTX_CHANNELS = PRO.config.latent_channels, LITE.config.latent_channels
 LTX_GENERATION = "0.9.0"
 PICTURE_CHANNELS = 3
-VAE_ADVICE = {
-    WAN_CHANNELS: f"load the {PRO.vae.title} ({PRO.vae.single_file} or {PRO.vae.main_file}, folder models/vae)",
-    NANO.config.latent_channels: "set `vae` of Load AsymTalker to `default`, which loads nano's own VAE",
-    LTX_CHANNELS: f"load the {LITE.vae.title} (folder {LITE.vae.folder} of the published files, or models/vae)",
-}
+
+
+def _advice(spec: ModelSpec) -> str:
+    vae = spec.vae
+    if not vae.repository:
+        return f"set `vae` of Load AsymTalker to `default`, which loads {spec.title}'s own VAE"
+    if vae.single_file:
+        return f"load the {vae.title} ({vae.single_file} or {vae.main_file}, folder models/vae)"
+    return f"load the {vae.title} (folder {vae.folder} of the published files, or models/vae)"
+
+
+VAE_ADVICE = {spec.config.latent_channels: _advice(spec) for spec in MODELS.values()}
+"""Which VAE to load, by latent channels."""
 
 
 class StockVideoCodec:

@@ -10,7 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import FAMILY_VAE_STRIDES, AudioConfig, DiTConfig
+from .config import FAMILY_VAE_STRIDES, AudioConfig, DiTConfig, SamplingConfig
+from .config import LEAPTALK as LEAPTALK_SAMPLING
 
 APACHE, MIT = "Apache-2.0", "MIT"
 
@@ -81,6 +82,8 @@ class ModelSpec:
         size: usual width and height of its videos, in pixels.
         audio_encoder: None for log-mel features, which need no network.
         fast_vae: a smaller, faster VAE of the same latents.
+        sampling: how it is sampled; None if its file says so or the defaults apply.
+        adapter_of: the network that ``network`` is an adapter of; None for a network of its own.
     """
 
     title: str
@@ -90,6 +93,8 @@ class ModelSpec:
     vae: Weights
     audio_encoder: Weights | None = None
     fast_vae: Weights | None = None
+    sampling: SamplingConfig | None = None
+    adapter_of: ModelSpec | None = None
 
 
 FLASHHEAD = "Soul-AILab/SoulX-FlashHead-1_3B"
@@ -154,15 +159,35 @@ LITE = ModelSpec(
     audio_encoder=WAV2VEC2,
 )
 
-LEAPTALK = Weights(
+LEAPTALK = dataclasses.replace(
+    PRO,
     title="LeapTalk",
-    repository="z-rx/leaptalk",
-    folder="",
-    files=("taew2_1.pth", "audio_proj_step_10400.pt", "lora/adapter_config.json", "lora/adapter_model.safetensors"),
-    gigabytes=0.4,
-    licence="see its model card",
+    network=Weights(
+        title="LeapTalk",
+        repository="z-rx/leaptalk",
+        folder="",
+        files=("taew2_1.pth", "audio_proj_step_10400.pt", "lora/adapter_config.json", "lora/adapter_model.safetensors"),
+        gigabytes=0.4,
+        licence="see its model card",
+    ),
+    sampling=LEAPTALK_SAMPLING,
+    adapter_of=PRO,
 )
 """An adapter of FlashHead Pro with which one step is enough: a LoRA, an audio projection, and Pro's fast VAE."""
 
 MODELS = {"nano": NANO, "pro": PRO, "lite": LITE}
-"""By the name used in commands. Add new checkpoints here first."""
+"""Networks by the name used in commands. Add new checkpoints here first."""
+
+ADAPTERS = {"leaptalk": LEAPTALK}
+"""Adapters of these networks."""
+
+PUBLISHED = tuple(spec for spec in (*MODELS.values(), *ADAPTERS.values()) if spec.network.repository)
+"""What can be downloaded, in the loader's order."""
+
+
+def spec_by_audio(config: DiTConfig) -> ModelSpec:
+    """The first network with the same number of feature blocks per frame; Pro for any other number.
+
+    nano's features have one block per frame, wav2vec2's one per transformer layer.
+    """
+    return next((spec for spec in MODELS.values() if spec.config.audio.blocks == config.audio.blocks), PRO)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...models.checkpoint import CheckpointError, differences, examples, read_checkpoint, read_text
 from ...models.config import check_number, parse_object
+from ...models.family import ModelSpec
 from ...models.files import is_file
 from ...models.network_tensors import COMPILED_PARTS, Metadata, network_tensors
 from .weight_files import entries
@@ -24,7 +25,6 @@ LORA = "adapter_model"
 LORA_CONFIG = "adapter_config.json"
 PROJECTION = "audio_proj"
 _PROJECTION_FILE = re.compile(rf"{PROJECTION}_step_(\d+)\.(?:pt|safetensors)")
-TINY_VAE = "taew2_1"
 
 PEFT_PREFIX = "base_model.model."
 _LOW_RANK = re.compile(r"(.+)\.lora_([AB])(?:\.\w+)?\.weight")
@@ -36,10 +36,11 @@ UNSUPPORTED = ("use_dora", "alpha_pattern", "rank_pattern")
 class Adapter:
     """The files of an adapter; if ``lora`` is missing, the user applies it with a LoRA loader node."""
 
+    spec: ModelSpec
     folder: Path
     projection: Path | None
     lora: Path | None
-    tiny_vae: Path | None
+    fast_vae: Path | None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -48,8 +49,11 @@ class Adapter:
         return tuple(file for file in (self.projection, self.lora, config) if file is not None and is_file(file))
 
 
-def find_adapter(folder: Path) -> Adapter | None:
-    """The adapter in ``folder``, if any; if there are several projections, the one with the highest step."""
+def find_adapter(folder: Path, spec: ModelSpec) -> Adapter | None:
+    """The adapter in ``folder``, if any, as ``spec`` describes it.
+
+    If there are several projections, the one with the highest step is taken.
+    """
     files = [file for file in entries(folder) if is_file(file)]
     steps = {file: int(found[1]) for file in files if (found := _PROJECTION_FILE.fullmatch(file.name))}
     projection = max(steps, key=lambda file: steps[file], default=None)
@@ -57,8 +61,9 @@ def find_adapter(folder: Path) -> Adapter | None:
     lora = next((file for file in loras if is_file(file)), None)
     if projection is None and lora is None:
         return None
-    tiny = next((file for file in files if file.stem == TINY_VAE), None)
-    return Adapter(folder, projection, lora, tiny)
+    vae = None if spec.fast_vae is None else Path(spec.fast_vae.main_file).stem
+    fast_vae = next((file for file in files if file.stem == vae), None)
+    return Adapter(spec, folder, projection, lora, fast_vae)
 
 
 def apply_adapter(

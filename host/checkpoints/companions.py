@@ -19,8 +19,7 @@ from ..messages import expected
 from .folders import (
     AUDIO_KINDS,
     DEFAULT,
-    PUBLISHED,
-    PUBLISHED_CHOICES,
+    NETWORK_CHOICES,
     SINGLE_FILES,
     VAE_KINDS,
     Located,
@@ -155,16 +154,16 @@ def locate_vae(choice: str, located: Located, latent_channels: int) -> Found:
     kind = VAES.get(latent_channels)
     if kind is None:
         return Found(NANO_VAE)
-    if located.adapter is not None and located.adapter.tiny_vae is not None:
+    if located.adapter is not None and located.adapter.fast_vae is not None:
         return Found(
-            located.adapter.tiny_vae,
-            f"vae: {located.adapter.tiny_vae.name}, as published with {located.adapter.folder.name}; the Wan 2.1 VAE, "
+            located.adapter.fast_vae,
+            f"vae: {located.adapter.fast_vae.name}, as published with {located.adapter.folder.name}; the Wan 2.1 VAE, "
             "selected as `vae`, is sharper and slower",
         )
     found = _published_vae(kind, located) or _installed_vae(kind)
     if found is None:
-        home = located.home or roots()[0] / PUBLISHED
         weights = kind.weights
+        home = located.home or roots()[0] / weights.repository_name
         published = f"the folder {weights.folder} of {weights.repository} (Hugging Face, {weights.link})"
         raise FileNotFoundError(
             f"vae: no {kind.weights.title} for {located.file.name} ({latent_channels} latent channels) was found. Put "
@@ -207,15 +206,15 @@ def missing_model(choice: object) -> str | None:
     except FileNotFoundError as error:
         lines = [str(error)]
         choice = SINGLE_FILES.get(choice, choice)
-        if choice in PUBLISHED_CHOICES:
+        if choice in NETWORK_CHOICES:
             lines += _missing_companions(choice)
         return "\n".join(lines)
     return None
 
 
 def _missing_companions(choice: str) -> list[str]:
-    home = roots()[0] / PUBLISHED
-    spec = PUBLISHED_CHOICES[choice]
+    spec = NETWORK_CHOICES[choice]
+    home = roots()[0] / spec.network.repository_name
     located = Located(home / spec.network.folder / spec.network.main_file, home)
     try:
         locate_companions(DEFAULT, DEFAULT, located, spec.config.latent_channels, spec.audio_encoder is not None)

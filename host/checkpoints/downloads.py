@@ -12,7 +12,7 @@ from typing import Any
 
 from ...models.family import LITE, PRO, WAV2VEC2
 from .companions import locate_audio_encoder, locate_vae
-from .folders import DEFAULT, PUBLISHED, PUBLISHED_CHOICES, SINGLE_FILES, Located, listed, model_states, roots
+from .folders import DEFAULT, NETWORK_CHOICES, SINGLE_FILES, Located, listed, model_states, roots
 
 WAN_VAE_LINK = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/vae/"
 """Pro's VAE as safetensors: the dialogue of older versions accepts no pickle files."""
@@ -30,11 +30,11 @@ def missing_files() -> dict[str, dict[str, dict[str, str]]]:
     states = model_states()
     names = {choice: name for name, choice in SINGLE_FILES.items()}
     missing: dict[str, dict[str, dict[str, str]]] = {}
-    for choice, spec in PUBLISHED_CHOICES.items():
+    for choice, spec in NETWORK_CHOICES.items():
         found: dict[str, dict[str, str]] = {}
         if states[choice].startswith("missing") and names[choice] not in listed("diffusion_models"):
             found["model"] = _entry(names[choice], spec.network.file_link, "diffusion_models")
-        home = roots()[0] / PUBLISHED
+        home = roots()[0] / spec.network.repository_name
         located = Located(home / spec.network.folder / spec.network.main_file, home)
         if _is_missing(partial(locate_vae, DEFAULT, located, spec.config.latent_channels)):
             found["vae"] = _entry(*COMPANIONS[spec.vae], "vae")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...models.family import FLASHHEAD, LEAPTALK, MODELS, NANO_NETWORK, PRO, Weights
+from ...models.family import LEAPTALK, NANO_NETWORK, PRO, PUBLISHED, ModelSpec
 from ...models.files import is_folder
 from ..messages import encodable, one_of, quoted
 from .adapters import LORA, PROJECTION, Adapter, find_adapter
@@ -30,20 +30,24 @@ from .weight_files import (
 FOLDER = "asymtalker"
 NANO = "nano"
 DEFAULT = "default"
-ORGANISATION, PUBLISHED = PRO.network.organisation, PRO.network.repository_name
-PUBLISHED_CHOICES = {
-    f"{FOLDER}/{PUBLISHED}/{spec.network.folder}": spec
-    for spec in MODELS.values()
-    if spec.network.repository == FLASHHEAD
-}
-PRO_CHOICE = f"{FOLDER}/{PUBLISHED}/{PRO.network.folder}"
-LEAPTALK_CHOICE = f"{FOLDER}/{LEAPTALK.repository_name}"
-LISTED_CHOICES = (*PUBLISHED_CHOICES, LEAPTALK_CHOICE)
+
+
+def choice_of(spec: ModelSpec) -> str:
+    """The loader's choice for a published model."""
+    return "/".join(filter(None, (FOLDER, spec.network.repository_name, spec.network.folder)))
+
+
+LISTED_CHOICES = {choice_of(spec): spec for spec in PUBLISHED}
 """Always listed, so that the shipped graphs load. For a missing one, the error gives what to download, and where to."""
+
+NETWORK_CHOICES = {choice: spec for choice, spec in LISTED_CHOICES.items() if spec.adapter_of is None}
+ADAPTER_CHOICES = {choice: spec for choice, spec in LISTED_CHOICES.items() if spec.adapter_of is not None}
+REPOSITORIES = tuple({spec.network.repository: spec.network for spec in NETWORK_CHOICES.values()}.values())
+"""One of the networks of each repository."""
 
 SINGLE_FILES = {
     f"{spec.network.repository_name}-{spec.network.folder}.safetensors": choice
-    for choice, spec in PUBLISHED_CHOICES.items()
+    for choice, spec in NETWORK_CHOICES.items()
 }
 """Names of the published networks as files of models/diffusion_models."""
 
@@ -130,7 +134,7 @@ def model_states() -> dict[str, str]:
 
 def titles() -> dict[str, list[str]]:
     """The display names and download sizes of the published choices, for ``web/loader_labels.js``."""
-    return {choice: [weights.title, weights.size] for choice in LISTED_CHOICES for weights in (_weights(choice),)}
+    return {choice: [spec.network.title, spec.network.size] for choice, spec in LISTED_CHOICES.items()}
 
 
 def vae_choices() -> list[str]:
@@ -165,12 +169,11 @@ def locate_model(choice: str) -> Located:
         raise FileNotFoundError(
             f"model: {choice} holds several networks, choose one of them: {', '.join(offers.ambiguous[choice])}"
         )
-    if choice in PUBLISHED_CHOICES:
-        raise FileNotFoundError(f"model: {_to_download(choice)}")
-    if choice == LEAPTALK_CHOICE:
-        lines = [f"model: {_to_download(choice)}"]
-        if PRO_CHOICE not in offers.located:
-            lines.append(f"It needs FlashHead Pro: {_to_download(PRO_CHOICE)}")
+    if choice in LISTED_CHOICES:
+        lines = [f"model: {_to_download(LISTED_CHOICES[choice])}"]
+        base = LISTED_CHOICES[choice].adapter_of
+        if base is not None and choice_of(base) not in offers.located:
+            lines.append(f"It needs {base.title}: {_to_download(base)}")
         raise FileNotFoundError("\n".join(lines))
     raise FileNotFoundError(
         f"model: {quoted(choice)} is neither a file in {folders_text('diffusion_models')} nor a folder in "
@@ -178,14 +181,9 @@ def locate_model(choice: str) -> Located:
     )
 
 
-def _weights(choice: str) -> Weights:
-    """What a listed choice stands for."""
-    return PUBLISHED_CHOICES[choice].network if choice in PUBLISHED_CHOICES else LEAPTALK
-
-
-def _to_download(choice: str) -> str:
-    """Which files of a missing choice to download, and where to put them."""
-    weights = _weights(choice)
+def _to_download(spec: ModelSpec) -> str:
+    """Which files of a missing model to download, and where to put them."""
+    choice, weights = choice_of(spec), spec.network
     files = [f"{weights.folder}/{file}" if weights.folder else file for file in reversed(weights.files)]
     return (
         f"{choice} is not installed ({weights.size}). Put {', '.join(files[:-1])} and {files[-1]} of "
@@ -194,18 +192,21 @@ def _to_download(choice: str) -> str:
 
 
 def _adapted(adapter: Adapter, offers: Offers) -> Located:
-    """FlashHead Pro with an adapter. Raises FileNotFoundError if either is missing."""
+    """A network with its adapter. Raises FileNotFoundError if either is missing."""
+    weights, base = adapter.spec.network, adapter.spec.adapter_of
+    assert base is not None
     if adapter.projection is None:
+        file = next(file for file in weights.files if file.startswith(PROJECTION))
         raise FileNotFoundError(
-            f"model: {adapter.folder} lacks {LEAPTALK.files[1]}, the audio projection that belongs to its LoRA: "
+            f"model: {adapter.folder} lacks {file}, the audio projection that belongs to its LoRA: "
             "without it the mouth does not follow the speech. Download it to this folder from "
-            f"{LEAPTALK.repository} (Hugging Face)"
+            f"{weights.repository} (Hugging Face)"
         )
-    base = offers.located.get(PRO_CHOICE)
-    if base is None:
-        raise FileNotFoundError(f"model: {adapter.folder.name} needs FlashHead Pro: {_to_download(PRO_CHOICE)}")
-    check_whole(base.file, "model")
-    return replace(base, others=(), adapter=adapter)
+    located = offers.located.get(choice_of(base))
+    if located is None:
+        raise FileNotFoundError(f"model: {adapter.folder.name} needs {base.title}: {_to_download(base)}")
+    check_whole(located.file, "model")
+    return replace(located, others=(), adapter=adapter)
 
 
 def chosen_file(choice: str, input_name: str, kinds: tuple[str, ...]) -> Path:
@@ -248,17 +249,19 @@ def homes() -> Iterator[tuple[str, Path]]:
     ComfyUI_RH_FlashHead reads models/Soul-AILab/SoulX-FlashHead-1_3B; Hugging Face's cache layout may lie in each.
     """
     for root in roots():
-        if root.name.casefold() == PUBLISHED.casefold():
-            yield PUBLISHED, root
+        for repository in REPOSITORIES:
+            if root.name.casefold() == repository.repository_name.casefold():
+                yield repository.repository_name, root
         for folder in subfolders(root):
             yield repository_name(folder), content(folder)
     models = Path(folder_paths.models_dir)
     bases = [*roots(), models, *map(Path, folder_paths.get_folder_paths("diffusion_models"))]
     for base in bases:
-        for parent in (base, base / ORGANISATION):
-            for folder in (parent / PUBLISHED, parent / PRO.network.cache_folder):
-                if is_folder(folder):
-                    yield PUBLISHED, content(folder)
+        for repository in REPOSITORIES:
+            for parent in (base, base / repository.organisation):
+                for folder in (parent / repository.repository_name, parent / repository.cache_folder):
+                    if is_folder(folder):
+                        yield repository.repository_name, content(folder)
 
 
 def _offers() -> Offers:
@@ -269,10 +272,11 @@ def _offers() -> Offers:
                 offers.located.setdefault(f"{FOLDER}/{file.name}", Located(file, root))
     usual_case = {choice.casefold(): choice for choice in LISTED_CHOICES}
     for label, home in homes():
-        adapter = find_adapter(home)
+        choice = f"{FOLDER}/{label}"
+        choice = usual_case.get(choice.casefold(), choice)
+        adapter = find_adapter(home, ADAPTER_CHOICES.get(choice, LEAPTALK))
         if adapter is not None:
-            choice = f"{FOLDER}/{label}"
-            offers.adapters.setdefault(usual_case.get(choice.casefold(), choice), adapter)
+            offers.adapters.setdefault(choice, adapter)
         elif is_network(label):
             offers.add(f"{FOLDER}/{label}", home, home)
         for folder in subfolders(home):

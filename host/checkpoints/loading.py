@@ -15,7 +15,8 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ...models.checkpoint import CheckpointError, read_checkpoint, read_published, read_text
-from ...models.config import LEAPTALK, ConfigError, DiTConfig
+from ...models.config import ConfigError, DiTConfig
+from ...models.family import spec_by_audio
 from ..audio import LogMelAudioEncoder
 from ..model import load_model, talking_head
 from ..progress import notify
@@ -28,9 +29,6 @@ from .sources import note_file, shown_path
 from .vae_files import load_vae
 from .wav2vec2 import load_wav2vec2
 from .weight_files import parts
-
-LOG_MEL_BLOCKS = 1
-"""nano's features have one block per frame, wav2vec2's one per transformer layer."""
 
 FAMILY_VALUES = {item.name for item in dataclasses.fields(DiTConfig)} - {"num_layers", "eps", "patch_size"}
 """Of a config.json; the three are in those of other architectures too."""
@@ -50,7 +48,7 @@ def load_all(
     _let_reload(model, load_network, choice, weight_dtype)
     network = talking_head(model)
     config = network.checkpoint.config
-    needs_wav2vec2 = config.audio.blocks != LOG_MEL_BLOCKS
+    needs_wav2vec2 = spec_by_audio(config).audio_encoder is not None
     vae_found, audio_found = locate_companions(
         vae_choice, audio_choice, located, config.latent_channels, needs_wav2vec2
     )
@@ -90,7 +88,9 @@ def _load_network(
         files = parts(located.file)
         if located.adapter is not None:
             state_dict, added = apply_adapter(located.adapter, state_dict, metadata)
-            metadata, note = {**metadata, **LEAPTALK.to_metadata()}, (*note, *added)
+            sampling = located.adapter.spec.sampling
+            metadata = {**metadata, **({} if sampling is None else sampling.to_metadata())}
+            note = (*note, *added)
             files += located.adapter.files
         fingerprint = partial(kept_fingerprint, files)
         options = {"weight_dtype": weight_dtype, "fingerprint": fingerprint, "dynamic": dynamic}

@@ -163,8 +163,8 @@ def test_vae_of_another_model_is_refused(pack: Import, golden: Path, nano_vae: A
 
 def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path) -> None:
     host = pack("host.checkpoints.folders")
-    published = next(iter(host.PUBLISHED_CHOICES))
-    assert list(host.model_states())[:3] == [host.NANO, *host.PUBLISHED_CHOICES]
+    published = next(iter(host.NETWORK_CHOICES))
+    assert list(host.model_states())[:3] == [host.NANO, *host.NETWORK_CHOICES]
     companions = pack("host.checkpoints.companions")
     message = companions.missing_model(published)
     assert "Model_Pro/diffusion_pytorch_model.safetensors" in message
@@ -176,15 +176,15 @@ def test_missing_files_name_the_folder_and_the_file(pack: Import, folders: Path)
 
 def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, folders: Path) -> None:
     host = pack("host.checkpoints.folders")
-    home = folders / "models" / "asymtalker" / host.PUBLISHED
+    home = folders / "models" / "asymtalker" / "SoulX-FlashHead-1_3B"
     for part in ("Model_Pro/diffusion_pytorch_model", "VAE_Wan/Wan2.1_VAE", "wav2vec2-base-960h/model"):
         file = home / f"{part}.safetensors"
         file.parent.mkdir(parents=True)
         save_file({"x": torch.zeros(1)}, file)
     choices = list(host.model_states())
-    assert choices.count(next(iter(host.PUBLISHED_CHOICES))) == 1
+    assert choices.count(next(iter(host.NETWORK_CHOICES))) == 1
     assert not any("VAE_Wan" in choice or "wav2vec2" in choice for choice in choices)
-    located = host.locate_model(next(iter(host.PUBLISHED_CHOICES)))
+    located = host.locate_model(next(iter(host.NETWORK_CHOICES)))
     assert located.file == home / "Model_Pro" / "diffusion_pytorch_model.safetensors"
     companions = pack("host.checkpoints.companions")
     assert companions.locate_vae("default", located, 16).file == home / "VAE_Wan" / "Wan2.1_VAE.safetensors"
@@ -196,7 +196,7 @@ def test_published_folders_are_found_with_what_belongs_to_them(pack: Import, fol
 
 def test_states_of_the_loaders_choices(pack: Import, folders: Path) -> None:
     host = pack("host.checkpoints.folders")
-    pro, lite = host.PUBLISHED_CHOICES
+    pro, lite = host.NETWORK_CHOICES
     part = folders / "models" / pro
     part.mkdir(parents=True)
     save_file({"x": torch.zeros(1)}, part / "diffusion_pytorch_model.safetensors")
@@ -205,6 +205,6 @@ def test_states_of_the_loaders_choices(pack: Import, folders: Path) -> None:
         host.NANO: "bundled",
         pro: "found",
         lite: f"missing: models/{lite}",
-        host.LEAPTALK_CHOICE: f"missing: models/{host.LEAPTALK_CHOICE}",
+        "asymtalker/leaptalk": "missing: models/asymtalker/leaptalk",
         "mine.safetensors": "found",
     }
