@@ -10,10 +10,10 @@ from comfy.sd import VAE
 
 from ..host.model import TalkingHeadModel, talking_head
 from ..models.audio import RecordingFeatures
+from ..models.choices import Keep
 from ..models.config import SAMPLERS, SamplingConfig
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
-from ..video.spooled import Keep
 
 AUTO = "auto"
 SAMPLER_CHOICES = (AUTO, *SAMPLERS)

@@ -35,10 +35,11 @@ from ..media import (
 )
 from ..media.errors import format_bytes
 from ..models.audio import RecordingFeatures
+from ..models.choices import Keep
 from ..models.record import ChunkRecord
 from ..models.reference import Reference
 from ..models.rollout import Chunk, ContinuityState, rollout
-from ..video.spooled import Keep, SpooledVideo, SpoolHandle
+from ..video.spooled import SpooledVideo, SpoolHandle
 from . import pace
 from .inputs import Inputs, Settings
 from .job import (

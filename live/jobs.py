@@ -27,6 +27,7 @@ from ..host.server import prompt_server
 from ..media import MediaError, SpoolHeader, SpoolWriter
 from ..media.carrier import AudioTrack
 from ..media.segments import Frames
+from ..models.choices import Keep
 from ..models.record import ChunkRecord
 from ..models.rollout import Chunk
 from .fragments import Fragment, encode_fragment
@@ -115,7 +116,7 @@ class LiveJob:
     @property
     def resumes(self) -> bool:
         """Whether queueing the same graph after a stop resumes the job after its last chunk."""
-        return bool(self._chunks) and self._header.metadata.get("keep") != "never"
+        return bool(self._chunks) and self._header.metadata.get("keep") != Keep.NEVER
 
     def summary(self) -> dict[str, Any]:
         """What a viewer shows beside the picture, as a JSON-able mapping."""

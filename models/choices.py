@@ -27,3 +27,13 @@ class Choice(str, Enum):
     def texts(cls) -> list[str]:
         """All of them, as plain texts, in order."""
         return [choice.value for choice in cls]
+
+
+class Keep(Choice):
+    """How long a job's frames stay on disk."""
+
+    UNTIL_SAVED = "until saved"
+    FOR_EXTENDING = "for extending"
+    """After saving too, so that a longer recording can continue them."""
+    NEVER = "never"
+    """Only during the run."""

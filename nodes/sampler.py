@@ -12,11 +12,12 @@ from ..jobs.inputs import SAMPLER_CHOICES, Settings
 from ..jobs.sampling import generate
 from ..live.origin import Origin
 from ..models.audio import RecordingFeatures
+from ..models.choices import Keep
 from ..models.rates import FPS
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
 from ..video.savers import check_savers
-from ..video.spooled import Keep, SpooledVideo
+from ..video.spooled import SpooledVideo
 from ..video.writing import Look
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words, with_experts

@@ -17,20 +17,10 @@ from typing_extensions import override
 from ..host.audio import joined
 from ..media import HELD_NAME, FolderBusyError, FolderLock, MediaError, SpoolReader, mark_saved, remove_spool
 from ..media.carrier import AudioTrack
-from ..models.choices import Choice
+from ..models.choices import Keep
 from ..models.streaming import Recording
 from .streamed import StreamedVideo
 from .writing import Frame
-
-
-class Keep(Choice):
-    """How long a job's frames stay on disk."""
-
-    UNTIL_SAVED = "until saved"
-    FOR_EXTENDING = "for extending"
-    """After saving too, so that a longer recording can continue them."""
-    NEVER = "never"
-    """Only during the run."""
 
 
 @dataclass
