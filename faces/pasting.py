@@ -14,7 +14,7 @@ from PIL import Image
 from typing_extensions import override
 
 from ..host.audio import overlaid
-from ..media.carrier import AudioTrack
+from ..media.audio_track import AudioTrack
 from ..models.streaming import Recording
 from ..video.streamed import StreamedVideo
 from ..video.writing import Frame, FrameSource

@@ -14,7 +14,7 @@ from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 from torch import Tensor
 from torch.nn import functional
 
-from ..media.carrier import MAX_CHANNELS, AudioTrack
+from ..media.audio_track import MAX_CHANNELS, AudioTrack
 from ..models.audio import (
     SAMPLE_RATE,
     WAV2VEC2_CONTEXT_FRAMES,

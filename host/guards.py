@@ -10,7 +10,7 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
-from ..media.errors import format_bytes
+from ..media.disk import format_bytes
 from .model import talking_head
 
 LAB_COPIES = 11

@@ -14,7 +14,7 @@ from PIL import Image
 from ..host.messages import counted, encodable, quoted
 from ..host.progress import duration
 from ..media import FolderBusyError, MediaError, SpoolInfo, SpoolReader, is_job_name, list_spools, remove_spool
-from ..media.errors import format_bytes
+from ..media.disk import format_bytes
 from .job import MAX_SPOOL_BYTES, JobRecord, spool_root
 
 ID_LENGTH = 8

@@ -33,7 +33,7 @@ from ..media import (
     has_frames,
     remove_spool,
 )
-from ..media.errors import format_bytes
+from ..media.disk import format_bytes
 from ..models.audio import RecordingFeatures
 from ..models.choices import Keep
 from ..models.record import ChunkRecord

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from ..media.carrier import AudioTrack
+from ..media.audio_track import AudioTrack
 from ..media.errors import MediaError
 from ..media.mux import AAC_BITS_PER_CHANNEL, AAC_FRAME
 from ..media.segments import Frames

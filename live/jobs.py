@@ -25,7 +25,7 @@ from ..host.messages import encodable
 from ..host.progress import show
 from ..host.server import prompt_server
 from ..media import MediaError, SpoolHeader, SpoolWriter
-from ..media.carrier import AudioTrack
+from ..media.audio_track import AudioTrack
 from ..media.segments import Frames
 from ..models.choices import Keep
 from ..models.record import ChunkRecord

@@ -1,13 +1,13 @@
 """Frames on disk and muxing: bounded memory, resumable, every output complete or absent.
 
-`spool` stores generated RGB frames losslessly, chunk by chunk; `housekeeping` lists, sizes and removes such stores and
-checks disk space before a job starts; `mux` turns frames and audio into an mp4.
+`spool` stores generated RGB frames losslessly, chunk by chunk; `housekeeping` lists, sizes and removes such stores;
+`disk` checks disk space before a job starts; `mux` turns frames and audio into an mp4.
 """
 
+from .disk import check_disk
 from .errors import MediaError
 from .housekeeping import (
     SpoolInfo,
-    check_disk,
     enforce_cap,
     estimate_spool_bytes,
     has_frames,

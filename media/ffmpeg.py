@@ -20,7 +20,8 @@ from typing import IO, Any, Protocol, cast
 import imageio_ffmpeg
 import numpy as np
 
-from .errors import MediaError, format_bytes, free_bytes
+from .disk import format_bytes, free_bytes
+from .errors import MediaError
 
 Watch = Callable[[int], None]
 """Called with the number of frames written so far; what it raises ends the encoding."""

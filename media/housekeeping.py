@@ -1,4 +1,4 @@
-"""Listing, sizing and removing spools, and the disk checks that come before a job starts.
+"""Listing, sizing and removing spools.
 
 Other versions, servers and programs may leave files in the spool folder, and files get damaged. An invalid entry is
 listed as unknown or left out. It never stops a job.
@@ -16,7 +16,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import MediaError, format_bytes, free_bytes, storage_error
+from .disk import storage_error
+from .errors import MediaError
 from .locks import HELD_NAME, LOCK_NAME, FolderBusyError, FolderGoneError, FolderLock
 from .manifest import (
     HEADER_NAME,
@@ -182,17 +183,6 @@ def enforce_cap(root: str | os.PathLike[str], max_bytes: int, keep: Collection[P
 def estimate_spool_bytes(num_frames: int, width: int, height: int) -> int:
     """Disk space to keep free for a job's frames: an upper estimate for generated and camera-like content."""
     return round(num_frames * width * height * 3 * SPOOL_SHARE_OF_RAW)
-
-
-def check_disk(path: str | os.PathLike[str], num_bytes: int, purpose: str = "this job") -> None:
-    """Raise MediaError with the numbers if the disk of `path` (which need not exist yet) lacks `num_bytes`."""
-    free = free_bytes(Path(path))
-    if free < num_bytes:
-        raise MediaError(
-            f"Not enough disk space for {purpose}: it needs about {format_bytes(num_bytes)} in {path}, and "
-            f"{format_bytes(free)} is free. Free {format_bytes(num_bytes - free)}, choose a folder on another disk, "
-            "or make the video shorter or smaller."
-        )
 
 
 def _is_spool(path: Path) -> bool:

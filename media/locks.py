@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from .errors import MediaError, storage_error
+from .disk import storage_error
+from .errors import MediaError
 
 if sys.platform == "win32":
     import msvcrt

@@ -29,7 +29,8 @@ from typing import Any, cast
 
 from ..models.rates import FPS
 from ..models.record import ChunkRecord
-from .errors import MediaError, storage_error
+from .disk import storage_error
+from .errors import MediaError
 from .segments import CODECS, Codec
 
 HEADER_NAME = "job.json"

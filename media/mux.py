@@ -17,10 +17,11 @@ import av
 import numpy as np
 
 from ..models.rates import FPS
-from .carrier import SILENCE, AudioTrack, write_carrier
-from .errors import MediaError, storage_error
+from .audio_track import AudioTrack
+from .carrier import SILENCE, write_carrier
+from .disk import check_disk, storage_error
+from .errors import MediaError
 from .ffmpeg import Watch, encoding_failure, write_frames
-from .housekeeping import check_disk
 from .workfolder import publish, working_folder
 
 # The rates in AAC's table (ISO 14496-3, 1.6.3.4).

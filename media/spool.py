@@ -22,7 +22,8 @@ from types import TracebackType
 import numpy as np
 
 from ..models.files import sync_folder, write_bytes
-from .errors import MediaError, storage_error
+from .disk import storage_error
+from .errors import MediaError
 from .locks import HELD_NAME, LOCK_NAME, FolderGoneError, FolderLock
 from .manifest import (
     HEADER_NAME,

@@ -16,7 +16,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from ..models.files import PARTIAL_SUFFIX, sync_file
-from .errors import MediaError, storage_error
+from .disk import storage_error
+from .errors import MediaError
 from .locks import LOCK_NAME, FolderLock
 
 WORK_PREFIX = ".saving."

@@ -40,7 +40,7 @@ class MadeJob:
         header = media.SpoolHeader("job", 64, 48, metadata={})
         self.chunk_frames, num_frames = chunk_frames, num_chunks * chunk_frames
         noise = np.random.default_rng(0).normal(0, 0.1, (1, num_frames * RATE // FPS)).astype(np.float32)
-        sound = pack("media.carrier").AudioTrack(noise, RATE)
+        sound = pack("media.audio_track").AudioTrack(noise, RATE)
         self.job = self.live.LiveJob(pack("live.origin").Origin("1"), header, num_chunks, num_frames, sound)
         self.spool = media.SpoolWriter(folder, header)
 

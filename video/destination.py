@@ -11,7 +11,8 @@ from pathlib import Path, PureWindowsPath
 import folder_paths
 
 from ..host.messages import encodable
-from ..media.errors import MediaError, existing_parent, format_bytes, free_bytes, storage_error
+from ..media.disk import existing_parent, format_bytes, free_bytes, storage_error
+from ..media.errors import MediaError
 from ..media.ffmpeg import find_ffmpeg
 
 MIN_FREE_BYTES = 20_000_000

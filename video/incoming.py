@@ -20,7 +20,7 @@ from av.container import InputContainer
 from comfy_api.latest import Input, InputImpl, Types
 
 from ..host.audio import checked_audio
-from ..media.carrier import MAX_CHANNELS, AudioTrack
+from ..media.audio_track import MAX_CHANNELS, AudioTrack
 from .streamed import StreamedVideo
 from .writing import LOSSLESS_CRF, Frame, FrameSource, temporary_folder
 

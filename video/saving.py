@@ -12,8 +12,8 @@ from comfy_api.latest import Input, InputImpl, io, ui
 from ..host.audio import checked_audio
 from ..host.messages import counted
 from ..host.progress import notify
-from ..media.carrier import AudioTrack
-from ..media.errors import format_bytes
+from ..media.audio_track import AudioTrack
+from ..media.disk import format_bytes
 from .destination import file_names
 from .incoming import frames_of
 from .writing import FrameSource, write_mp4

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from ..host.audio import joined
 from ..media import HELD_NAME, FolderBusyError, FolderLock, MediaError, SpoolReader, mark_saved, remove_spool
-from ..media.carrier import AudioTrack
+from ..media.audio_track import AudioTrack
 from ..models.choices import Keep
 from ..models.streaming import Recording
 from .streamed import StreamedVideo

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from ..host.guards import check_room
 from ..media import MediaError
-from ..media.carrier import AudioTrack
+from ..media.audio_track import AudioTrack
 from .writing import SAVED_CRF, Frame, FrameSource, Target, encoding_for, save_frames, write_mp4
 
 TIME_TOLERANCE_FRAMES = 1e-3

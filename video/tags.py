@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..host.messages import encodable
-from ..media.errors import format_bytes
+from ..media.disk import format_bytes
 
 GENERATED_MARK = {
     "comment": "AI-generated video: made with ComfyUI-AsymTalker from a portrait and speech.",

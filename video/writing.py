@@ -21,8 +21,8 @@ from comfy_api.latest import InputImpl, Types
 
 from ..host.progress import SavingProgress
 from ..media import EncodedVideo, MediaError, encode_video
-from ..media.carrier import AudioTrack
-from ..media.errors import storage_error
+from ..media.audio_track import AudioTrack
+from ..media.disk import storage_error
 from ..media.ffmpeg import Watch
 from ..media.workfolder import publish, working_folder
 from .tags import file_tags

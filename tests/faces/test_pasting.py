@@ -142,7 +142,7 @@ def test_without_a_face_the_frame_is_untouched(pack: Import, pasting: Any) -> No
 
 def test_the_sound_is_that_of_those_who_speak(pack: Import, pasting: Any) -> None:
     """Of two people both; of a dubbed video the new one alone; from different rates and channels at the first's."""
-    tracks = [pack("media.carrier").AudioTrack(np.full((1, 800), level, np.float32), 8000) for level in (0.25, 0.5)]
+    tracks = [pack("media.audio_track").AudioTrack(np.full((1, 800), level, np.float32), 8000) for level in (0.25, 0.5)]
     first, second = (Greys((100,) * 3, WIDTH, HEIGHT, track=track) for track in tracks)
     options, squares = pasting.PasteOptions(0.1), [(40.0, 30.0, 64.0)] * 3
     both = pasting.PastedVideo(first, second, crop(pack), options).sound()
@@ -151,7 +151,7 @@ def test_the_sound_is_that_of_those_who_speak(pack: Import, pasting: Any) -> Non
     still = pasting.StillFrames(np.zeros((HEIGHT, WIDTH, 3), np.uint8), Fraction(25))
     assert (pasting.PastedVideo(second, still, crop(pack), options).sound().waveform == 0.5).all()
     assert pasting.PastedVideo(Greys((1,)), still, crop(pack), options).sound() is None
-    stereo = pack("media.carrier").AudioTrack(np.ones((2, 1600), np.float32), 16000)
+    stereo = pack("media.audio_track").AudioTrack(np.ones((2, 1600), np.float32), 16000)
     mixed = pasting.PastedVideo(first, Greys((1,), track=stereo), crop(pack), options).sound()
     assert mixed.sample_rate == 8000 and mixed.waveform.shape == (2, 800)
 

@@ -11,7 +11,7 @@ import pytest
 
 from asymtalker.live.fragments import Fragment, encode_fragment
 from asymtalker.media import MediaError
-from asymtalker.media.carrier import AudioTrack
+from asymtalker.media.audio_track import AudioTrack
 
 FPS = Fraction(25)
 RATE = 16_000

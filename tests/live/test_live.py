@@ -164,7 +164,7 @@ def test_a_stream_whose_frames_are_gone_breaks_off(port: Routes, job: Any, tmp_p
 def test_an_ended_generation_holds_no_sound_and_still_serves_it(pack: Import, job: Any, folders: Path) -> None:
     live = pack("live.jobs")
     waveform = np.random.default_rng(0).normal(0, 0.1, (1, 20_000)).astype(np.float32)
-    job._sound = pack("media.carrier").AudioTrack(waveform, 16_000)
+    job._sound = pack("media.audio_track").AudioTrack(waveform, 16_000)
     before = job.fragment(1)
     reference = weakref.ref(waveform)
     del waveform
