@@ -47,7 +47,6 @@ class EncodedVideo:
     path: Path
     num_frames: int
     num_bytes: int
-    audio_codec: AudioCodec | None
     notes: tuple[str, ...] = ()
 
 
@@ -110,7 +109,7 @@ def encode_video(
             path = publish(result, path, if_taken)
         except OSError as error:
             raise storage_error(path.parent, f"saving {path.name}", error) from error
-    return EncodedVideo(path, num_frames, num_bytes, codec, tuple(_notes(width, height, codec, track)))
+    return EncodedVideo(path, num_frames, num_bytes, tuple(_notes(width, height, codec, track)))
 
 
 def _check_picture(width: int, height: int, crf: int) -> None:

@@ -17,7 +17,7 @@ from ..models.rates import FPS
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
 from ..video.savers import check_savers
-from ..video.spooled import SpooledVideo
+from ..video.spooled import losses_of_this_node
 from ..video.writing import Look
 from .inputs import checked
 from .sockets import CATEGORY, AudioSocket, ContinuitySocket, ReferenceSocket, search_words, with_experts
@@ -53,7 +53,7 @@ class AsymTalkerSampler(io.ComfyNode):
     @classmethod
     @override
     def fingerprint_inputs(cls, **inputs: Any) -> int:
-        return SpooledVideo.losses_of_this_node()
+        return losses_of_this_node()
 
     @classmethod
     @override

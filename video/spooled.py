@@ -76,6 +76,19 @@ def _release(hold: FolderLock, fate: _Fate) -> None:
         logging.warning("AsymTalker: finished frames in %s were not removed: %s", hold.folder, error)
 
 
+_LOSSES: Counter[str] = Counter()
+"""How often frames of a node's videos were missing or damaged, by node id."""
+
+
+def losses_of_this_node() -> int:
+    """A number that changes when frames of a video of the node being fingerprinted were found to be gone.
+
+    As a node's fingerprint it makes ComfyUI drop the cached video, so that the node makes the frames again.
+    """
+    context = get_executing_context()
+    return 0 if context is None else _LOSSES[context.node_id]
+
+
 class SpooledVideo(StreamedVideo):
     """The Sampler's VIDEO over a finished spool.
 
@@ -85,24 +98,12 @@ class SpooledVideo(StreamedVideo):
         recordings: its sound, in order; none: it is silent.
     """
 
-    _losses: ClassVar[Counter[str]] = Counter()
-    """How often frames of a node's videos were missing or damaged, by node id."""
-
     def __init__(self, handle: SpoolHandle, node_id: str | None = None, recordings: tuple[Recording, ...] = ()) -> None:
         super().__init__()
         self._recordings = recordings
         self._handle = handle
         self._node_id = node_id
         self._reader = SpoolReader(handle.folder)
-
-    @classmethod
-    def losses_of_this_node(cls) -> int:
-        """A number that changes when frames of a video of the node being fingerprinted were found to be gone.
-
-        As a node's fingerprint it makes ComfyUI drop the cached video, so that the node makes the frames again.
-        """
-        context = get_executing_context()
-        return 0 if context is None else cls._losses[context.node_id]
 
     @override
     def note_saved(self) -> None:
@@ -118,7 +119,7 @@ class SpooledVideo(StreamedVideo):
             if not isinstance(error, FolderBusyError):
                 self._handle.disown()
                 if self._node_id is not None:
-                    self._losses[self._node_id] += 1
+                    _LOSSES[self._node_id] += 1
             raise type(error)(f"video: {error}") from error
 
     @override

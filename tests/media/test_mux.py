@@ -81,16 +81,21 @@ def test_colours_survive(tmp_path: Path) -> None:
 def test_audio_is_the_users_own(tmp_path: Path, sample_rate: int, channels: int) -> None:
     path = tmp_path / "v.mp4"
     waveform = tones(sample_rate, channels)
-    result = encode_video(moving_frames(15, 32, 32), path, width=32, height=32, audio=(waveform, sample_rate))
+    encode_video(moving_frames(15, 32, 32), path, width=32, height=32, audio=(waveform, sample_rate))
     decoded, start, rate = decode_audio(path)
     assert rate == sample_rate and decoded.shape[0] == channels and start == 0
-    assert 0 <= decoded.shape[1] - waveform.shape[1] <= (AAC_FRAME if result.audio_codec == "aac" else 0)
-    assert result.audio_codec == ("aac" if rate <= 96000 and channels <= 5 else "flac")
+    assert 0 <= decoded.shape[1] - waveform.shape[1] <= (AAC_FRAME if audio_codec(path) == "aac" else 0)
+    assert audio_codec(path) == ("aac" if rate <= 96000 and channels <= 5 else "flac")
     difference = np.abs(decoded[:, : waveform.shape[1]] - waveform).max(axis=1)
     assert difference.max() < 0.05
     with av.open(str(path)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         assert video.start_time == 0 and audio.start_time == 0
+
+
+def audio_codec(path: Path) -> str:
+    with av.open(str(path)) as container:
+        return container.streams.audio[0].codec_context.name
 
 
 def bits_per_sample(path: Path) -> int:
@@ -103,8 +108,8 @@ def bits_per_sample(path: Path) -> int:
 
 def test_flac_has_no_more_bits_than_players_decode(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
-    result = encode_video(moving_frames(5, 32, 32), path, width=32, height=32, audio=(tones(22254, 1), 22254))
-    assert (result.audio_codec, bits_per_sample(path)) == ("flac", 24)
+    encode_video(moving_frames(5, 32, 32), path, width=32, height=32, audio=(tones(22254, 1), 22254))
+    assert (audio_codec(path), bits_per_sample(path)) == ("flac", 24)
 
 
 @pytest.mark.parametrize("channels", [3, 4, 5, 7, 8])

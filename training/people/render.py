@@ -42,12 +42,11 @@ class View:
 class Shot:
     """One picture.
 
-    ``colour`` float32 [S, S, 3] in 0..1 over the background, ``cover`` [S, S] of the person; ``mouth_box`` (x0, y0, x1,
-    y1) in pixels, end exclusive; ``opening`` of the lips 0..1 and ``width`` of the mouth over that at rest.
+    ``colour`` float32 [S, S, 3] in 0..1 over the background; ``mouth_box`` (x0, y0, x1, y1) in pixels, end exclusive;
+    ``opening`` of the lips 0..1 and ``width`` of the mouth over that at rest.
     """
 
     colour: np.ndarray
-    cover: np.ndarray
     mouth_box: tuple[int, int, int, int]
     opening: float
     width: float
@@ -169,9 +168,8 @@ class Studio:
             rows, body.triangles, body.material, owner, _SAMPLES * focal, light.lamps, light.colours, _GLOSS,
             self._skin, self._eye, self._cloth, self._hair, strands(), self._neck, self._exposure, out,
         )  # fmt: skip
-        cover = out[..., 3]
-        colour = out[..., :3] + (1 - cover[..., None]) * self._background
-        return Shot(colour, cover, self._box(rows[self._mouth], size), opening, width)
+        colour = out[..., :3] + (1 - out[..., 3:]) * self._background
+        return Shot(colour, self._box(rows[self._mouth], size), opening, width)
 
     def _illuminate(
         self, rows: np.ndarray, normals: np.ndarray, head_turn: np.ndarray, turn: np.ndarray, opening: float
