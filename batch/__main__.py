@@ -176,8 +176,8 @@ def rehearse(cluster: Cluster, first: int, plan: Plan, shelf: Shelf, count: int,
     """Measure the speed and print the plan."""
     fits = True
     if plan.waiting():
-        pace = calibrate(cluster, first, plan, shelf.parts, options.out / WORK_FOLDER)
-        lines, fits = describe(plan, pace, count, options.out)
+        cost = calibrate(cluster, first, plan, shelf.parts, options.out / WORK_FOLDER)
+        lines, fits = describe(plan, cost, count, options.out)
         print("\n".join(lines), flush=True)
         if not fits:
             say(f"Error: --out {options.out}: not enough disk space for the videos")

@@ -31,7 +31,7 @@ SPARE = 1.2
 
 
 @dataclass(frozen=True)
-class Pace:
+class RenderTime:
     """The cost of a clip: `fixed_s`, plus seconds and bytes for each second of its length."""
 
     fixed_s: float
@@ -43,7 +43,7 @@ class Pace:
         return self.fixed_s + self.seconds * length_s
 
 
-def calibrate(pool: Pool, worker: int, plan: Plan, parts: Path, folder: Path) -> Pace:
+def calibrate(pool: Pool, worker: int, plan: Plan, parts: Path, folder: Path) -> RenderTime:
     """Time short clips with the first row's portrait and settings.
 
     Raises:
@@ -64,7 +64,7 @@ def calibrate(pool: Pool, worker: int, plan: Plan, parts: Path, folder: Path) ->
             file.unlink()
         speech.unlink()
     rate = max(0.0, (times[2] - times[1]) / (LENGTHS_S[2] - LENGTHS_S[1]))
-    return Pace(max(0.0, times[1] - rate * LENGTHS_S[1]), rate, size / LENGTHS_S[2])
+    return RenderTime(max(0.0, times[1] - rate * LENGTHS_S[1]), rate, size / LENGTHS_S[2])
 
 
 def _cut_speech(path: Path, seconds: float) -> None:
@@ -135,17 +135,17 @@ def _face_graph(object_info: Mapping[str, Any]) -> Graph:
     }
 
 
-def describe(plan: Plan, pace: Pace, workers: int, folder: Path) -> tuple[list[str], bool]:
+def describe(plan: Plan, cost: RenderTime, workers: int, folder: Path) -> tuple[list[str], bool]:
     """The lines of the plan, and whether the disk has room for it."""
     waiting = plan.waiting()
     lengths = [clip.seconds for clip in waiting]
-    times = [pace.clip_s(seconds) for seconds in lengths]
-    wanted = round(sum(lengths) * pace.bytes * SPARE)
+    times = [cost.clip_s(seconds) for seconds in lengths]
+    wanted = round(sum(lengths) * cost.bytes * SPARE)
     free = shutil.disk_usage(folder).free
     lines = [
         f"clips:    {len(waiting)} to render, {len(plan.clips) - len(waiting)} done, {len(plan.faults)} rows refused",
         f"length:   {sum(lengths) / 60:.1f} minutes in all, {min(lengths):.1f} to {max(lengths):.1f} s each",
-        f"speed:    {pace.fixed_s:.2f} s a clip and {pace.seconds:.2f} s for each second of it, measured on one worker",
+        f"speed:    {cost.fixed_s:.2f} s a clip and {cost.seconds:.2f} s for each second of it, measured on one worker",
         f"time:     about {in_words(max(max(times), sum(times) / workers))} with {workers} workers",
         f"disk:     about {wanted / 1e6:,.0f} MB for the videos, {free / 1e6:,.0f} MB free",
     ]

@@ -47,7 +47,7 @@ class Laps:
 
 
 @dataclass(frozen=True)
-class Pace:
+class ChunkTimes:
     """Seconds per chunk of one kind of job: the same network, size, settings and device."""
 
     kind: str
@@ -55,8 +55,8 @@ class Pace:
     @classmethod
     def of(
         cls, model: ModelPatcher, header: SpoolHeader, sampling: SamplingConfig, continuity: ContinuityOptions
-    ) -> Pace:
-        """The pace of jobs like this one."""
+    ) -> ChunkTimes:
+        """The times of jobs like this one."""
         device = model_management.get_torch_device_name(model.load_device)
         name, size = header.metadata["model"], f"{header.width}x{header.height}"
         guided = "guided" if sampling.guidance != 1 else "unguided"

@@ -40,7 +40,6 @@ from ..models.record import ChunkRecord
 from ..models.reference import Reference
 from ..models.rollout import Chunk, ContinuityState, rollout
 from ..video.spooled import SpooledVideo, SpoolHandle
-from . import pace
 from .inputs import Inputs, Settings
 from .job import (
     MAX_SPOOL_BYTES,
@@ -52,6 +51,7 @@ from .job import (
     spool_header,
     spool_root,
 )
+from .pace import ChunkTimes, Laps
 from .progress import RolloutProgress
 from .report import run_report
 
@@ -110,11 +110,11 @@ def generate(
         disk = estimate_spool_bytes(missing, header.width, header.height)
         check_disk(folder, disk, "the frames of this video")
         resumed: tuple[ChunkRecord, ...] = spool.segments
-        usual = pace.Pace.of(model, header, sampling, settings.continuity)
+        usual = ChunkTimes.of(model, header, sampling, settings.continuity)
         notify(origin.node_id, *notes, _outlook(len(resumed), len(job.spans), disk, memory, usual.seconds_per_chunk()))
         live.begin(spool)
         made: list[ChunkRecord] = []
-        laps = pace.Laps()
+        laps = Laps()
         if missing > 0:
             progress = RolloutProgress(live, sampling.steps, inputs.network.latent_format, reference, laps)
             chunks = share.between(_chunks(inputs, job, residence, lane, codec, state, progress))

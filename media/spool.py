@@ -74,7 +74,7 @@ class SpoolWriter:
             self._lock.release()
             raise
         self.compression = Compression()
-        self._pace = Pace()
+        self._lag = WriterLag()
         self._error: BaseException | None = None
         self._queue: queue.Queue[_Work | None] = queue.Queue(QUEUE_DEPTH)
         self._thread = threading.Thread(target=self._store_queued, name="frame-spool", daemon=True)
@@ -126,11 +126,11 @@ class SpoolWriter:
                 f"Frames must be uint8 of shape [n >= 1, {expected[0]}, {expected[1]}, 3]; got {array.dtype} of shape "
                 f"{list(array.shape)}."
             )
-        with self._pace.waiting():
+        with self._lag.waiting():
             self._queue.join()
         self._raise_error()
         # The thread is idle now, so its settings can be changed.
-        if self._pace.is_behind():
+        if self._lag.is_behind():
             self.compress_faster()
         self._queue.put((array, state, dict(stats or {}), identity))
         self._raise_error()
@@ -256,7 +256,7 @@ class SpoolWriter:
         self._segments.extend(segments)
 
 
-class Pace:
+class WriterLag:
     """Whether the writer keeps up with generation, measured by how long generation waits."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

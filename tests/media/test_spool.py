@@ -17,7 +17,7 @@ import pytest
 from asymtalker.media import MediaError, SpoolHeader, SpoolReader, SpoolWriter
 from asymtalker.media.manifest import MANIFEST_NAME
 from asymtalker.media.segments import CODECS, Codec, Compression, decode_segment, encode_segment
-from asymtalker.media.spool import Pace
+from asymtalker.media.spool import WriterLag
 from asymtalker.tests.helpers import Frames, moving_frames
 
 REPOSITORY = Path(__file__).parents[2]
@@ -80,13 +80,13 @@ def test_a_spool_may_change_its_codec(tmp_path: Path) -> None:
 
 def test_a_writer_is_behind_by_the_share_of_time_that_others_wait_for_it() -> None:
     now = 0.0
-    pace = Pace(lambda: now)
+    lag = WriterLag(lambda: now)
     behind: list[bool] = []
     for work_s, wait_s in [(10, 0), (1, 1), (1, 0), (1, 0.5), (1, 0.05), (1, 0.3)]:
         now += work_s
-        with pace.waiting():
+        with lag.waiting():
             now += wait_s
-        behind.append(pace.is_behind())
+        behind.append(lag.is_behind())
     assert behind == [False, False, False, True, False, True]
 
 

@@ -31,7 +31,7 @@ from .alignment import align, read_transcripts
 from .measure import Reading, psnr, window_figures
 from .plots import save_frames, save_opening, save_tracks
 from .probe import FaceProbe
-from .subjects import Recording, Subject, opening_proxy, read_speech, recorded_subject, synthetic_subject
+from .subjects import RecordedSpeech, Subject, opening_proxy, read_speech, recorded_subject, synthetic_subject
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def identity_ratio(result: Result, total_s: float) -> float:
     return float(distances[-last:].mean() / max(float(distances[: 2 * FPS].mean()), 1e-9))
 
 
-def _groups(folder: Path, count: int, transcripts: Path | None) -> list[list[Recording]]:
+def _groups(folder: Path, count: int, transcripts: Path | None) -> list[list[RecordedSpeech]]:
     """Recordings, in order of name, split evenly among ``count`` speakers; each long enough to be measured."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 30_000)
     share = max(1, len(files) // count)
@@ -178,16 +178,16 @@ def _groups(folder: Path, count: int, transcripts: Path | None) -> list[list[Rec
     return [group for recordings in groups if (group := list(islice(recordings, RECORDINGS_EACH)))]
 
 
-def _read(folder: Path, files: Sequence[Path], transcripts: dict[str, str] | None) -> Iterator[Recording]:
+def _read(folder: Path, files: Sequence[Path], transcripts: dict[str, str] | None) -> Iterator[RecordedSpeech]:
     """The recordings in ``files``; with ``transcripts`` only those whose phonemes can be aligned, with them."""
     for path in files:
         audio = read_speech(path)
         if transcripts is None:
-            yield Recording(audio)
+            yield RecordedSpeech(audio)
             continue
         try:
             text = transcripts[path.relative_to(folder).with_suffix("").as_posix()]
-            yield Recording(audio, align(audio.numpy(), text))
+            yield RecordedSpeech(audio, align(audio.numpy(), text))
         except KeyError:
             log.info("%s is left out: no transcript", path.name)
         except TrainingError as error:

@@ -63,14 +63,14 @@ def synthetic_subject(seed: int, number: int, seconds: float) -> Subject:
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedSpeech:
     """Recorded speech, mono [N] at 16 kHz, and its phonemes where they are known."""
 
     audio: Tensor
     phonemes: tuple[Phoneme, ...] | None = None
 
 
-def recorded_subject(seed: int, number: int, recordings: Sequence[Recording]) -> Subject:
+def recorded_subject(seed: int, number: int, recordings: Sequence[RecordedSpeech]) -> Subject:
     """A held-out person who says what was recorded, one recording after the other with short pauses.
 
     Where all phonemes are known, the truth is the motion of a drawn person who says them.

@@ -26,7 +26,7 @@ ARCFACE_SIZE = 112
 
 
 @dataclass(frozen=True)
-class FaceTrack:
+class FaceBoxes:
     """The face in each of F frames, in pixels.
 
     ``boxes`` [F, 4] (x0, y0, x1, y1) and ``landmarks`` [F, 5, 2]; ``found`` is the part of the frames that were looked
@@ -38,7 +38,7 @@ class FaceTrack:
     found: float
 
 
-def track_face(frames: Tensor) -> FaceTrack | None:
+def track_face(frames: Tensor) -> FaceBoxes | None:
     """The largest face in ``frames`` uint8 [F, H, W, 3]; None where there is none in any."""
     looked = sorted({*range(0, len(frames), LOOK_EVERY), len(frames) - 1})
     faces: dict[int, Face] = {}
@@ -55,10 +55,10 @@ def track_face(frames: Tensor) -> FaceTrack | None:
     )
     everywhere = np.arange(len(frames))
     tracks = np.stack([np.interp(everywhere, list(faces), column) for column in rows.T], axis=1)
-    return FaceTrack(tracks[:, :4], tracks[:, 4:].reshape(-1, 5, 2), len(faces) / len(looked))
+    return FaceBoxes(tracks[:, :4], tracks[:, 4:].reshape(-1, 5, 2), len(faces) / len(looked))
 
 
-def sync_faces(frames: Tensor, track: FaceTrack, size: int) -> Tensor:
+def sync_faces(frames: Tensor, track: FaceBoxes, size: int) -> Tensor:
     """Faces uint8 [F, size, size, 3] as SyncNet's authors cut them; grey beyond the picture."""
     x0, y0, x1, y1 = track.boxes.T
     half = _smooth(np.maximum(x1 - x0, y1 - y0) / 2)
@@ -71,7 +71,7 @@ def sync_faces(frames: Tensor, track: FaceTrack, size: int) -> Tensor:
     return _sampled(frames, matrices, size, outside=110.0)
 
 
-def aligned_faces(frames: Tensor, track: FaceTrack) -> Tensor:
+def aligned_faces(frames: Tensor, track: FaceBoxes) -> Tensor:
     """Faces uint8 [n, 112, 112, 3] of the first n frames, with eyes, nose and mouth where ArcFace has them."""
     matrices = np.stack([_similarity(ARCFACE_POINTS, points) for points in track.landmarks[: len(frames)]])
     return _sampled(frames, matrices, ARCFACE_SIZE, outside=0.0)

@@ -25,7 +25,7 @@ from asymtalker.training.evaluation.frechet import FeatureStatistics, frechet_di
 from asymtalker.training.evaluation.metrics import Measurement, Networks, measure
 from asymtalker.training.evaluation.networks import FILES, load_arcface, load_i3d, load_inception, load_syncnet
 from asymtalker.training.evaluation.syncnet import MAX_OFFSET, SyncNet, measure_sync
-from asymtalker.training.videos.faces import ARCFACE_POINTS, FaceTrack, aligned_faces, sync_faces, track_face
+from asymtalker.training.videos.faces import ARCFACE_POINTS, FaceBoxes, aligned_faces, sync_faces, track_face
 
 CPU = torch.device("cpu")
 
@@ -249,7 +249,7 @@ def test_aligned_faces_have_their_points_where_arcface_has_them() -> None:
     distance = np.stack([(columns - x) ** 2 + (rows - y) ** 2 for x, y in points]).min(axis=0)
     picture = (255 * np.exp(-distance / 18)).astype(np.uint8)
     frames = torch.from_numpy(np.repeat(picture[None, :, :, None], 3, axis=3))
-    (face,) = aligned_faces(frames, FaceTrack(np.zeros((1, 4)), points[None], 1.0))
+    (face,) = aligned_faces(frames, FaceBoxes(np.zeros((1, 4)), points[None], 1.0))
     for x, y in ARCFACE_POINTS.round().astype(int):
         assert face[y, x, 0] > 200
     assert face.float().mean() < 40
@@ -258,7 +258,7 @@ def test_aligned_faces_have_their_points_where_arcface_has_them() -> None:
 def test_sync_faces_are_cut_as_syncnets_authors_do() -> None:
     frames = torch.zeros(3, 200, 240, 3, dtype=torch.uint8)
     frames[:, 60:100, 100:140] = 255
-    track = FaceTrack(np.tile((100.0, 60.0, 140.0, 100.0), (3, 1)), np.zeros((3, 5, 2)), 1.0)
+    track = FaceBoxes(np.tile((100.0, 60.0, 140.0, 100.0), (3, 1)), np.zeros((3, 5, 2)), 1.0)
     (face, *_) = sync_faces(frames, track, 56)
     # The crop is 28 left and right of the centre, 20 above it and 36 below.
     bright = (face[..., 0] > 128).nonzero()
