@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 import jinja2
@@ -55,12 +55,15 @@ Sampler's report.
 """
 
 
+RowState = Literal["done", "failed", "refused", "missing"]
+
+
 @dataclass(slots=True)
 class Entry:
-    """One row of the table in the report; `state` is done, failed, refused or missing."""
+    """One row of the table in the report."""
 
     row: int
-    state: str
+    state: RowState
     name: str = ""
     files: list[str] = field(default_factory=list)
     seconds: float | None = None
@@ -148,7 +151,7 @@ def _page(title: str, rows: list[Entry]) -> Iterator[str]:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["url"] = quote
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    counts = {state: sum(entry.state == state for entry in rows) for state in ("done", "failed", "refused", "missing")}
+    counts = {state: sum(entry.state == state for entry in rows) for state in get_args(RowState)}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).generate(
         title=title,
         rows=rows,

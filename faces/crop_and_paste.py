@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..host.portrait import SMALLEST_PORTRAIT, checked_portrait
 from ..host.progress import notify
+from ..models.choices import Choice
 from ..video.incoming import frames_of
 from ..video.writing import Frame, FrameSource
 from .crop import Crop, square_around
@@ -19,7 +20,14 @@ from .detector import Face, find_faces
 from .pasting import PastedVideo, PasteOptions, StillFrames
 from .track import FaceTrack
 
-ON_MISSING = ("error", "centre")
+
+class OnMissing(Choice):
+    """What happens to a picture without a face."""
+
+    ERROR = "error"
+    CENTRE = "centre"
+    """Its middle is taken."""
+
 
 APART_S = 0.1
 """Difference in length, in seconds, above which a note is shown."""
@@ -34,7 +42,7 @@ class CropOptions:
 
     margin: float
     face_index: int
-    on_missing: str
+    on_missing: OnMissing
     box: Box
 
 
@@ -63,7 +71,7 @@ def _choose(rgb: Tensor, width: int, height: int, options: CropOptions) -> tuple
     if any(options.box[2:]):
         return square_around(_checked_box(options.box, width, height), width, height, options.margin), "your box"
     faces = find_faces(to_picture(rgb))
-    if not faces and options.on_missing == "centre":
+    if not faces and options.on_missing == OnMissing.CENTRE:
         side = min(width, height)
         return Crop((width - side) // 2, (height - side) // 2, side, width, height), "no face found, the centre"
     face = _indexed(faces, options.face_index)

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..host.messages import counted
+from ..models.choices import Choice
 from .crop_and_paste import to_picture
 from .detector import Face, find_faces
 
-FRAMINGS = ("centre", "face")
+
+class Framing(Choice):
+    """The part of a picture that a video shows."""
+
+    CENTRE = "centre"
+    FACE = "face"
+
 
 FACE_SHARE = 0.5
 """The face's longer side as a share of the frame's shorter one: head and neck, as the models were trained."""
@@ -59,17 +66,17 @@ class Frame:
         return rgb[:, top : top + height, left : left + width]
 
 
-def framed(rgb: Tensor, width: int, height: int, framing: str) -> tuple[Tensor, list[str]]:
+def framed(rgb: Tensor, width: int, height: int, framing: Framing) -> tuple[Tensor, list[str]]:
     """The part of a picture [1, H, W, 3] for a video of that size, and notes on the face in it.
 
-    framing: one of ``FRAMINGS``; "centre" does not crop here, because the picture's middle is encoded anyway.
+    framing: "centre" does not crop here, because the picture's middle is encoded anyway.
     """
     picture_height, picture_width = rgb.shape[1:3]
     middle = Frame.middle(picture_width, picture_height, width / height)
     faces = find_faces(to_picture(rgb))
     if not faces:
         return rgb, ["no face was detected (drawn faces may not be): the middle of the picture is used"]
-    if framing == "centre":
+    if framing == Framing.CENTRE:
         return rgb, _warnings(faces[0], middle, "set framing to face")
     frame = middle.around(faces[0], picture_width, picture_height)
     whose = "the face" if len(faces) == 1 else f"the largest of {counted(len(faces), 'face')}"

@@ -24,6 +24,7 @@ from ..models.config import ConfigError, DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
 from ..models.layers import AudioKeyValue, Kernels, RotaryTables
 from ..models.network_tensors import fitted, network_tensors
+from ..models.reference import ReferenceKind
 from . import fused
 from .lora import LoraNamedModel, patcher_class
 
@@ -55,14 +56,14 @@ UNDISTILLED_NAME = re.compile("teacher|pretrain|undistil", re.IGNORECASE)
 class Checkpoint:
     """Facts about the file of a loaded MODEL.
 
-    ``reference`` is the kind that it was trained with ("tre", "static"), empty if the file does not state it.
+    ``reference`` is the kind that it was trained with, None if the file does not state it.
     ``weights_id`` changes with every change of the weights' content. ``notes`` describe changes to the file's tensors.
     """
 
     name: str
     config: DiTConfig
     sampling: SamplingConfig
-    reference: str
+    reference: ReferenceKind | None
     weights_id: str
     notes: tuple[str, ...] = ()
 
@@ -269,7 +270,8 @@ def _identified(
     except (CheckpointError, ConfigError) as error:
         raise type(error)(f"{name}: {error}") from error
     weights_id = fingerprint(network.tensors)
-    reference = (metadata or {}).get("reference", "")
+    named = (metadata or {}).get("reference")
+    reference = ReferenceKind(named) if named in ReferenceKind.texts() else None
     checkpoint = Checkpoint(name, config, sampling, reference, weights_id, (*found.notes, *network.notes))
     return network.tensors, checkpoint
 

@@ -13,10 +13,17 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..host.messages import encodable
+from ..models.choices import Choice
 from ..models.rates import FPS
 from ..models.record import REGENERATED, ChunkRecord
 
-THEMES = ("dark", "light")
+
+class Theme(Choice):
+    """The chart's colours."""
+
+    DARK = "dark"
+    LIGHT = "light"
+
 
 WIDTH, PANEL_HEIGHT, MARGIN, GAP = 960, 150, 24, 44
 HEADING_HEIGHT = 64
@@ -42,8 +49,8 @@ class Palette:
 
 
 PALETTES = {
-    "dark": Palette("#1e1e1e", "#2a2a2a", "#e8e8e8", "#999999"),
-    "light": Palette("#ffffff", "#f2f2f2", "#222222", "#777777"),
+    Theme.DARK: Palette("#1e1e1e", "#2a2a2a", "#e8e8e8", "#999999"),
+    Theme.LIGHT: Palette("#ffffff", "#f2f2f2", "#222222", "#777777"),
 }
 
 
@@ -66,7 +73,7 @@ CURVES = (
 )
 
 
-def drift_chart(report: str, theme: str) -> Tensor:
+def drift_chart(report: str, theme: Theme) -> Tensor:
     """IMAGE [1, H, W, 3] in 0..1 of a Sampler's report.
 
     Raises:

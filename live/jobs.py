@@ -27,7 +27,7 @@ from ..host.server import prompt_server
 from ..media import MediaError, SpoolHeader, SpoolWriter
 from ..media.audio_track import AudioTrack
 from ..media.segments import Frames
-from ..models.choices import Keep
+from ..models.choices import Choice, Keep
 from ..models.record import ChunkRecord
 from ..models.rollout import Chunk
 from .fragments import Fragment, encode_fragment
@@ -49,7 +49,14 @@ WATCHED_S = 6.0
 
 MAX_ERROR_CHARACTERS = 400
 
-RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
+
+class JobState(Choice):
+    """How far a generation is, as the browser reads it."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
 
 
 class LiveJob:
@@ -64,7 +71,7 @@ class LiveJob:
         self, origin: Origin, header: SpoolHeader, num_chunks: int, num_frames: int, sound: AudioTrack | None
     ) -> None:
         self.id = secrets.token_hex(8)
-        self.state = RUNNING
+        self.state = JobState.RUNNING
         self.origin, self._header, self._sound = origin, header, sound
         self.num_chunks, self._num_frames = num_chunks, num_frames
         self._chunks: list[ChunkRecord] = []
@@ -99,7 +106,7 @@ class LiveJob:
         self._chunks.append(chunk.record)
         self._notify(_described(chunk.record))
 
-    def end(self, state: str, error: str | None = None) -> None:
+    def end(self, state: JobState, error: str | None = None) -> None:
         """No more chunks follow. All chunks are on disk, and the sound is moved there too."""
         with self._encoding:
             self._sound = None if self._sound is None else _moved_to_disk(self._sound)
@@ -208,7 +215,7 @@ class LiveJobs:
 
     def add(self, job: LiveJob) -> None:
         """List a generation and drop the oldest of those that ended."""
-        ended = [key for key, other in self._jobs.items() if other.state != RUNNING]
+        ended = [key for key, other in self._jobs.items() if other.state is not JobState.RUNNING]
         for key in ended[: max(len(ended) - MAX_ENDED + 1, 0)]:
             del self._jobs[key]
         self._jobs[job.id] = job
@@ -232,15 +239,15 @@ def watchable(job: LiveJob) -> Iterator[LiveJob]:
     try:
         yield job
     except InterruptProcessingException:
-        _end_early(job, STOPPED)
+        _end_early(job, JobState.STOPPED)
         raise
     except BaseException as error:
-        _end_early(job, FAILED, encodable(str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS])
+        _end_early(job, JobState.FAILED, encodable(str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS])
         raise
-    job.end(FINISHED)
+    job.end(JobState.FINISHED)
 
 
-def _end_early(job: LiveJob, state: str, error: str | None = None) -> None:
+def _end_early(job: LiveJob, state: JobState, error: str | None = None) -> None:
     """End ``job``, and show on its node how many chunks are done instead of the progress."""
     job.end(state, error)
     if job.num_done:

@@ -14,7 +14,7 @@ from aiohttp import web
 from ..host.server import prompt_server
 from ..media import MediaError
 from .fragments import Fragment
-from .jobs import JOBS, RUNNING, LiveJob
+from .jobs import JOBS, JobState, LiveJob
 
 ROOT = "/asymtalker/live"
 STREAM_POLL_S = 0.1
@@ -95,7 +95,7 @@ async def send_stream(request: web.Request) -> web.StreamResponse:
 async def _parts(request: web.Request, job: LiveJob, index: int) -> AsyncGenerator[bytes, None]:
     """The parts of the stream, as they are encoded."""
     is_first = True
-    while (is_there := index < job.num_done) or job.state == RUNNING:
+    while (is_there := index < job.num_done) or job.state is JobState.RUNNING:
         if request.transport is None or request.transport.is_closing():
             raise ConnectionResetError
         if not is_there:

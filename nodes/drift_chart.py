@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from typing_extensions import override
 
-from ..jobs.chart import THEMES, drift_chart
+from ..jobs.chart import Theme, drift_chart
 from .inputs import checked
 from .sockets import CATEGORY, search_words
 
@@ -25,7 +25,9 @@ class AsymTalkerDriftChart(io.ComfyNode):
             "the same curves that the Sampler shows live below its player.",
             inputs=[
                 io.String.Input("report", force_input=True, tooltip="From AsymTalker Sampler."),
-                io.Combo.Input("theme", options=list(THEMES), default="dark", tooltip="`dark` or `light` background."),
+                io.Combo.Input(
+                    "theme", options=Theme.texts(), default=Theme.DARK.value, tooltip="`dark` or `light` background."
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The chart, 960 pixels wide.")],
         )
@@ -34,4 +36,4 @@ class AsymTalkerDriftChart(io.ComfyNode):
     @override
     @checked
     def execute(cls, report: str, theme: str) -> io.NodeOutput:
-        return io.NodeOutput(drift_chart(report, theme))
+        return io.NodeOutput(drift_chart(report, Theme.parse(theme, "theme")))

@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 from typing_extensions import override
 
-from ..faces.crop_and_paste import ON_MISSING, CropOptions, crop_face
+from ..faces.crop_and_paste import CropOptions, OnMissing, crop_face
 from .inputs import checked
 from .sockets import CATEGORY, CropSocket, face_index_input, margin_input, search_words, with_experts
 
@@ -33,7 +33,7 @@ class AsymTalkerFaceCrop(io.ComfyNode):
                 face_index_input("Which face to use if there are several: 0 is the largest, 1 the next."),
                 io.Combo.Input(
                     "on_missing",
-                    options=list(ON_MISSING),
+                    options=OnMissing.texts(),
                     default="error",
                     tooltip="What to do if no face is found: `error` stops with a message, `centre` takes the largest "
                     "square in the middle.",
@@ -86,6 +86,8 @@ class AsymTalkerFaceCrop(io.ComfyNode):
         box_height: int,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        options = CropOptions(margin, face_index, on_missing, (box_x, box_y, box_width, box_height))
+        options = CropOptions(
+            margin, face_index, OnMissing.parse(on_missing, "on_missing"), (box_x, box_y, box_width, box_height)
+        )
         face, crop = crop_face(image, options, cls.hidden.unique_id, mask)
         return io.NodeOutput(face, crop, ui=ui.PreviewImage(face, cls=cls))

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 from typing_extensions import override
 
-from ..faces.framing import FRAMINGS, framed
+from ..faces.framing import Framing, framed
 from ..host.portrait import MODES, encode_reference, preview
 from .inputs import checked
 from .sockets import CATEGORY, ReferenceSocket, search_words, with_experts
@@ -68,7 +68,7 @@ class AsymTalkerReference(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "framing",
-                    options=list(FRAMINGS),
+                    options=Framing.texts(),
                     default="centre",
                     optional=True,
                     tooltip="`face` finds the face and shows head and neck, whatever the picture's shape; without a "
@@ -92,8 +92,8 @@ class AsymTalkerReference(io.ComfyNode):
         height: int,
         mode: str,
         mask: Tensor | None = None,
-        framing: str = "centre",
+        framing: str = Framing.CENTRE,
     ) -> io.NodeOutput:
-        frame = functools.partial(framed, framing=framing)
+        frame = functools.partial(framed, framing=Framing.parse(framing, "framing"))
         reference = encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask, frame)
         return io.NodeOutput(reference, ui=ui.PreviewImage(preview(reference), cls=cls))

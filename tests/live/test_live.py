@@ -169,7 +169,7 @@ def test_an_ended_generation_holds_no_sound_and_still_serves_it(pack: Import, jo
     reference = weakref.ref(waveform)
     del waveform
     job._spool.flush()
-    job.end(live.FINISHED)
+    job.end(live.JobState.FINISHED)
     assert reference() is None and isinstance(job._sound.waveform, np.memmap)
     job._fragments.clear()
     assert job.fragment(1) == before
@@ -211,8 +211,8 @@ def test_how_a_generation_ends_is_told(pack: Import, job: Any, monkeypatch: pyte
     monkeypatch.setattr(live, "show", lambda node_id, text: shown.append((node_id, text)))
     stopped = live.InterruptProcessingException()
     for error, state, text in (
-        (stopped, live.STOPPED, None),
-        (ValueError("no\udc80 face"), live.FAILED, "no\\udc80 face"),
+        (stopped, live.JobState.STOPPED, None),
+        (ValueError("no\udc80 face"), live.JobState.FAILED, "no\\udc80 face"),
     ):
         with pytest.raises(type(error)), live.watchable(job):
             raise error

@@ -57,7 +57,7 @@ def stock_codec(config: DiTConfig, name: str, vae_file: Any) -> Any:
     if vae_file is None:
         located = folders.Located(ROOT / name, None)
         vae_file = companions.locate_vae(folders.DEFAULT, located, config.latent_channels).file
-    checkpoint = model.Checkpoint(name, config, SamplingConfig(), reference="", weights_id="")
+    checkpoint = model.Checkpoint(name, config, SamplingConfig(), reference=None, weights_id="")
     # On the meta device it has shapes and the latents' scaling, and no weights.
     model_config = model.TalkingHeadConfig(config)
     model_config.set_inference_dtype(torch.float32, None)

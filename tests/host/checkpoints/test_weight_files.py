@@ -31,7 +31,7 @@ def target(pack: Import, channels: int, stride: tuple[int, int, int]) -> Any:
     dimensions = config.DiTConfig(
         dim=48, ffn_dim=64, num_heads=2, num_layers=1, in_dim=2 * channels, out_dim=channels, vae_stride=stride
     )
-    checkpoint = model.Checkpoint("tiny", dimensions, config.SamplingConfig(), reference="", weights_id="")
+    checkpoint = model.Checkpoint("tiny", dimensions, config.SamplingConfig(), reference=None, weights_id="")
     model_config = model.TalkingHeadConfig(dimensions)
     model_config.set_inference_dtype(torch.float32, None)
     return model.TalkingHeadModel(model_config, checkpoint, device="meta")
