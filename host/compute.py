@@ -11,7 +11,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy.sd import VAE
 
 from .fused import kernels_in_use
-from .model import talking_head
+from .model import TalkingHeadModel, talking_head
 from .network import compute_dtype
 from .residence import is_dynamic
 
@@ -25,21 +25,21 @@ def description(model: ModelPatcher, vae: VAE) -> dict[str, Any]:
         "device": model_management.get_torch_device_name(model.load_device),
         "vae_device": str(vae.device),
         "weights": _short(network.get_dtype()),
-        "compute": _short(compute_dtype(model)),
+        "compute": _short(compute_dtype(network)),
         "vae": _short(vae.vae_dtype),
-        "attention": _attention(model),
+        "attention": _attention(model, network),
         "fp8_matrix_products": linear is getattr(getattr(ops, "fp8_ops", None), "Linear", None),
         "compiled": compiled,
-        "fused_kernels": [] if compiled else kernels_in_use(model.load_device, compute_dtype(model)),
+        "fused_kernels": [] if compiled else kernels_in_use(model.load_device, compute_dtype(network)),
         "dynamic_vram": is_dynamic(model),
         "vram": model_management.vram_state.name.lower(),
     }
 
 
-def _attention(model: ModelPatcher) -> str:
+def _attention(model: ModelPatcher, network: TalkingHeadModel) -> str:
     if "optimized_attention_override" in model.model_options.get("transformer_options", {}):
         return "replaced by a node"
-    function = talking_head(model).diffusion_model.core_attention.function
+    function = network.diffusion_model.core_attention.function
     return getattr(function, "__name__", type(function).__name__).removeprefix("attention_")
 
 

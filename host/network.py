@@ -116,7 +116,7 @@ class ChunkNetwork:
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
         network, device = self._network.diffusion_model, self._model.load_device
-        windows = send_windows(windows, device, compute_dtype(self._model))
+        windows = send_windows(windows, device, compute_dtype(self._network))
         with one_thread(device):
             return network.audio_keys_values(network.encode_audio(windows))
 
@@ -273,16 +273,15 @@ class ChunkSampler:
         return self._loop(lambda x, u: model_wrap.predict(x, u, options), sigmas, noise)
 
 
-def compute_dtype(model: ModelPatcher) -> torch.dtype:
+def compute_dtype(network: TalkingHeadModel) -> torch.dtype:
     """The data type in which the network computes, which may differ from that of its weights."""
-    network = talking_head(model)
     return network.manual_cast_dtype or network.get_dtype()
 
 
-def noise_dtype(model: ModelPatcher) -> torch.dtype | None:
+def noise_dtype(network: TalkingHeadModel, device: torch.device) -> torch.dtype | None:
     """The data type in which noise is copied to a GPU: 16 bits if the network computes in 16 bits."""
-    is_short = torch.finfo(compute_dtype(model)).bits == 16
-    return torch.float16 if is_short and model.load_device.type == "cuda" else None
+    is_short = torch.finfo(compute_dtype(network)).bits == 16
+    return torch.float16 if is_short and device.type == "cuda" else None
 
 
 def load(model: ModelPatcher, latent_shape: torch.Size) -> None:

@@ -140,9 +140,9 @@ def settings_id(inputs: Inputs) -> str:
         "frames_per_chunk": reference.frames_per_chunk,
         "wrappers": sorted(str(key) for kind in model.wrappers.values() for key in kind),
     }
-    if noise := noise_dtype(model):
+    if noise := noise_dtype(network, model.load_device):
         settings["noise"] = str(noise)
-    if fused := kernels_in_use(model.load_device, compute_dtype(model)):
+    if fused := kernels_in_use(model.load_device, compute_dtype(network)):
         settings["fused"] = fused
     if patched := patches_id(model):
         settings["patched"] = patched

@@ -13,10 +13,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
 from ..host.audio import recordings_of, sound_of
-from ..host.cores import cpu_share
+from ..host.cores import CpuShare, cpu_share
 from ..host.guards import check_memory
 from ..host.lane import SideStream
-from ..host.model import talking_head
 from ..host.network import ChunkNetwork, noise_dtype
 from ..host.progress import duration, notify
 from ..host.residence import Residence
@@ -26,6 +25,7 @@ from ..live.origin import Origin
 from ..media import (
     FolderBusyError,
     MediaError,
+    SpoolHeader,
     SpoolWriter,
     check_disk,
     enforce_cap,
@@ -81,18 +81,8 @@ def generate(
         MediaError: the disk cannot hold the frames, or another job is using them.
         RolloutError: a chunk was NaN twice; the chunks before it are kept.
     """
-    check_vae(vae, talking_head(model))
-    # One device for all: another node may have moved the MODEL since the portrait was encoded.
-    reference = reference.to(model.load_device)
-    inputs = Inputs(model, vae, reference, audio, settings)
-    sampling = inputs.sampling
-    inputs.check()
-    residence = Residence(model, vae, reference)
-    lane = SideStream(residence)
-    codec = StockVideoCodec(vae, inputs.network, residence.device, residence.bring_vae)
-    memory = check_memory(model, vae, reference)
-    job = make_job(inputs)
-    header = spool_header(job, reference, inputs.network.checkpoint.name, settings.seed, settings.keep)
+    prepared = _prepare(model, vae, reference, audio, settings)
+    job, header = prepared.job, prepared.header
     folder = spool_root() / header.job_id
     origin = origin or Origin()
     live = LiveJob(origin, header, len(job.spans), job.num_frames, sound_of(audio))
@@ -102,59 +92,95 @@ def generate(
         watchable(live),
         _kept(folder, settings.keep),
         SpoolWriter(folder, header) as spool,
-        cpu_share(residence.device) as share,
+        cpu_share(prepared.residence.device) as share,
     ):
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
-        state = resume(spool, job, reference)
-        missing = job.num_frames - spool.num_frames
-        disk = estimate_spool_bytes(missing, header.width, header.height)
-        check_disk(folder, disk, "the frames of this video")
-        resumed: tuple[ChunkRecord, ...] = spool.segments
-        usual = ChunkTimes.of(model, header, sampling, settings.continuity)
-        notify(origin.node_id, *notes, _outlook(len(resumed), len(job.spans), disk, memory, usual.seconds_per_chunk()))
-        live.begin(spool)
-        made: list[ChunkRecord] = []
-        laps = Laps()
-        if missing > 0:
-            progress = RolloutProgress(live, sampling.steps, inputs.network.latent_format, reference, laps)
-            chunks = share.between(_chunks(inputs, job, residence, lane, codec, state, progress))
-            made.extend(_store(chunks, spool, progress, job))
-        spool.flush()
+        resumed, made, laps = _run(prepared, spool, live, share, notes)
         # Before the lock is released, so that other servers always find the folder locked or held.
         handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     elapsed_s = time.monotonic() - started
-    usual.note(laps)
-    report = run_report(inputs, header, resumed, made, elapsed_s, notes, lane.chunks, laps.usual)
+    prepared.times.note(laps)
+    overlapped = prepared.lane.chunks
+    report = run_report(prepared.inputs, header, resumed, made, elapsed_s, notes, overlapped, laps.usual)
     return _video(handle, audio, origin.node_id), report
 
 
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """A generation whose inputs were checked; ``memory`` is what a chunk takes, in bytes."""
+
+    inputs: Inputs
+    job: Job
+    header: SpoolHeader
+    residence: Residence
+    lane: SideStream
+    codec: StockVideoCodec
+    times: ChunkTimes
+    memory: int
+
+
+def _prepare(
+    model: ModelPatcher, vae: VAE, reference: Reference, audio: RecordingFeatures, settings: Settings
+) -> _Prepared:
+    """Check the inputs, before anything is loaded or written. Raises ValueError, MemoryError."""
+    # One device for all: another node may have moved the MODEL since the portrait was encoded.
+    reference = reference.to(model.load_device)
+    inputs = Inputs(model, vae, reference, audio, settings)
+    check_vae(vae, inputs.network)
+    inputs.check()
+    residence = Residence(model, vae, reference)
+    codec = StockVideoCodec(vae, inputs.network, residence.device, residence.bring_vae)
+    memory = check_memory(model, vae, reference)
+    job = make_job(inputs)
+    header = spool_header(job, reference, inputs.network.checkpoint.name, settings.seed, settings.keep)
+    times = ChunkTimes.of(model, header, inputs.sampling, settings.continuity)
+    return _Prepared(inputs, job, header, residence, SideStream(residence), codec, times, memory)
+
+
+def _run(
+    prepared: _Prepared, spool: SpoolWriter, live: LiveJob, share: CpuShare, notes: list[str]
+) -> tuple[tuple[ChunkRecord, ...], list[ChunkRecord], Laps]:
+    """Generate the chunks that ``spool`` lacks. Returns those that it had, the new ones, and their times."""
+    inputs, job, header = prepared.inputs, prepared.job, prepared.header
+    state = resume(spool, job, inputs.reference)
+    missing = job.num_frames - spool.num_frames
+    disk = estimate_spool_bytes(missing, header.width, header.height)
+    check_disk(spool.folder, disk, "the frames of this video")
+    resumed: tuple[ChunkRecord, ...] = spool.segments
+    outlook = _outlook(len(resumed), len(job.spans), disk, prepared.memory, prepared.times.seconds_per_chunk())
+    notify(live.origin.node_id, *notes, outlook)
+    live.begin(spool)
+    made: list[ChunkRecord] = []
+    laps = Laps()
+    if missing > 0:
+        steps, latent_format = inputs.sampling.steps, inputs.network.latent_format
+        progress = RolloutProgress(live, steps, latent_format, inputs.reference, laps)
+        made.extend(_store(share.between(_chunks(prepared, state, progress)), spool, progress, job))
+    spool.flush()
+    return resumed, made, laps
+
+
 def _chunks(
-    inputs: Inputs,
-    job: Job,
-    residence: Residence,
-    lane: SideStream,
-    codec: StockVideoCodec,
-    state: ContinuityState | None,
-    progress: RolloutProgress,
+    prepared: _Prepared, state: ContinuityState | None, progress: RolloutProgress
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The rollout from ``state`` on; each chunk is one sampling run of core."""
-    audio = inputs.audio
-    network = ChunkNetwork(inputs.model, residence.bring_network, audio.strength, audio.silence)
+    inputs, audio = prepared.inputs, prepared.inputs.audio
+    network = ChunkNetwork(inputs.model, prepared.residence.bring_network, audio.strength, audio.silence)
     return rollout(
         network,
-        codec,
+        prepared.codec,
         inputs.reference,
         inputs.audio,
         inputs.sampling,
         inputs.settings.continuity,
         inputs.settings.seed,
-        spans=job.spans,
+        spans=prepared.job.spans,
         state=state,
         on_step=progress.on_step,
         run_sampling=network.run_sampling,
-        noise_dtype=noise_dtype(inputs.model),
-        lane=lane,
+        noise_dtype=noise_dtype(inputs.network, inputs.model.load_device),
+        lane=prepared.lane,
     )
 
 

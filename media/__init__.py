@@ -20,7 +20,8 @@ from .housekeeping import (
 from .locks import HELD_NAME, FolderBusyError, FolderGoneError, FolderLock
 from .manifest import Segment, SpoolHeader
 from .mux import EncodedVideo, encode_video
-from .spool import SpoolReader, SpoolWriter
+from .spool import SpoolWriter
+from .spool_reader import SpoolReader
 
 __all__ = [
     "HELD_NAME",

@@ -199,17 +199,33 @@ def rollout(
     state = state or initial_state(reference)
     features = audio.stream()
     draft = _Draft(codec, reference, continuity, overlap)
+
+    def begin(span: ChunkSpan, state: ContinuityState) -> _Work:
+        clock = StageClock(reference.latents.device)
+        windows = features.windows(span.start, reference.frames_per_chunk)
+        clock.stage("audio")
+        denoise = network(windows, reference.latents, sampling.guidance)
+        options = {"run_sampling": run_sampling, "noise_dtype": noise_dtype}
+        attempt = partial(sample, denoise, reference, sampling, seed=seed, on_step=on_step, **options)
+        work = _Work(attempt, draft, span, clock)
+        work.sample(state)
+        return work
+
+    usable = lane if continuity.carry is Carry.LATENTS else None
+    yield from _in_order(begin, spans[state.chunk_index :], state, usable)
+
+
+def _in_order(
+    begin: Callable[[ChunkSpan, ContinuityState], _Work],
+    spans: Sequence[ChunkSpan],
+    state: ContinuityState,
+    lane: Lane | None,
+) -> Iterator[tuple[Chunk, ContinuityState]]:
+    """The chunks of ``spans``; while the ``lane`` is open, each is finished after the next one has begun."""
     waiting: _Work | None = None
-    for span in spans[state.chunk_index :]:
+    for span in spans:
         try:
-            clock = StageClock(reference.latents.device)
-            windows = features.windows(span.start, reference.frames_per_chunk)
-            clock.stage("audio")
-            denoise = network(windows, reference.latents, sampling.guidance)
-            options = {"run_sampling": run_sampling, "noise_dtype": noise_dtype}
-            attempt = partial(sample, denoise, reference, sampling, seed=seed, on_step=on_step, **options)
-            work = _Work(attempt, draft, span, clock)
-            work.sample(state)
+            work = begin(span, state)
         except BaseException:
             if waiting is not None:
                 # Its frames are complete, so an error or a stop in the next chunk must not lose them.
@@ -219,7 +235,7 @@ def rollout(
             yield waiting.finish()
             if waiting.is_regenerated:
                 work.sample(waiting.next_state)
-        is_beside = lane is not None and lane.is_open() and continuity.carry is Carry.LATENTS and span is not spans[-1]
+        is_beside = lane is not None and lane.is_open() and span is not spans[-1]
         work.decode(lane if is_beside else None)
         waiting = work if is_beside else None
         if waiting is None:
