@@ -65,12 +65,12 @@ SILENCE_FRAMES = ROLLING_FRAMES
 class MouthOptions:
     """How the mouth follows the audio.
 
-    ``strength``: see ``audio.RecordingFeatures``. ``quiet``: whether a speech gate (see ``gate``) silences the audio
-    between utterances, so that the mouth is closed there.
+    ``strength``: see ``audio.RecordingFeatures``. ``quiet_in_silence``: whether a speech gate (see ``gate``) silences
+    the audio between utterances, so that the mouth is closed there.
     """
 
     strength: float = 1.0
-    quiet: bool = False
+    quiet_in_silence: bool = False
 
     def __post_init__(self) -> None:
         check_number("audio_strength", self.strength, 0, MAX_STRENGTH)
@@ -257,8 +257,8 @@ def stream_features(
         if earlier.mouth != mouth:
             raise ValueError(
                 f"continues: its features have audio_strength {earlier.mouth.strength:g} and quiet_in_silence "
-                f"{str(earlier.mouth.quiet).lower()}; these have {mouth.strength:g} and {str(mouth.quiet).lower()}. "
-                "Use the same values for both"
+                f"{str(earlier.mouth.quiet_in_silence).lower()}; these have {mouth.strength:g} and "
+                f"{str(mouth.quiet_in_silence).lower()}. Use the same values for both"
             )
         if earlier.speech.gate is not None:
             known_gate = earlier.speech.gate, earlier.speech.waveform.shape[0]
@@ -268,7 +268,7 @@ def stream_features(
     num_frames = math.ceil(duration * FPS)
     whole = min(waveform.shape[0] // SAMPLES_PER_FRAME, num_frames)
     # "rolling" computes a gate and a loudness for each chunk's context.
-    gate = SpeechGate.of(waveform, known_gate) if mouth.quiet and context is AudioContext.WHOLE else None
+    gate = SpeechGate.of(waveform, known_gate) if mouth.quiet_in_silence and context is AudioContext.WHOLE else None
     speech = Speech(waveform, num_frames, statistics, gate)
     return SpeechFeatures(feature_encoder, speech, duration, whole, context, earlier, mouth, recording)
 
@@ -339,7 +339,7 @@ class _RollingStream:
 
     def __init__(self, features: SpeechFeatures) -> None:
         self._encoder, self._speech = features.feature_encoder, features.speech
-        self._identity, self._is_gated = features.identity, features.mouth.quiet
+        self._identity, self._is_gated = features.identity, features.mouth.quiet_in_silence
 
     @torch.no_grad()
     def windows(self, start: int, frames: int) -> Tensor:

@@ -15,7 +15,7 @@ from asymtalker.models.streaming import LOG_MEL, MouthOptions, SpeechFeatures, s
 from asymtalker.tests.models.tiny import noise
 
 FRAMES = 33
-QUIET = MouthOptions(quiet=True)
+QUIET = MouthOptions(quiet_in_silence=True)
 UTTERANCES = ((0.5, 1.7), (2.6, 3.8))
 
 

@@ -39,11 +39,11 @@ def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guida
 
 
 def condition_on_tokens(
-    network: TalkingHeadDiT, tokens: Tensor, reference: Tensor, quiet: Tensor | None = None, guidance: float = 1.0
+    network: TalkingHeadDiT, tokens: Tensor, reference: Tensor, silent: Tensor | None = None, guidance: float = 1.0
 ) -> Denoise:
-    """As ``condition``, given audio tokens [B, T, n, dim]; ``quiet`` are those of silence, to guide against."""
+    """As ``condition``, given audio tokens [B, T, n, dim]; ``silent`` are those of silence, to guide against."""
     speech = network.audio_keys_values(tokens)
-    silence = None if quiet is None else network.audio_keys_values(quiet)
+    silence = None if silent is None else network.audio_keys_values(silent)
 
     def velocity(x: Tensor, timestep: Tensor) -> Tensor:
         flow = network.velocity(x, timestep, speech, reference)

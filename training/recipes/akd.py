@@ -80,8 +80,8 @@ class RolledChunk:
     xhat: Tensor
     sample: Tensor
     windows: Tensor
-    own: Tensor
-    truth: Tensor
+    student_continuity: Tensor
+    clip_continuity: Tensor
     mask: Tensor
 
 
@@ -111,31 +111,31 @@ def roll_out(
     """
     with torch.no_grad():
         portrait = vae.decode(batch.reference[:, :, :1])
-    own = batch.reference[:, :, :1]
+    continuity = batch.reference[:, :, :1]
     for chunk in range(config.chunks):
         latents, windows = batch.latents[:, chunk], batch.windows[:, chunk]
-        truth = latents[:, :, : own.shape[2]]
+        clip_continuity = latents[:, :, : continuity.shape[2]]
         if config.continuity == "symmetric-gt":
-            own = truth
-        xhat, sample = _sample(student, batch.reference, windows, own, config, gradient_step, generator)
-        yield RolledChunk(xhat, sample, windows, own, truth, batch.mask[:, chunk])
+            continuity = clip_continuity
+        xhat, sample = _sample(student, batch.reference, windows, continuity, config, gradient_step, generator)
+        yield RolledChunk(xhat, sample, windows, continuity, clip_continuity, batch.mask[:, chunk])
         if chunk + 1 < config.chunks:
             with torch.no_grad():
-                own = carry(vae, sample, portrait)
+                continuity = carry(vae, sample, portrait)
 
 
 def _sample(
     student: TalkingHeadDiT,
     reference: Tensor,
     windows: Tensor,
-    own: Tensor,
+    continuity: Tensor,
     config: AKDTraining,
     gradient_step: int | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """(x0 of the gradient's step, or the sample where there is none; the sample), continuity written over both."""
     with torch.no_grad():
-        quiet = condition(student, windows, reference)
+        denoise_no_grad = condition(student, windows, reference)
     steps = itertools.count()
     kept: list[Tensor] = []
 
@@ -144,11 +144,11 @@ def _sample(
             kept.append(condition(student, windows, reference)(x, u))
             return kept[0].detach()
         with torch.no_grad():
-            return quiet(x, u)
+            return denoise_no_grad(x, u)
 
     noise = (torch.randn(reference.shape, generator=generator) for _ in itertools.count())
-    sample = sample_chunk(denoise, schedule(config.denoising_steps, config.shift), own, noise)
-    return (apply_continuity(kept[0], own) if kept else sample), sample
+    sample = sample_chunk(denoise, schedule(config.denoising_steps, config.shift), continuity, noise)
+    return (apply_continuity(kept[0], continuity) if kept else sample), sample
 
 
 def check_reference(teacher_path: Path, metadata: Mapping[str, str], config: AKDTraining) -> None:
@@ -175,12 +175,14 @@ def student_loss(
     """Distribution matching on one chunk, the teacher under its own continuity: the loss, and mean|g|."""
     u = draw_levels(reference.shape[0], config.shift, generator)
     eps = torch.randn(rolled.xhat.shape, generator=generator)
-    seen_by_teacher = rolled.own if config.continuity == "symmetric-self" else rolled.truth
+    seen_by_teacher = rolled.student_continuity if config.continuity == "symmetric-self" else rolled.clip_continuity
     with torch.no_grad():
         real: Denoise = condition(teacher, rolled.windows, reference, config.guidance)
         fake: Denoise = condition(critic, rolled.windows, reference)
     weight = 1 + config.mouth_weight * rolled.mask
-    return distribution_matching_loss(real, fake, rolled.xhat, seen_by_teacher, rolled.own, u, eps, weight)
+    return distribution_matching_loss(
+        real, fake, rolled.xhat, seen_by_teacher, rolled.student_continuity, u, eps, weight
+    )
 
 
 def distil_rollout(
@@ -221,7 +223,7 @@ def critic_loss(
     rolled = chunks[int(torch.randint(len(chunks), (1,), generator=generator))]
     u = draw_levels(reference.shape[0], config.shift, generator)
     eps = torch.randn(rolled.sample.shape, generator=generator)
-    count = torch.full((reference.shape[0],), rolled.own.shape[2])
+    count = torch.full((reference.shape[0],), rolled.student_continuity.shape[2])
     given = given_frames(count, reference.shape[2])
     denoise = condition(critic, rolled.windows, reference)
     return flow_matching_loss(denoise, rolled.sample, given, u, eps, 1 + config.mouth_weight * rolled.mask)

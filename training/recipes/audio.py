@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...models.audio import MEL_BANDS, SAMPLES_PER_FRAME, audio_windows, log_mel_features
 from ...models.checkpoint import read_checkpoint, write_checkpoint
-from ...models.dit import TalkingHeadDiT
 from ...models.layers import AudioProjection
 from ...models.rates import FPS
 from ..core.articulation import ARTICULATION, VALUES, articulation_loss, articulation_of, per_latent
-from ..core.config import RunConfig, TrainingError, read_config
+from ..core.audio_projection import PREFIX
+from ..core.config import RunConfig, read_config
 from ..core.device import CPU, training_device
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
@@ -37,9 +36,6 @@ from ..corpus.viseme import mouth_track
 
 log = logging.getLogger(__name__)
 
-PREFIX = "audio_proj."
-# Up to the hidden units; the rest of the projection belongs to the transformer that reads its tokens.
-AUDIO_HIDDEN = tuple(PREFIX + part for part in ("context.", "proj1.", "proj1_vf.", "proj2."))
 HELD_OUT = 40
 TRACT_STRETCH = (0.88, 1.14)
 LEVEL_SPREAD = 0.1
@@ -155,31 +151,6 @@ def score(config: AudioTraining, ema: Ema, spoken: SpokenUtterances) -> dict[str
         # Pearson's correlation is the cosine between tracks about their means.
         scores.append(nn.functional.cosine_similarity(*(track - track.mean(0) for track in frames), dim=0).numpy())
     return dict(zip(ARTICULATION, np.mean(scores, axis=0).tolist(), strict=True))
-
-
-@torch.no_grad()
-def copy_audio_projection(network: TalkingHeadDiT, path: Path) -> None:
-    """Copy the audio projection of the checkpoint at ``path``, up to its hidden units, to ``network``.
-
-    Its tokens know nothing yet of hidden units beside those of the articulation: these say nothing at first.
-
-    Raises:
-        TrainingError: the file has no audio projection, or one of another shape.
-    """
-    given = part(read_checkpoint(path)[0], AUDIO_HIDDEN)
-    if shapes(given) != shapes(part(network.state_dict(), AUDIO_HIDDEN)):
-        raise TrainingError(f"{path} holds no audio projection of this network's shape")
-    network.load_state_dict(given, strict=False)
-    network.audio_proj.proj3.weight[:, VALUES * network.config.vae_stride[0] :] = 0
-
-
-def part(tensors: Mapping[str, Tensor], prefix: str | tuple[str, ...]) -> dict[str, Tensor]:
-    """Those of ``tensors`` whose names begin so."""
-    return {name: value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
 from ..core.articulation import articulation_loss, hidden_units
+from ..core.audio_projection import AUDIO_HIDDEN, PREFIX, copy_audio_projection, part, shapes
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device
@@ -26,7 +27,6 @@ from ..core.objectives import draw_levels, flow_matching_loss, given_frames
 from ..core.paths import add_nano_arguments
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
-from .audio import AUDIO_HIDDEN, PREFIX, copy_audio_projection, part, shapes
 
 CONDITIONS = ("audio", "articulation")
 

@@ -100,11 +100,11 @@ def test_every_chunk_continues_what_it_should(vae: NanoVAE, batch: Batch, contin
     settings = config(chunks=3, continuity=continuity)
     chunks = list(roll_out(network(0), vae, batch, settings, None, torch.Generator().manual_seed(0)))
     portrait = vae.decode(batch.reference[:, :, :1])
-    assert torch.equal(chunks[0].own, batch.reference[:, :, :1])
+    assert torch.equal(chunks[0].student_continuity, batch.reference[:, :, :1])
     for before, chunk, truth in zip(chunks, chunks[1:], batch.latents.unbind(1)[1:], strict=False):
-        assert torch.equal(chunk.truth, truth[:, :, :2])
+        assert torch.equal(chunk.clip_continuity, truth[:, :, :2])
         own = truth[:, :, :2] if continuity == "symmetric-gt" else carry(vae, before.sample, portrait)
-        assert torch.equal(chunk.own, own)
+        assert torch.equal(chunk.student_continuity, own)
         assert torch.equal(chunk.sample[:, :, :2], own)
         assert not chunk.sample.requires_grad
 

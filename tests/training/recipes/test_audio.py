@@ -13,10 +13,11 @@ from asymtalker.models.audio import MEL_CHANNELS
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.dit import TalkingHeadDiT
 from asymtalker.training.core.articulation import ARTICULATION, articulation_loss, hidden_units, per_latent
+from asymtalker.training.core.audio_projection import copy_audio_projection
 from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.paths import CONFIGS
 from asymtalker.training.recipes import audio
-from asymtalker.training.recipes.audio import AudioTraining, copy_audio_projection, other_tract
+from asymtalker.training.recipes.audio import AudioTraining, other_tract
 from asymtalker.training.recipes.teacher import TeacherTraining, start_from
 
 
