@@ -26,10 +26,10 @@ from ...models.rates import FPS
 from ...models.reference import ReferenceKind
 from ..core.config import TrainingError, read_config
 from ..core.device import CPU, add_device_argument, training_device
+from ..core.distillation import CONTINUITIES, AKDTraining
 from ..core.paths import CONFIGS, PROBE, TEACHER, add_config_arguments, add_vae_argument
 from ..core.tables import markdown_table
 from ..recipes import akd, teacher
-from ..recipes.akd import CONTINUITIES, AKDTraining
 from ..recipes.teacher import TeacherTraining
 from .evaluate import Generator, figures, measure
 from .plots import save_drift

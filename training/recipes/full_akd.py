@@ -1,6 +1,6 @@
 """Distil a teacher of the published size: ``torchrun --nproc-per-node N -m asymtalker.training full-akd``.
 
-The losses are those of ``recipes.akd``.
+The losses are those of ``core.distillation``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ from ...models.config import SamplingConfig
 from ...models.rollout import VideoCodec
 from ..core.config import read_config
 from ..core.data import PreparedClips
+from ..core.distillation import (
+    AKDTraining,
+    RolledChunk,
+    check_reference,
+    critic_loss,
+    distil_rollout,
+    draw_gradient_step,
+)
 from ..core.distributed import ShardedState, World, joined_world
 from ..core.family import geometry
 from ..core.host import BatchCodec, stock_codec
@@ -26,7 +34,6 @@ from ..core.loop import TrainingRun
 from ..core.paths import add_run_arguments
 from ..core.shards import Drawn, FullConfig, Shards
 from ..core.state import Ema
-from .akd import AKDTraining, RolledChunk, check_reference, critic_loss, distil_rollout, draw_gradient_step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Train a teacher of the published size on prepared videos.
 
-``torchrun --nproc-per-node N -m asymtalker.training full-teacher``. The loss is that of ``recipes.teacher``.
+``torchrun --nproc-per-node N -m asymtalker.training full-teacher``. The loss is that of ``core.teaching``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.loop import TrainingRun
 from ..core.paths import add_run_arguments
 from ..core.shards import Drawn, FullConfig, Shards
 from ..core.state import Ema
-from .teacher import drop_audio, teacher_loss
+from ..core.teaching import drop_audio, teacher_loss
 
 
 @dataclass(frozen=True, kw_only=True)

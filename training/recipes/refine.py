@@ -28,13 +28,13 @@ from ...models.reference import ReferenceKind
 from ..core.chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.device import CPU, training_device
+from ..core.distillation import carry
 from ..core.images import save_strip
 from ..core.inference import condition, load_for_sampling
 from ..core.latents import clip_frames, num_chunks, read_chunks
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.paths import add_nano_arguments
 from ..core.state import Ema, TrainingState
-from .akd import carry
 
 log = logging.getLogger(__name__)
 

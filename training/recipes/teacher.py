@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,13 +19,12 @@ from ..core.audio_projection import AUDIO_HIDDEN, PREFIX, copy_audio_projection,
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device
-from ..core.inference import denoiser
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
-from ..core.objectives import draw_levels, flow_matching_loss, given_frames
 from ..core.paths import add_nano_arguments
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
+from ..core.teaching import drop_audio, teacher_loss
 
 CONDITIONS = ("audio", "articulation")
 
@@ -60,15 +58,6 @@ class TeacherTraining(NanoNetwork, RunConfig):
             raise TrainingError(f"condition_on must be one of {CONDITIONS}, got {self.condition_on!r}")
 
 
-class LossConfig(Protocol):
-    """The part of a trainer's configuration that ``teacher_loss`` uses."""
-
-    @property
-    def shift(self) -> float: ...
-    @property
-    def mouth_weight(self) -> float: ...
-
-
 def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
     """A random window of ``size`` x ``size`` latent sites that shows the mouths, its corner on even sites."""
     spans = [batch.mask.amax(dim=dims).nonzero()[:, 0] for dims in ((0, 1, 2, 3, 5), (0, 1, 2, 3, 4))]
@@ -81,32 +70,6 @@ def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
     window = (..., *(slice(start, start + size) for start in corner))
     parts = {name: getattr(batch, name)[window] for name in ("latents", "reference", "mask")}
     return dataclasses.replace(batch, **parts)
-
-
-def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Zero the audio of some samples, so that the network can be guided against silence."""
-    keep = torch.rand(windows.shape[0], generator=generator) >= probability
-    return windows * keep[:, None, None, None, None]
-
-
-def teacher_loss(
-    network: Callable[..., Tensor],
-    tokens: Tensor,
-    batch: Batch,
-    config: LossConfig,
-    generator: torch.Generator,
-) -> Tensor:
-    """Flow matching on one chunk of each sample, its continuity frames given from the ground truth.
-
-    ``network`` is ``TalkingHeadDiT`` or a wrapper of one.
-    """
-    x0 = batch.latents[:, 0]
-    eps = torch.randn(x0.shape, generator=generator)
-    u = draw_levels(x0.shape[0], config.shift, generator)
-    given = given_frames(batch.continuity, x0.shape[2])
-    weight = 1 + config.mouth_weight * batch.mask[:, 0]
-    denoise = denoiser(lambda x, timestep: network(x, timestep, tokens, batch.reference))
-    return flow_matching_loss(denoise, x0, given, u, eps, weight)
 
 
 def train(

@@ -12,11 +12,12 @@ from asymtalker.models.config import AudioConfig, DiTConfig
 from asymtalker.models.dit import TalkingHeadDiT
 from asymtalker.models.flow import schedule
 from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
+from asymtalker.training.core import distillation
 from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.data import Batch
+from asymtalker.training.core.distillation import AKDTraining, carry, roll_out
 from asymtalker.training.core.paths import CONFIGS
-from asymtalker.training.recipes import akd
-from asymtalker.training.recipes.akd import AKDTraining, Distillation, carry, roll_out
+from asymtalker.training.recipes.akd import Distillation
 
 CONFIG = CONFIGS / "nano_akd.toml"
 DIT = DiTConfig(
@@ -82,7 +83,7 @@ def test_colour_correction_is_exact_in_mixed_precision(monkeypatch: pytest.Monke
         precisions.append(torch.get_float32_matmul_precision())
         return match_color(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(akd, "match_color", observed)
+    monkeypatch.setattr(distillation, "match_color", observed)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:

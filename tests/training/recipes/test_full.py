@@ -24,10 +24,10 @@ from asymtalker.training.core.data import Batch, PreparedClips
 from asymtalker.training.core.distributed import World, joined_world
 from asymtalker.training.core.family import GEOMETRIES, geometry
 from asymtalker.training.core.shards import Shards
+from asymtalker.training.core.teaching import drop_audio, teacher_loss
 from asymtalker.training.recipes import full_akd, full_teacher
 from asymtalker.training.recipes.full_akd import FullAKDTraining
 from asymtalker.training.recipes.full_teacher import FullTeacherTraining
-from asymtalker.training.recipes.teacher import drop_audio, teacher_loss
 
 CONFIGS = ROOT / "training" / "configs"
 PARAMETERS = {"pro": 1_507_694_912, "lite": 1_526_864_256}

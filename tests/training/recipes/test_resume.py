@@ -14,10 +14,10 @@ from asymtalker.models.checkpoint import CheckpointError, read_checkpoint, write
 from asymtalker.models.config import DiTConfig, SamplingConfig
 from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
 from asymtalker.training.core.config import TrainingError, learning_rate, read_config
+from asymtalker.training.core.distillation import AKDTraining
 from asymtalker.training.core.loop import TrainingRun
 from asymtalker.training.core.paths import CONFIGS
 from asymtalker.training.recipes import akd, refine, teacher, vae
-from asymtalker.training.recipes.akd import AKDTraining
 from asymtalker.training.recipes.refine import RefineTraining
 from asymtalker.training.recipes.teacher import TeacherTraining
 from asymtalker.training.recipes.vae import VAETraining
