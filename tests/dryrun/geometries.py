@@ -34,16 +34,30 @@ class Loaded:
 
 def load(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_dtype: torch.dtype) -> Loaded:
     """MODEL, VAE and AUDIO_ENCODER of a ``kind`` whose file stores ``file_dtype``; Pro and Lite share the others."""
-    config = dataclasses.replace(MODELS[kind].config, num_layers=LAYERS)
     # With values, which reading a file needs.
     nano_vae = _nano_vae_file()
+    model = _model(cuda, pack, kind, weight_dtype, file_dtype)
     with cuda.weightless():
-        weights = _weights(tensor_shapes(config), file_dtype)
-        model = pack("host.model").load_model(weights, config.to_metadata(), name=kind, weight_dtype=weight_dtype)
         if kind == "nano":
             vae = pack("host.vae").load_nano_vae(*nano_vae)
             return Loaded(model, vae, pack("host.audio").LogMelAudioEncoder())
         return Loaded(model, _vae(kind), _wav2vec2(pack))
+
+
+def _model(cuda: SimulatedCuda, pack: Import, kind: str, weight_dtype: str, file_dtype: torch.dtype) -> Any:
+    """The MODEL. As the loader does, it says how to load another copy of it."""
+    config = dataclasses.replace(MODELS[kind].config, num_layers=LAYERS)
+
+    def again(disable_dynamic: bool = False) -> Any:
+        with cuda.weightless():
+            weights = _weights(tensor_shapes(config), file_dtype)
+            more = {"name": kind, "weight_dtype": weight_dtype, "dynamic": not disable_dynamic}
+            return pack("host.model").load_model(weights, config.to_metadata(), **more)
+
+    model = again()
+    if hasattr(model, "cached_patcher_init"):
+        model.cached_patcher_init = (again, ())
+    return model
 
 
 @functools.cache

@@ -37,7 +37,11 @@ STEADY = 1
 
 @dataclass(frozen=True)
 class Case:
-    """One generation; ``vram`` is a ``VRAMState`` of core; ``fused`` takes its fused kernels for compiled ones."""
+    """One generation.
+
+    ``vram`` is a ``VRAMState`` of core, ``fused`` takes its fused kernels for compiled ones, and ``plain_model`` takes
+    the copy of the MODEL without dynamic VRAM, as core's compile node does.
+    """
 
     kind: str
     weight_dtype: str = "default"
@@ -50,6 +54,7 @@ class Case:
     fp16_intermediates: bool = False
     model_device: str = ""
     fused: bool = False
+    plain_model: bool = False
 
     @property
     def name(self) -> str:
@@ -131,6 +136,8 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     loaded = load(cuda, pack, case.kind, case.weight_dtype, getattr(torch, case.file_dtype))
     if case.model_device:
         move(loaded.model, torch.device(case.model_device))
+    if case.plain_model:
+        loaded = dataclasses.replace(loaded, model=plain_copy(loaded.model))
     size = MODELS[case.kind].size
     portrait = torch.rand(1, 96, 80, 3)
     reference = pack("host.portrait").encode_reference(loaded.model, loaded.vae, portrait, size, size, "temporal", None)
@@ -169,6 +176,11 @@ def move(model: Any, device: torch.device) -> None:
     model.load_device = device
     if hasattr(model, "register_load_device"):
         model.register_load_device(device)
+
+
+def plain_copy(model: Any) -> Any:
+    """The MODEL without dynamic VRAM, where the ComfyUI has that."""
+    return model.clone(disable_dynamic=True) if hasattr(model, "cached_patcher_init") else model
 
 
 if __name__ == "__main__":

@@ -26,17 +26,14 @@ from .render import FRAMES, STEPS, Case, Result
 FUSED = [Case("nano", fused=True)] if find_spec("comfy_kitchen") else []
 """Where the ComfyUI has fused kernels."""
 STEADY = [Case(kind) for kind in ("pro", "lite", "nano")]
-# All with the smallest network; Pro and Lite, which differ from it in their sizes only, with one of each width.
+WEIGHT_DTYPES = ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")
 TYPES = [
-    *(Case("nano", dtype) for dtype in ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")),
-    *(Case("nano", dtype, "bfloat16") for dtype in ("bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e4m3fn_fast")),
-    Case("pro", "fp16"),
-    Case("pro", "fp8_e4m3fn_fast"),
-    Case("lite", "bf16"),
-    Case("lite", "fp8_e5m2"),
+    *(Case(kind, dtype) for kind in ("pro", "lite", "nano") for dtype in WEIGHT_DTYPES),
+    *(Case("nano", dtype, "bfloat16") for dtype in WEIGHT_DTYPES),
 ]
 OTHERS = [
     Case("nano", vram="HIGH_VRAM"),
+    Case("nano", plain_model=True),
     *FUSED,
     # PyTorch's allocator holds so much of the card that core would empty its cache with each load.
     Case("nano", memory_gib=16, cached_gib=5),

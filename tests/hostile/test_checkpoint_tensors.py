@@ -257,7 +257,7 @@ def test_another_models_configuration_is_named_as_such(tensors: dict[str, Tensor
     save_file(tensors, tmp_path / "net.safetensors")
     foreign = {"_class_name": "AutoencoderKLLTXVideo", "patch_size": 4, "vae_stride": [4, 16, 16]}
     (tmp_path / "config.json").write_text(json.dumps(foreign), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"patch_size = 4.*config\.json, which describes a 'AutoencoderKLLTXVideo'"):
+    with pytest.raises(ConfigError, match=r"patch_size is 4.*config\.json, which describes a 'AutoencoderKLLTXVideo'"):
         identify(tmp_path / "net.safetensors")
 
 
