@@ -37,6 +37,13 @@ class ChecksLora:
 
     model: Any
 
+    def clone(self, *args: Any, **kwargs: Any) -> Any:
+        """A clone of the same kind: core makes those without dynamic VRAM plain patchers."""
+        copy = super().clone(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        if not isinstance(copy, ChecksLora):
+            copy.__class__ = _checking(type(copy))
+        return copy
+
     def add_patches(
         self, patches: Mapping[Any, Any], strength_patch: float = 1.0, strength_model: float = 1.0
     ) -> list[Any]:

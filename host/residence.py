@@ -69,7 +69,8 @@ class Residence:
         self._last, self._last_size = wanted, wanted.loaded_size()
 
     def _network(self) -> list[ModelPatcher]:
-        return [self._model, *self._model.get_nested_additional_models()]
+        others = self._model.get_nested_additional_models()
+        return [self._model, *(other for other in others if not getattr(other, "is_multigpu_base_clone", False))]
 
     def _has_room(self, models: list[ModelPatcher], activations: int | None = None) -> bool:
         """Whether all of ``models`` fit on the device together with ``activations``, by default those of either."""

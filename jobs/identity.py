@@ -30,7 +30,7 @@ _OF_THE_PROCESS = ("logging", "threading", "concurrent", "asyncio", "aiohttp", "
 """Modules whose objects differ from run to run: through a logger, every other logger can be reached."""
 _PLAIN = (bool, int, float, complex, str, bytes, bytearray, Fraction, PurePath, range, slice, np.generic)
 _RUNTIME_OPTIONS = ("to_load_options", "multigpu_clones")
-_COPIES = "multigpu"
+MULTIGPU_COPIES = "multigpu"
 """Key of core's copies of the MODEL for other GPUs."""
 
 
@@ -48,7 +48,7 @@ def patches_id(model: ModelPatcher) -> str:
         "callbacks": model.callbacks,
         "injections": model.injections,
         "hooks": list(model.hook_patches.values()),
-        "models": {key: kept for key, kept in model.additional_models.items() if key != _COPIES},
+        "models": {key: kept for key, kept in model.additional_models.items() if key != MULTIGPU_COPIES},
     }
     changed = {name: kept for name, part in parts.items() if (kept := _without_empty(part))}
     if not changed:

@@ -72,6 +72,8 @@ class Inputs:
 
     def check(self) -> None:
         """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""
+        # Impossible settings are errors before anything is hashed.
+        _ = self.sampling
         config, name = self.network.checkpoint.config, self.network.checkpoint.name
         channels = self.reference.latents.shape[1]
         if channels != config.latent_channels:

@@ -16,6 +16,7 @@ from ..host.audio import recordings_of, sound_of
 from ..host.cores import CpuShare, cpu_share
 from ..host.guards import check_memory
 from ..host.lane import SideStream
+from ..host.model import talking_head
 from ..host.network import ChunkNetwork, noise_dtype
 from ..host.progress import duration, notify
 from ..host.residence import Residence
@@ -40,6 +41,7 @@ from ..models.record import ChunkRecord
 from ..models.reference import Reference
 from ..models.rollout import Chunk, ContinuityState, rollout
 from ..video.spooled import SpooledVideo, SpoolHandle
+from .identity import MULTIGPU_COPIES
 from .inputs import Inputs, Settings
 from .job import (
     MAX_SPOOL_BYTES,
@@ -55,6 +57,7 @@ from .pace import ChunkTimes, Laps
 from .progress import RolloutProgress
 from .report import run_report
 
+ONE_GPU = "guidance is computed on one GPU: MultiGPU CFG Split has no effect"
 NO_LOCKS = (
     "the disk of {folder} does not support file locks (like some network drives): do not use this folder in two "
     "ComfyUI servers at the same time"
@@ -95,6 +98,8 @@ def generate(
         cpu_share(prepared.residence.device) as share,
     ):
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
+        if MULTIGPU_COPIES in model.additional_models:
+            notes.append(ONE_GPU)
         resumed, made, laps = _run(prepared, spool, live, share, notes)
         # Before the lock is released, so that other servers always find the folder locked or held.
         handle = SpoolHandle.of(folder, settings.keep)
@@ -124,10 +129,10 @@ def _prepare(
     model: ModelPatcher, vae: VAE, reference: Reference, audio: RecordingFeatures, settings: Settings
 ) -> _Prepared:
     """Check the inputs, before anything is loaded or written. Raises ValueError, MemoryError."""
+    check_vae(vae, talking_head(model))
     # One device for all: another node may have moved the MODEL since the portrait was encoded.
     reference = reference.to(model.load_device)
     inputs = Inputs(model, vae, reference, audio, settings)
-    check_vae(vae, inputs.network)
     inputs.check()
     residence = Residence(model, vae, reference)
     codec = StockVideoCodec(vae, inputs.network, residence.device, residence.bring_vae)

@@ -295,7 +295,7 @@ def _lock_new(folder: Path) -> FolderLock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if isinstance(error, FileExistsError) and (folder.is_dir() or not folder.exists()):
+            if isinstance(error, FileExistsError) and not _is_in_the_way(Path(error.filename)):
                 # Another process made and removed it while `mkdir` looked for it.
                 continue
             raise storage_error(folder, "creating the folder for frames", error) from error
@@ -304,6 +304,11 @@ def _lock_new(folder: Path) -> FolderLock:
         except FolderGoneError:
             # Another process removed it in the meantime.
             continue
+
+
+def _is_in_the_way(path: Path) -> bool:
+    """Whether ``path`` is there and no folder; a link to nothing is one of these."""
+    return os.path.lexists(path) and not path.is_dir()
 
 
 def _prepare(folder: Path, header: SpoolHeader) -> list[Segment]:

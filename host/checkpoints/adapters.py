@@ -144,7 +144,7 @@ def _scale(lora: Path) -> Callable[[int], float]:
     config = parse_object(read_text(beside), str(beside))
     unknown = [name for name in UNSUPPORTED if config.get(name)]
     if unknown:
-        raise CheckpointError(f"{beside}: not supported: {', '.join(unknown)}; use an adapter without it")
+        raise CheckpointError(f"{beside}: not supported: {', '.join(unknown)}; use another adapter")
     alpha = config.get("lora_alpha")
     if alpha is None:
         return lambda rank: 1.0

@@ -45,7 +45,7 @@ def load_all(
     """
     located = folders.locate_model(choice)
     model, note = _load_network(located, choice, weight_dtype)
-    _let_reload(model, load_network, choice, weight_dtype)
+    _let_reload(model, load_network, located, choice, weight_dtype)
     network = talking_head(model)
     config = network.checkpoint.config
     needs_wav2vec2 = spec_by_audio(config).audio_encoder is not None
@@ -63,9 +63,11 @@ def load_all(
     return model, vae, audio_encoder
 
 
-def load_network(choice: str, weight_dtype: str, disable_dynamic: bool = False) -> ModelPatcher:
+def load_network(
+    located: folders.Located, choice: str, weight_dtype: str, disable_dynamic: bool = False
+) -> ModelPatcher:
     """The MODEL, loaded once more."""
-    return _load_network(folders.locate_model(choice), choice, weight_dtype, dynamic=not disable_dynamic)[0]
+    return _load_network(located, choice, weight_dtype, dynamic=not disable_dynamic)[0]
 
 
 def load_vae_patcher(file: Path, disable_dynamic: bool = False) -> ModelPatcher:

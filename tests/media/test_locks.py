@@ -239,6 +239,17 @@ def test_a_folder_that_another_process_makes_and_removes_meanwhile(
     assert made == [str(tmp_path / "job")] * 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_folder_below_a_link_to_nothing(tmp_path: Path) -> None:
+    """The drive that it leads to is not mounted."""
+    (tmp_path / "spool").symlink_to(tmp_path / "unmounted")
+    with (
+        pytest.raises(MediaError, match="spool"),
+        SpoolWriter(tmp_path / "spool" / "job", SpoolHeader("job", 64, 48, metadata={})),
+    ):
+        pass
+
+
 @pytest.mark.slow
 def test_a_finished_job_is_held_before_its_writer_gives_it_up(tmp_path: Path) -> None:
     drop = subprocess.Popen([sys.executable, "-c", _DROP, str(tmp_path)], cwd=REPOSITORY)

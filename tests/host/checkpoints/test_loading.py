@@ -90,6 +90,8 @@ def test_core_can_load_another_copy(
         assert all(torch.equal(copied[name], weight) for name, weight in weights.items())
         assert (copy.model is patcher.model) != hasattr(patcher, "deepclone_multigpu")
     _, compiled = copies[0]
+    with pytest.raises(ValueError, match="made for another model"):
+        compiled.clone().add_patches({})
     file_of = pack("host.checkpoints.sources").file_of
     assert compiled.model.checkpoint == model.model.checkpoint and file_of(compiled.model) == file_of(model.model)
 
