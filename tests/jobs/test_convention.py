@@ -230,6 +230,18 @@ def test_what_belongs_to_the_process_does_not_change_a_job(comfy: Import, pack: 
     assert pack("jobs.identity").patches_id(on_two_gpus) == ""
 
 
+def test_copies_for_other_gpus_are_not_loaded(comfy: Import, pack: Import, scene: SimpleNamespace) -> None:
+    """Core's node for several GPUs adds them; a chunk is sampled on one."""
+    copy = scene.model.clone()
+    copy.is_multigpu_base_clone = True
+    scene.model = scene.model.clone()
+    scene.model.set_additional_models("multigpu", [copy])
+    _, report = generate(pack, scene)
+    assert any("MultiGPU CFG Split" in note for note in report["notes"])
+    loaded = comfy("comfy.model_management").loaded_models()
+    assert any(model is scene.model for model in loaded) and not any(model is copy for model in loaded)
+
+
 class Slotted:
     __slots__ = ("__strength", "name")
 
