@@ -31,6 +31,13 @@ WAV2VEC2_BASE: dict[str, Any] = {
 """Arguments of wav2vec2-base."""
 
 
+def set_memory_format(vae: nn.Module, memory_format: torch.memory_format) -> None:
+    """Store the weights of the VAE's 3D convolutions in that order."""
+    convolutions: list[Any] = [module for module in vae.modules() if isinstance(module, nn.Conv3d)]
+    for convolution in convolutions:
+        convolution.to(memory_format=memory_format)
+
+
 def importable(device: torch.device) -> bool:
     """Put ComfyUI on the path, set for ``device``; False where COMFYUI_PATH is not set.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..models.files import write_text
 from ..models.layers import Kernels
@@ -125,9 +125,7 @@ def _variants(geometry: Geometry, bench: Bench) -> Iterator[tuple[str, Prepare]]
         return decode
 
     def channels_last() -> Callable[[], object]:
-        convolutions: list[Any] = [module for module in codec.vae.modules() if isinstance(module, nn.Conv3d)]
-        for convolution in convolutions:
-            convolution.to(memory_format=torch.channels_last_3d)
+        comfyui.set_memory_format(codec.vae, torch.channels_last_3d)
         return decode
 
     def compiled() -> Callable[[], object]:

@@ -17,8 +17,9 @@ import torch
 from ..scripts._client import ComfyClient, Graph, PromptFailed, PromptRefused
 from ..scripts._environment import find_comfyui
 from .report import aligned
-from .served import nano_graph, start_server
+from .served import nano_graph, node_id, start_server
 
+SAMPLER = "AsymTalkerSampler"
 SECONDS = {"cuda": 10.0, "cpu": 1.0}
 REPORTED = ("fps", "seconds", "seconds_per_chunk", "frames", "chunks_overlapped", "runs_on")
 """Of the Sampler's report."""
@@ -30,12 +31,12 @@ def carried_latents(graph: Graph) -> None:
     """On a GPU, chunks are then decoded beside the next one's network."""
     inputs = {"carry": "latents", "color_strength": 1.0, "latents": 2}
     graph["continuity"] = {"class_type": "AsymTalkerContinuity", "inputs": inputs}
-    inputs_of(graph, "AsymTalkerSampler")["continuity"] = ["continuity", 0]
+    graph[node_id(graph, SAMPLER)]["inputs"]["continuity"] = ["continuity", 0]
 
 
 def compiled(graph: Graph) -> None:
     """With ComfyUI's compile node."""
-    sampler = inputs_of(graph, "AsymTalkerSampler")
+    sampler = graph[node_id(graph, SAMPLER)]["inputs"]
     inputs = {"model": sampler["model"], "backend": "inductor"}
     graph["compiled"] = {"class_type": "TorchCompileModel", "inputs": inputs}
     sampler["model"] = ["compiled", 0]
@@ -88,12 +89,7 @@ def run(device: torch.device, put: Put) -> None:
 
 def reported(client: ComfyClient, graph: Graph, seed: int) -> dict[str, Any]:
     """The Sampler's report of a run."""
-    inputs_of(graph, "AsymTalkerSampler")["seed"] = seed
-    sampler = next(key for key, entry in graph.items() if entry["class_type"] == "AsymTalkerSampler")
+    sampler = node_id(graph, SAMPLER)
+    graph[sampler]["inputs"]["seed"] = seed
     graph["report"] = {"class_type": "PreviewAny", "inputs": {"source": [sampler, 1]}}
     return json.loads(client.run(graph)["outputs"]["report"]["text"][0])
-
-
-def inputs_of(graph: Graph, class_type: str) -> dict[str, Any]:
-    """The inputs of the first node of that type."""
-    return next(entry["inputs"] for entry in graph.values() if entry["class_type"] == class_type)

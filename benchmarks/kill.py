@@ -28,7 +28,7 @@ from ..media import SpoolReader, list_spools
 from ..scripts._client import ComfyClient, ConnectionLost, Graph, videos
 from ..scripts._server import ComfyServer
 from .command import command_parser, report, scratch_folder
-from .served import nano_graph, start_server
+from .served import nano_graph, node_id, start_server
 
 LOST = (ConnectionLost, aiohttp.ClientError, requests.RequestException)
 
@@ -187,10 +187,7 @@ def _finished(server: ComfyServer, seconds: float, workdir: Path) -> tuple[Video
 
 
 def _observer(graph: Graph, run: Run) -> Any:
-    sampler, mux = (
-        next(key for key, entry in graph.items() if entry["class_type"] == kind)
-        for kind in ("AsymTalkerSampler", "AsymTalkerMux")
-    )
+    sampler, mux = (node_id(graph, kind) for kind in ("AsymTalkerSampler", "AsymTalkerMux"))
 
     def on_event(kind: str, data: dict[str, Any]) -> None:
         if kind == "executing" and data.get("node") == mux:

@@ -36,6 +36,11 @@ def nano_graph(client: ComfyClient, seconds: float, workdir: Path) -> Graph:
     return graph
 
 
+def node_id(graph: Graph, class_type: str) -> str:
+    """The id of the first node of a type."""
+    return next(key for key, entry in graph.items() if entry["class_type"] == class_type)
+
+
 def write_speech(path: Path, speech: Tensor) -> Path:
     """Write mono float32 [M] at 16 kHz as a WAV."""
     samples = (speech * 32767).round().clamp(-32768, 32767).short().numpy()

@@ -45,9 +45,8 @@ class Variant:
 
     def run(self, method: str, value: Tensor) -> None:
         """Time ``method`` on ``value`` [1, C, T, h, w], and keep its first result."""
-        for module in self.vae.modules():
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
+        # Two variants share each VAE.
+        comfyui.set_memory_format(self.vae, self.memory_format)
         value = value.to(self.dtype).contiguous(memory_format=self.memory_format)
         started = time.process_time()
         result = getattr(self.vae, method)(value)

@@ -22,7 +22,7 @@ import requests
 
 from ..scripts._client import ComfyClient, Graph, OnEvent
 from .command import command_parser
-from .served import nano_graph, start_server
+from .served import nano_graph, node_id, start_server
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,10 +85,7 @@ def sample(
     client: ComfyClient, process: psutil.Process, graph: Graph, seed: int, also: OnEvent | None = None
 ) -> Sampling:
     """Run the graph with that seed; ``also`` receives every message of the server."""
-    sampler, mux = (
-        next(key for key, entry in graph.items() if entry["class_type"] == kind)
-        for kind in ("AsymTalkerSampler", "AsymTalkerMux")
-    )
+    sampler, mux = (node_id(graph, kind) for kind in ("AsymTalkerSampler", "AsymTalkerMux"))
     graph[sampler]["inputs"]["seed"] = seed
     times: dict[str, tuple[float, float]] = {}
 
