@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 WINDOW_S = 10.0
 STRIP_FRAMES = 12
 RECORDINGS_EACH = 6
+DEFAULT_CONTINUITY = ContinuityOptions()
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,14 @@ class Result:
 
 
 @torch.no_grad()
-def measure(generator: Generator, probe: FaceProbe, subject: Subject, seed: int, max_first_s: float = 4.0) -> Result:
+def measure(
+    generator: Generator,
+    probe: FaceProbe,
+    subject: Subject,
+    seed: int,
+    max_first_s: float = 4.0,
+    continuity: ContinuityOptions = DEFAULT_CONTINUITY,
+) -> Result:
     """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
     reference = generator.condition_on(subject.portrait)
     features = log_mel_features(subject.audio, subject.num_frames)
@@ -88,7 +96,7 @@ def measure(generator: Generator, probe: FaceProbe, subject: Subject, seed: int,
     reading, first, strip = Reading(), [], []
     wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
     network = partial(condition, generator.network)
-    chunks = rollout(network, generator.vae, reference, audio, generator.sampling, ContinuityOptions(), seed)
+    chunks = rollout(network, generator.vae, reference, audio, generator.sampling, continuity, seed)
     for chunk, _ in chunks:
         reading.add(probe, who[0], chunk.frames, chunk.record.stats["sharpness"])
         start, stop = chunk.record.first_frame, chunk.record.end_frame
