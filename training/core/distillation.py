@@ -22,7 +22,7 @@ from .config import RunConfig, TrainingError
 from .data import Batch
 from .device import full_precision
 from .inference import condition
-from .objectives import distribution_matching_loss, draw_levels, flow_matching_loss, given_frames
+from .objectives import distribution_matching_loss, draw_levels, flow_matching_loss, given_frames, uncertain
 
 CONTINUITIES = ("asymmetric", "symmetric-gt", "symmetric-self")
 # More latent frames before the tail than nano's decoder looks back.
@@ -37,8 +37,9 @@ class AKDTraining(RunConfig):
     own continuity frames and shows them to all three networks, ``symmetric-self`` shows the student's own to all three.
     ``chunks`` is K, the length of a rollout; ``denoising_steps`` and ``shift`` are the student's. The critic is updated
     ``critic_updates`` times for every update of the student, on fresh noise over the same rollout. ``guidance`` is the
-    teacher's against silence; ``mouth_weight`` as in the teacher's training. ``critic_warmup`` updates of the critic
-    alone come first: it has to fit the student before its gradient means anything.
+    teacher's against silence; ``mouth_weight`` and ``reference_noise`` are as in the teacher's training.
+    ``critic_warmup`` updates of the critic alone come first: it has to fit the student before its gradient means
+    anything.
     """
 
     chunks: int
@@ -51,6 +52,7 @@ class AKDTraining(RunConfig):
     critic_updates: int
     critic_warmup: int
     mouth_weight: float
+    reference_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.continuity not in CONTINUITIES:
@@ -61,11 +63,13 @@ class AKDTraining(RunConfig):
 class RolledChunk:
     """One chunk of a rollout [B, C, T, h, w] and the conditions it was made under.
 
-    ``xhat`` is the x0 of the denoising step that carries the gradient, ``sample`` the finished chunk without one.
+    ``xhat`` is the x0 of the denoising step that carries the gradient, ``sample`` the finished chunk without one,
+    ``reference`` as the networks see it.
     """
 
     xhat: Tensor
     sample: Tensor
+    reference: Tensor
     windows: Tensor
     student_continuity: Tensor
     clip_continuity: Tensor
@@ -104,8 +108,9 @@ def roll_out(
         clip_continuity = latents[:, :, : continuity.shape[2]]
         if config.continuity == "symmetric-gt":
             continuity = clip_continuity
-        xhat, sample = _sample(student, batch.reference, windows, continuity, config, gradient_step, generator)
-        yield RolledChunk(xhat, sample, windows, continuity, clip_continuity, batch.mask[:, chunk])
+        reference = uncertain(batch.reference, config.reference_noise, generator)
+        xhat, sample = _sample(student, reference, windows, continuity, config, gradient_step, generator)
+        yield RolledChunk(xhat, sample, reference, windows, continuity, clip_continuity, batch.mask[:, chunk])
         if chunk + 1 < config.chunks:
             with torch.no_grad():
                 continuity = carry(vae, sample, portrait)
@@ -155,17 +160,16 @@ def student_loss(
     teacher: TalkingHeadDiT,
     critic: TalkingHeadDiT,
     rolled: RolledChunk,
-    reference: Tensor,
     config: AKDTraining,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Distribution matching on one chunk, the teacher under its own continuity: the loss, and mean|g|."""
-    u = draw_levels(reference.shape[0], config.shift, generator)
+    u = draw_levels(len(rolled.xhat), config.shift, generator)
     eps = torch.randn(rolled.xhat.shape, generator=generator)
     seen_by_teacher = rolled.student_continuity if config.continuity == "symmetric-self" else rolled.clip_continuity
     with torch.no_grad():
-        real: Denoise = condition(teacher, rolled.windows, reference, config.guidance)
-        fake: Denoise = condition(critic, rolled.windows, reference)
+        real: Denoise = condition(teacher, rolled.windows, rolled.reference, config.guidance)
+        fake: Denoise = condition(critic, rolled.windows, rolled.reference)
     weight = 1 + config.mouth_weight * rolled.mask
     return distribution_matching_loss(
         real, fake, rolled.xhat, seen_by_teacher, rolled.student_continuity, u, eps, weight
@@ -191,7 +195,7 @@ def distil_rollout(
     chunks = []
     for rolled in roll_out(student, vae, batch, config, gradient_step, generator):
         if gradient_step is not None:
-            loss, g = student_loss(teacher, critic, rolled, batch.reference, config, generator)
+            loss, g = student_loss(teacher, critic, rolled, config, generator)
             (loss / config.chunks).backward()
             for name, value in (("student", loss), ("direction", g)):
                 terms[name] = terms.get(name, 0.0) + value.item() / config.chunks
@@ -202,15 +206,14 @@ def distil_rollout(
 def critic_loss(
     critic: TalkingHeadDiT,
     chunks: Sequence[RolledChunk],
-    reference: Tensor,
     config: AKDTraining,
     generator: torch.Generator,
 ) -> Tensor:
     """Flow matching on one of the student's chunks, under the student's continuity."""
     rolled = chunks[int(torch.randint(len(chunks), (1,), generator=generator))]
-    u = draw_levels(reference.shape[0], config.shift, generator)
+    people, _, num_latents = rolled.sample.shape[:3]
+    u = draw_levels(people, config.shift, generator)
     eps = torch.randn(rolled.sample.shape, generator=generator)
-    count = torch.full((reference.shape[0],), rolled.student_continuity.shape[2])
-    given = given_frames(count, reference.shape[2])
-    denoise = condition(critic, rolled.windows, reference)
+    given = given_frames(torch.full((people,), rolled.student_continuity.shape[2]), num_latents)
+    denoise = condition(critic, rolled.windows, rolled.reference)
     return flow_matching_loss(denoise, rolled.sample, given, u, eps, 1 + config.mouth_weight * rolled.mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,9 @@ from ...models.dit import TalkingHeadDiT
 from ...models.flow import Denoise, velocity_to_x0
 from ...models.reference import ReferenceKind
 
+REFERENCE_NOISE = "reference_noise"
+"""Metadata entry of networks that were trained with an uncertain reference."""
+
 
 def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
     """A trained network in float32 and its file's metadata."""
@@ -23,10 +27,22 @@ def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
     return network.float().eval().requires_grad_(False), metadata
 
 
-def load_for_sampling(path: Path) -> tuple[TalkingHeadDiT, SamplingConfig, str]:
-    """A trained network, its sampling configuration, and its kind of reference ("tre" or "static")."""
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network, how it is sampled, and the ``reference`` that it was trained with: its kind and its noise."""
+
+    network: TalkingHeadDiT
+    sampling: SamplingConfig
+    reference: str
+    reference_noise: float
+
+
+def load_for_sampling(path: Path) -> TrainedNetwork:
+    """A trained network with what its file's metadata tells."""
     network, metadata = load_network(path)
-    return network, SamplingConfig.from_metadata(metadata), metadata.get("reference", ReferenceKind.TRE)
+    reference = metadata.get("reference", ReferenceKind.TRE)
+    noise = float(metadata.get(REFERENCE_NOISE, 0.0))
+    return TrainedNetwork(network, SamplingConfig.from_metadata(metadata), reference, noise)
 
 
 def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guidance: float = 1.0) -> Denoise:

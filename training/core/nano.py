@@ -10,7 +10,10 @@ from ...models.config import AudioConfig, DiTConfig
 
 @dataclass(frozen=True, kw_only=True)
 class NanoNetwork:
-    """Width, depth and heads of the transformer, what its VAE makes, and the size of its audio projection."""
+    """Width, depth and heads of the transformer, what its VAE makes, and the size of its audio projection.
+
+    ``prediction`` is as in ``DiTConfig``.
+    """
 
     dim: int
     layers: int
@@ -22,6 +25,7 @@ class NanoNetwork:
     audio_tokens: int
     audio_context_layers: int
     audio_context_dim: int
+    prediction: str = "reference_residual"
 
     def network(self) -> DiTConfig:
         t, h, w = self.vae_stride
@@ -36,7 +40,7 @@ class NanoNetwork:
             text_dim=8,
             vae_stride=(t, h, w),
             patch_size=(pt, ph, pw),
-            prediction="reference_residual",
+            prediction=self.prediction,
             audio=AudioConfig(
                 blocks=1,
                 channels=MEL_CHANNELS,

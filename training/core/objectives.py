@@ -16,6 +16,16 @@ def draw_levels(count: int, shift: float, generator: torch.Generator) -> Tensor:
     return shift_time(torch.rand(count, generator=generator), shift).clamp_min(MIN_LEVEL)
 
 
+def uncertain(reference: Tensor, noise: float, generator: torch.Generator | None) -> Tensor:
+    """``reference`` latents [B, C, T, h, w] with one draw of ``noise`` (a standard deviation) on every latent frame.
+
+    A single look at such a reference tells little about the person; many chunks together tell it all.
+    """
+    if noise == 0:
+        return reference
+    return reference + noise * torch.randn_like(reference[:, :, :1], generator=generator)
+
+
 def given_frames(continuity: Tensor, num_latents: int) -> Tensor:
     """1 on latent frames given by continuity, 0 on those to be generated: [B, 1, T, 1, 1]."""
     return (torch.arange(num_latents) < continuity[:, None])[:, None, :, None, None].float()

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, default=0, help="index of the first clip")
     parser.add_argument("--count", type=int, required=True, help="number of clips")
     parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 per second")
+    parser.add_argument("--size", type=int, default=256, help="width and height in pixels (default: %(default)s)")
     add_motion_arguments(parser)
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
 
@@ -58,7 +59,7 @@ def motion_of(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     """Writes the clips that are not there yet."""
     args.out.mkdir(parents=True, exist_ok=True)
-    write = partial(write_clip, args.out, args.seed, num_frames=args.frames, motion=motion_of(args))
+    write = partial(write_clip, args.out, args.seed, num_frames=args.frames, size=args.size, motion=motion_of(args))
     for_each_clip(write, range(args.start, args.start + args.count), args.workers)
     return 0
 
@@ -80,12 +81,12 @@ def clip_path(folder: Path, seed: int, index: int, num_frames: int) -> Path:
     return folder / f"clip_s{seed}_f{num_frames}_{index:07d}.safetensors"
 
 
-def write_clip(folder: Path, seed: int, index: int, num_frames: int, motion: Mapping[str, Any]) -> Path:
+def write_clip(folder: Path, seed: int, index: int, num_frames: int, size: int, motion: Mapping[str, Any]) -> Path:
     """Makes one clip (`motion` as in `make_clip`) and writes it whole, unless its file exists."""
     path = clip_path(folder, seed, index, num_frames)
     if path.exists():
         return path
-    clip = make_clip(seed, index, num_frames, **motion)
+    clip = make_clip(seed, index, num_frames, size, **motion)
     metadata = {"seed": str(seed), "index": str(index), "identity": json.dumps(asdict(clip.identity))}
     save_arrays(clip, path, metadata)
     return path

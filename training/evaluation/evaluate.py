@@ -6,8 +6,7 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from torch import Tensor
 
 from ...models.audio import FPS, AudioFeatures, log_mel_features
 from ...models.checkpoint import read_checkpoint
-from ...models.config import SamplingConfig
-from ...models.dit import TalkingHeadDiT
+from ...models.flow import Denoise
 from ...models.nano_vae import NanoVAE
 from ...models.reference import Reference, ReferenceKind, fit_portrait, static_reference, temporal_reference
-from ...models.rollout import ContinuityOptions, rollout
+from ...models.rollout import ContinuityOptions, Network, rollout
 from ..core.config import TrainingError
-from ..core.inference import condition, load_for_sampling
+from ..core.inference import TrainedNetwork, condition, load_for_sampling
+from ..core.objectives import uncertain
 from ..core.paths import NETWORK, PROBE, add_vae_argument
 from ..core.tables import markdown_table
 from .alignment import align, read_transcripts
@@ -38,34 +37,42 @@ log = logging.getLogger(__name__)
 WINDOW_S = 10.0
 STRIP_FRAMES = 12
 RECORDINGS_EACH = 6
+DEFAULT_CONTINUITY = ContinuityOptions()
 
 
 @dataclass(frozen=True)
 class Generator:
-    """A checkpoint ready to be measured; ``reference`` is "tre" or "static"."""
+    """A checkpoint ready to be measured."""
 
-    network: TalkingHeadDiT
-    sampling: SamplingConfig
-    reference: str
+    trained: TrainedNetwork
     vae: NanoVAE
 
     @classmethod
     def load(cls, network: Path, vae: Path, steps: int = 0, sampler: str = "") -> Generator:
         """``steps`` and ``sampler`` other than the checkpoint's own, where they are given."""
-        loaded, own, reference = load_for_sampling(network)
-        sampling = SamplingConfig(
-            sampler or own.sampler, steps or own.steps, own.shift, own.guidance, own.frames_per_chunk
-        )
-        return cls(loaded, sampling, reference, NanoVAE.from_checkpoint(*read_checkpoint(vae)))
+        trained = load_for_sampling(network)
+        own = trained.sampling
+        sampling = replace(own, sampler=sampler or own.sampler, steps=steps or own.steps)
+        return cls(replace(trained, sampling=sampling), NanoVAE.from_checkpoint(*read_checkpoint(vae)))
 
     def condition_on(self, portrait: Tensor) -> Reference:
         """``portrait`` uint8 [H, W, 3]."""
         pixels = fit_portrait(portrait[None].float() / 255, portrait.shape[1], portrait.shape[0])
-        frames = self.sampling.frames_per_chunk
-        if self.reference == ReferenceKind.STATIC:
-            num_latents = self.network.config.latent_frames(frames)
+        frames = self.trained.sampling.frames_per_chunk
+        if self.trained.reference == ReferenceKind.STATIC:
+            num_latents = self.trained.network.config.latent_frames(frames)
             return Reference(static_reference(self.vae.encode, pixels, num_latents).contiguous(), pixels, frames)
         return Reference(temporal_reference(self.vae.encode, pixels, frames), pixels, frames)
+
+    def conditioning(self, seed: int) -> Network:
+        """The network as the rollout takes it; an uncertain reference is drawn afresh for every chunk."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def condition_chunk(windows: Tensor, reference: Tensor, guidance: float) -> Denoise:
+            seen = uncertain(reference, self.trained.reference_noise, generator)
+            return condition(self.trained.network, windows, seen, guidance)
+
+        return condition_chunk
 
 
 @dataclass
@@ -79,7 +86,14 @@ class Result:
 
 
 @torch.no_grad()
-def measure(generator: Generator, probe: FaceProbe, subject: Subject, seed: int, max_first_s: float = 4.0) -> Result:
+def measure(
+    generator: Generator,
+    probe: FaceProbe,
+    subject: Subject,
+    seed: int,
+    max_first_s: float = 4.0,
+    continuity: ContinuityOptions = DEFAULT_CONTINUITY,
+) -> Result:
     """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
     reference = generator.condition_on(subject.portrait)
     features = log_mel_features(subject.audio, subject.num_frames)
@@ -87,8 +101,8 @@ def measure(generator: Generator, probe: FaceProbe, subject: Subject, seed: int,
     _, who = probe.read(subject.portrait[None])
     reading, first, strip = Reading(), [], []
     wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)
-    network = partial(condition, generator.network)
-    chunks = rollout(network, generator.vae, reference, audio, generator.sampling, ContinuityOptions(), seed)
+    network, sampling = generator.conditioning(seed), generator.trained.sampling
+    chunks = rollout(network, generator.vae, reference, audio, sampling, continuity, seed)
     for chunk, _ in chunks:
         reading.add(probe, who[0], chunk.frames, chunk.record.stats["sharpness"])
         start, stop = chunk.record.first_frame, chunk.record.end_frame

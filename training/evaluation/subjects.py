@@ -48,17 +48,19 @@ class Subject:
         """Frames uint8 [n, H, W, 3] as the corpus draws them, for subjects with ``poses``."""
         assert self.poses is not None
         rows = self.poses[start:stop]
-        return torch.from_numpy(np.stack([render(self.identity, Pose.from_row(row), 256) for row in rows]))
+        return torch.from_numpy(
+            np.stack([render(self.identity, Pose.from_row(row), self.portrait.shape[0]) for row in rows])
+        )
 
 
-def synthetic_subject(seed: int, number: int, seconds: float) -> Subject:
-    """A person and a voice that no corpus has."""
+def synthetic_subject(seed: int, number: int, seconds: float, size: int = 256) -> Subject:
+    """A person and a voice that no corpus has, in ``size`` x ``size`` pixels."""
     index = FIRST_HELD_OUT + number
     identity = identity_of(seed, index)
     speech = make_speech(seed, index, seconds, held_out=True)
     num_frames = len(speech.audio) * FPS // SAMPLE_RATE
     poses = make_poses(seed, index, speech, num_frames)
-    portrait, audio = torch.from_numpy(portrait_of(seed, index)), torch.from_numpy(speech.audio)
+    portrait, audio = torch.from_numpy(portrait_of(seed, index, size)), torch.from_numpy(speech.audio)
     return Subject(f"person {number}", identity, portrait, audio, _truth(identity, poses), poses)
 
 

@@ -54,7 +54,7 @@ class Distillation:
             terms["gradient"] = self._apply("student", self.student)
         losses = []
         for _ in range(self.config.critic_updates):
-            loss = critic_loss(self.critic, chunks, batch.reference, self.config, generator)
+            loss = critic_loss(self.critic, chunks, self.config, generator)
             loss.backward()
             self._apply("critic", self.critic)
             losses.append(loss.item())

@@ -70,7 +70,7 @@ def train(
 
     def critic_step(item: tuple[Drawn, list[RolledChunk]]) -> dict[str, float]:
         drawn, rolled = item
-        loss = critic_loss(critic, rolled, drawn.batch.reference, config, drawn.generator)
+        loss = critic_loss(critic, rolled, config, drawn.generator)
         loss.backward()
         return {"critic": loss.item()}
 

@@ -56,7 +56,8 @@ class RefineTraining(RunConfig):
 @torch.no_grad()
 def generate_latents(network_path: Path, vae: NanoVAE, data: Path, out: Path, count: int) -> None:
     """Latents that the network makes for the speech of ``count`` prepared clips, chunk after chunk as at inference."""
-    network, sampling, reference_kind = load_for_sampling(network_path)
+    trained = load_for_sampling(network_path)
+    network, sampling, reference_kind = trained.network, trained.sampling, trained.reference
     if reference_kind != ReferenceKind.TRE:
         raise TrainingError(f"{network_path} was trained without TRE; the bundled decoder is for one that was")
     sampler = SAMPLERS[sampling.sampler]

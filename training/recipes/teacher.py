@@ -19,8 +19,10 @@ from ..core.audio_projection import AUDIO_HIDDEN, PREFIX, copy_audio_projection,
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device
+from ..core.inference import REFERENCE_NOISE
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
+from ..core.objectives import uncertain
 from ..core.paths import add_nano_arguments
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
@@ -39,7 +41,8 @@ class TeacherTraining(NanoNetwork, RunConfig):
     clips hold fewer voices than it was trained on.
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
     windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
-    as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE.
+    as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE; ``reference_noise``
+    makes it uncertain (see ``core.objectives.uncertain``).
     """
 
     condition_on: str
@@ -51,6 +54,7 @@ class TeacherTraining(NanoNetwork, RunConfig):
     crop_until: float
     shift: float
     reference: str
+    reference_noise: float = 0.0
     sampling: dict[str, float | int | str]
 
     def __post_init__(self) -> None:
@@ -143,6 +147,7 @@ def step_losses(
     """The terms to report and the loss of one step."""
     if step < config.crop_until * config.steps:
         batch = cropped(batch, config.crop, generator)
+    batch = dataclasses.replace(batch, reference=uncertain(batch.reference, config.reference_noise, generator))
     projection, mouth = network.audio_proj, batch.mouth[:, 0]
     if config.condition_on == "articulation":
         if not mouth.isfinite().all():
@@ -159,7 +164,10 @@ def step_losses(
 def export(config: TeacherTraining, ema: Ema, path: Path) -> dict[str, str]:
     """Write the averaged teacher as a checkpoint that the loader reads; returns its metadata."""
     sampling = SamplingConfig(**config.sampling)  # type: ignore[arg-type]
-    metadata = config.network().to_metadata() | sampling.to_metadata() | {"reference": config.reference}
+    metadata = config.network().to_metadata() | sampling.to_metadata()
+    metadata |= {"reference": config.reference}
+    if config.reference_noise:
+        metadata[REFERENCE_NOISE] = str(config.reference_noise)
     write_checkpoint(path, ema.shadow, metadata)
     return metadata
 

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from asymtalker.training.core.paths import CONFIGS
 from asymtalker.training.evaluation import prove as module
 from asymtalker.training.evaluation.evaluate import evaluate
 from asymtalker.training.evaluation.probe import FaceProbe
-from asymtalker.training.evaluation.prove import Proof, prove, summarise
+from asymtalker.training.evaluation.prove import Material, Proof, prove, summarise
 from asymtalker.training.recipes.teacher import TeacherTraining, train
 
 CLIP_FRAMES = 89
@@ -35,6 +36,24 @@ class Files:
     vae: Path
     probe: Path
     data: Path
+
+
+def proof(**changes: Any) -> Proof:
+    """A proof of one step each."""
+    settings: dict[str, Any] = {
+        "start": "teacher",
+        "teacher": [{"config": "nano_teacher.toml", "steps": 1, "crop_until": 0.0}],
+        "student": {"config": "nano_akd.toml", "steps": 1, "learning_rate": 5e-5},
+        "networks": [0],
+        "references": ["tre"],
+        "seconds": {"asymmetric": 2},
+        "marks": [1],
+        "seeds": [0],
+        "subjects": [0],
+        "colors": [1.0],
+        "size": 256,
+    }
+    return Proof(**settings | changes)
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +105,19 @@ def test_proof_is_complete_and_not_done_twice(
     monkeypatch.setattr(module, "CONFIGS", small_configs)
     monkeypatch.setattr(module, "WINDOW_S", 1)
     seconds = dict.fromkeys(METHODS, 2) | {"teacher-20": 1}
-    config = Proof(1, 1, 1, 5e-5, seconds, [1, 2], [0], 0, ["tre", "static"])
+    drawing = {"config": "nano_teacher_articulation.toml", "steps": 1, "crop_until": 1.0}
+    config = proof(
+        start="audio",
+        teacher=[drawing, {"config": "nano_teacher.toml", "steps": 1, "crop_until": 0.0}],
+        seconds=seconds,
+        marks=[1, 2],
+        references=["tre", "static"],
+    )
+    material = Material(files.teacher, files.vae, files.data, tmp_path / "runs")
 
     def run(minutes: float) -> list[Path]:
-        prove(config, files.teacher, files.vae, files.probe, files.data, tmp_path / "runs", tmp_path / "out", minutes)
-        return sorted((tmp_path / "runs/videos").glob("*_seed*.json"))
+        prove(config, material, files.probe, tmp_path / "out", minutes)
+        return sorted((tmp_path / "runs/videos").glob("*.json"))
 
     assert run(minutes=-1) == []
     results = run(minutes=1e9)
@@ -105,17 +132,42 @@ def test_proof_is_complete_and_not_done_twice(
         for reference in ("tre", "static")
         for at in ((1,) if method == "teacher-20" else (1, 2))
     }
-    assert (tmp_path / "runs/drawing_static/teacher.safetensors").exists()
+    assert (tmp_path / "runs/teacher0_static_network0/teacher.safetensors").exists()
+    assert len(list((tmp_path / "runs/videos").glob("*.png"))) == len(results)
     assert (tmp_path / "out/drift.png").stat().st_size > 1000
     assert cells((tmp_path / "out/table.md").read_text()).count("| tre |") >= len(rows) / 2
 
 
 def test_unknown_method_is_named() -> None:
     with pytest.raises(TrainingError, match="symmetric-both"):
-        Proof(0, 1, 1, 5e-5, {"asymmetric": 2, "symmetric-both": 2}, [1], [0], 0, ["tre"])
+        proof(seconds={"asymmetric": 2, "symmetric-both": 2})
 
 
-def test_spread_is_over_the_seeds_and_differences_are_seed_by_seed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"start": "nothing"}, "start"),
+        ({"teacher": [{"config": "nano_teacher.toml", "stepps": 1}]}, "stepps"),
+        ({"start": "audio", "teacher": []}, "at least one stage"),
+    ],
+)
+def test_a_wrong_training_is_named(changes: dict[str, Any], named: str, files: Files, tmp_path: Path) -> None:
+    material = Material(files.teacher, files.vae, files.data, tmp_path / "runs")
+    with pytest.raises(TrainingError, match=named):
+        prove(proof(**changes), material, files.probe, tmp_path / "out", 1e9)
+
+
+def test_networks_differ_in_seed_alone() -> None:
+    config = proof(networks=[0, 1], references=["static"])
+    first, second = (
+        module._configured(TeacherTraining, {"config": "nano_teacher.toml", "steps": 7}, video)
+        for video in module.videos(config)
+    )
+    assert first.steps == 7 and first.reference == "static"
+    assert second == dataclasses.replace(first, seed=first.seed + module.SEEDS_APART)
+
+
+def test_spread_is_over_the_runs_and_differences_are_run_by_run(tmp_path: Path) -> None:
     sync = {
         ("asymmetric", "tre"): {0: 0.4, 1: 0.6},
         ("asymmetric", "static"): {1: 0.35},
@@ -125,16 +177,17 @@ def test_spread_is_over_the_seeds_and_differences_are_seed_by_seed(tmp_path: Pat
     videos.mkdir()
     for (method, reference), by_seed in sync.items():
         for seed, value in by_seed.items():
-            video = {"method": method, "reference": reference, "seed": seed, "identity_per_second": [0.1] * 10}
-            figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": value}
-            (videos / f"{method}_{reference}_seed{seed}.json").write_text(
-                json.dumps({**video, "marks": {"10": figures}})
-            )
-    summarise(Proof(0, 1, 1, 5e-5, {"asymmetric": 10}, [10], [0, 1], 0, ["tre"]), videos, tmp_path)
+            for subject in (0, 1):
+                video = module.Video(method, reference, 0, seed, subject, 1.0)
+                # What differs between people is averaged before runs are compared.
+                figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": value + 0.02 * subject - 0.01}
+                record = {**dataclasses.asdict(video), "identity_per_second": [0.1] * 10, "marks": {"10": figures}}
+                (videos / f"{video.name}.json").write_text(json.dumps(record))
+    summarise(proof(seconds={"asymmetric": 10}, marks=[10], seeds=[0, 1]), videos, tmp_path)
     text = cells((tmp_path / "table.md").read_text())
-    assert "| asymmetric | tre | 10 s | 2 | 0.5000 ± 0.1000 | 1.0000 ± 0.0000 |" in text
-    assert "| symmetric-gt | tre | 10 s | 2 | 0.1000 ± 0.0000 | 0.0000 ± 0.0000 |" in text
-    assert "| asymmetric | static | 10 s | 1 | 0.2500 ± 0.0000 | 0.0000 ± 0.0000 |" in text
+    assert "| asymmetric | tre | 1 | 10 s | 2 | 0.5000 ± 0.1000 | 1.0000 ± 0.0000 |" in text
+    assert "| symmetric-gt | tre | 1 | 10 s | 2 | 0.1000 ± 0.0000 | 0.0000 ± 0.0000 |" in text
+    assert "| asymmetric | static | 1 | 10 s | 1 | 0.2500 ± 0.0000 | 0.0000 ± 0.0000 |" in text
 
 
 def test_evaluation_writes_figures_and_pictures(files: Files, tmp_path: Path) -> None:
