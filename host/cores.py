@@ -1,4 +1,4 @@
-"""How many threads PyTorch uses on a CPU that other processes use too."""
+"""What a CPU can do: bfloat16 arithmetic, and how many threads are useful beside other processes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ T = TypeVar("T")
 
 SHORTEST_S = 0.05
 """Processor time has a resolution of 10 ms, so shorter intervals are not accurate."""
+
+
+def multiplies_bf16() -> bool:
+    """Whether the CPU has instructions for products of bfloat16 (AVX-512 BF16, AMX); without them it is slow.
+
+    False where PyTorch cannot tell.
+    """
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def threads_beside(others: float, cores: int, most: int) -> int:

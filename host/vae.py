@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from comfy import latent_formats, model_management, model_patcher
+from comfy.cli_args import args
 from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
 from comfy.ldm.wan.vae import WanVAE
 from comfy.sd import VAE
@@ -20,6 +21,7 @@ from torch import Tensor
 from ..models.family import LITE, MODELS, PRO, ModelSpec
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from .checkpoints import ltx_keys
+from .cores import multiplies_bf16
 from .messages import with_article
 from .model import TalkingHeadModel, loaded_fingerprint
 
@@ -233,7 +235,7 @@ class NanoStockVAE(VAE):
             (_frames_of(shape[-3]), shape[-2] * SPATIAL_STRIDE, shape[-1] * SPATIAL_STRIDE), width // 16 + 12, dtype
         )
         self.device = model_management.vae_device()
-        self.vae_dtype = model_management.vae_dtype(self.device, self.working_dtypes)
+        self.vae_dtype = _nano_dtype(self.device, self.working_dtypes)
         self.output_device = model_management.intermediate_device()
         network.to(self.vae_dtype)
         offload_device = model_management.vae_offload_device()
@@ -246,6 +248,14 @@ class NanoStockVAE(VAE):
         usable = _frames_of(1 + (pixel_samples.shape[frames_axis] - 1) // STRIDE_T)
         # Core would return None for no pixels at all, of which a batch has at least one frame.
         return super().encode(pixel_samples.narrow(frames_axis, 0, usable))  # pyright: ignore[reportReturnType]
+
+
+def _nano_dtype(device: torch.device, working: list[torch.dtype]) -> torch.dtype:
+    """Core's choice, or bfloat16 on a CPU that multiplies it: half the time, and less error than rounding to 8 bits."""
+    is_chosen = args.fp32_vae or args.fp16_vae or args.bf16_vae or args.force_fp32
+    if model_management.is_device_cpu(device) and not is_chosen and multiplies_bf16():
+        return torch.bfloat16
+    return model_management.vae_dtype(device, working)
 
 
 def _to_unit_range(decoded: Tensor) -> Tensor:

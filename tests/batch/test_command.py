@@ -30,7 +30,7 @@ from asymtalker.tests.server.media import probe, speech_like, write_wav
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")]
 
-LENGTHS_S = (0.5, 0.6, 0.7, 0.8, 3.4)
+LENGTHS_S = (0.5, 0.6, 0.7, 0.8, 6.0)
 LIMIT_S = 900
 PORTRAIT = ROOT / "workflows" / "assets" / "asymtalker_portrait.png"
 
@@ -133,7 +133,7 @@ def test_killed_server_worker_and_driver(undisturbed: Path, table: Path) -> None
         logs = ".batch/servers/*/worker_*/comfyui.log"
 
         def within_the_long_clip() -> list[Path]:
-            return [log for log in out.glob(logs) if "chunk 2 of 3" in log.read_text("utf-8", "replace")]
+            return [log for log in out.glob(logs) if "chunk 2 of 6" in log.read_text("utf-8", "replace")]
 
         (log,) = wait_for(within_the_long_clip, process)
         os.kill(int(log.with_name("comfyui.pid").read_text()), signal.SIGKILL)
@@ -151,11 +151,13 @@ def test_killed_server_worker_and_driver(undisturbed: Path, table: Path) -> None
     assert {path: path.stat().st_ino for path in before} == before
     with sqlite3.connect(out / ".batch" / "ledger.sqlite") as ledger:
         results = [json.loads(text) for (text,) in ledger.execute("SELECT result FROM clips")]
-        done = ledger.execute("SELECT count(*), count(DISTINCT clip) FROM attempts WHERE outcome = 'done'").fetchone()
+        attempts = ledger.execute("SELECT clip, worker, outcome, reason FROM attempts ORDER BY id").fetchall()
     # A clip that was saved just before its worker was killed has no report, and a clip that was delivered just before
     # the driver was killed has no attempt that ended as done.
     resumed = [result.get("chunks_resumed") for result in results]
-    assert (None in resumed or max(resumed) >= 1) and done[0] == done[1]
+    assert None in resumed or max(resumed) >= 1, attempts
+    done = [clip for clip, _, outcome, _ in attempts if outcome == "done"]
+    assert len(done) == len(set(done)), attempts
     assert {row["state"] for row in read_report(out).values()} == {"done"}
     assert servers_of(out) == []
 

@@ -14,12 +14,16 @@ from asymtalker.benchmarks.comfyui import WAV2VEC2_BASE
 from asymtalker.tests.helpers import ROOT, Import
 
 
-@pytest.fixture
-def nano_vae(pack: Import) -> Any:
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def nano_vae(request: pytest.FixtureRequest, pack: Import, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """As on a CPU with and without products of bfloat16."""
     torch.manual_seed(0)
     module = pack("models.nano_vae")
+    monkeypatch.setattr(pack("host.vae"), "multiplies_bf16", lambda: request.param == torch.bfloat16)
     network = module.NanoVAE(module.NanoVAEConfig(width=16))
-    return pack("host.vae").load_nano_vae(network.state_dict(), network.config.to_metadata())
+    vae = pack("host.vae").load_nano_vae(network.state_dict(), network.config.to_metadata())
+    assert vae.vae_dtype == request.param
+    return vae
 
 
 @pytest.fixture
@@ -34,11 +38,21 @@ def test_core_vae_nodes_work_on_nanos_vae(comfy: Import, nano_vae: Any, images: 
     (decoded,) = nodes.VAEDecode().decode(nano_vae, latent)
     assert decoded.shape == images.shape
 
-    network = nano_vae.first_stage_model
-    pixels = (images * 2 - 1).movedim(-1, 0)[None]
-    torch.testing.assert_close(latent["samples"], network.encode(pixels))
-    by_hand = ((network.decode(latent["samples"]) + 1) / 2).clamp(0, 1)
+    network, dtype = nano_vae.first_stage_model, nano_vae.vae_dtype
+    pixels = (images * 2 - 1).movedim(-1, 0)[None].to(dtype)
+    torch.testing.assert_close(latent["samples"], network.encode(pixels).float())
+    by_hand = ((network.decode(latent["samples"].to(dtype)).float() + 1) / 2).clamp(0, 1)
     torch.testing.assert_close(decoded, by_hand[0].movedim(0, -1))
+
+
+@pytest.mark.parametrize("flag", ["fp32_vae", "force_fp32"])
+def test_float32_can_be_asked_for(
+    flag: str, comfy: Import, nano_vae: Any, pack: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comfy("comfy.cli_args").args, flag, True)
+    network = nano_vae.first_stage_model
+    again = pack("host.vae").load_nano_vae(network.state_dict(), network.config.to_metadata())
+    assert again.vae_dtype == torch.float32
 
 
 def test_core_tiled_nodes_work_on_nanos_vae(comfy: Import, nano_vae: Any) -> None:
