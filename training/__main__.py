@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": ("evaluation.evaluate", "measure a checkpoint on held-out people and voices, with strips and plots"),
     "mouth": ("evaluation.mouth", "measure how much of the mouth's motion a network predicts from speech, in seconds"),
     "prove": ("evaluation.prove", "train AKD and its baselines, and measure them"),
+    "exposure": ("evaluation.exposure", "measure what a network loses on its own continuity frames"),
     "metrics": ("evaluation.metrics", "compute FID, FVD, sync, identity and quality against real videos"),
 }
 """Name -> module with ``add_arguments(parser)`` and ``run(args)``, and what the command is for."""

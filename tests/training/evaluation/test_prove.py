@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,9 +22,11 @@ from asymtalker.tests.helpers import cells
 from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.paths import CONFIGS
 from asymtalker.training.evaluation import prove as module
-from asymtalker.training.evaluation.evaluate import evaluate
+from asymtalker.training.evaluation.evaluate import Generator, evaluate
+from asymtalker.training.evaluation.exposure import ExposureMeter, table
 from asymtalker.training.evaluation.probe import FaceProbe
 from asymtalker.training.evaluation.prove import Material, Proof, prove, summarise
+from asymtalker.training.evaluation.subjects import synthetic_subject
 from asymtalker.training.recipes.teacher import TeacherTraining, train
 
 CLIP_FRAMES = 89
@@ -200,3 +203,14 @@ def test_evaluation_writes_figures_and_pictures(files: Files, tmp_path: Path) ->
         "person_0_opening.png",
         "person_0_tracks.png",
     }
+
+
+def test_exposure_compares_continuity_frames(files: Files) -> None:
+    generator = Generator.load(files.teacher, files.vae, steps=1)
+    subject = synthetic_subject(1, 0, 4.0)
+    chunks = list(ExposureMeter(generator, generator, FaceProbe.load(files.probe), subject).read(2))
+    # Chunk 1 follows true frames in both cases.
+    assert chunks[0].own == chunks[0].true and chunks[0].target_own == chunks[0].target_true
+    assert chunks[1].own != chunks[1].true and chunks[1].target_own != chunks[1].target_true
+    measured = np.array([dataclasses.astuple(chunk) for chunk in chunks])
+    assert cells(table({"teacher": measured})).count(f"{chunks[1].own:.2f}") >= 1
