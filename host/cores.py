@@ -19,9 +19,9 @@ SHORTEST_S = 0.05
 
 
 def multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for products of bfloat16 (AVX-512 BF16, AMX); without them it is slow.
+    """Whether the CPU has instructions for products of bfloat16 (AVX-512 BF16, AMX); False where PyTorch cannot tell.
 
-    False where PyTorch cannot tell.
+    Without them, bfloat16 is slower than float32.
     """
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)

@@ -251,7 +251,7 @@ class NanoStockVAE(VAE):
 
 
 def _nano_dtype(device: torch.device, working: list[torch.dtype]) -> torch.dtype:
-    """Core's choice, or bfloat16 on a CPU that multiplies it: half the time, and less error than rounding to 8 bits."""
+    """Core's choice, or bfloat16 on a CPU with instructions for it: half the time, less error than 8-bit rounding."""
     is_chosen = args.fp32_vae or args.fp16_vae or args.bf16_vae or args.force_fp32
     if model_management.is_device_cpu(device) and not is_chosen and multiplies_bf16():
         return torch.bfloat16

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from asymtalker.host.cores import CpuShare, cpu_share, threads_beside
+from asymtalker.host.cores import CpuShare, cpu_share, multiplies_bf16, threads_beside
 from asymtalker.models.audio import MEL_CHANNELS
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.family import NANO_NETWORK
@@ -78,3 +78,14 @@ def test_number_of_threads_changes_no_bit(pack: Import) -> None:
         torch.set_num_threads(threads)
         made.append(network(windows, reference, 1.0)(reference + 1, torch.tensor(0.8)))
     assert torch.equal(*made)
+
+
+def test_bfloat16_arithmetic_is_as_pytorch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for says in (None, False, True):
+        for name in names:
+            if says is None:
+                monkeypatch.delattr(torch.cpu, name, raising=False)
+            else:
+                monkeypatch.setattr(torch.cpu, name, lambda says=says: says, raising=False)
+        assert multiplies_bf16() is bool(says)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,9 +40,14 @@ class RunConfig:
     ema_decay: float
     save_every: int
 
+    def record(self) -> dict[str, Any]:
+        """The settings, without those at their default: runs from before a setting existed can still be resumed."""
+        values = dataclasses.asdict(self)
+        return {item.name: values[item.name] for item in dataclasses.fields(self) if values[item.name] != item.default}
 
-def read_config(kind: type[T], path: Path, overrides: list[str]) -> T:
-    """A ``kind`` from the TOML file ``path``, changed by ``key=value`` overrides (values in TOML syntax).
+
+def read_config(kind: type[T], path: Path, overrides: list[str], changes: Mapping[str, Any] | None = None) -> T:
+    """A ``kind`` from the TOML file ``path``, changed by ``key=value`` overrides (values in TOML syntax) and values.
 
     Raises:
         TrainingError: no such file, not TOML, an unknown key, or a missing one.
@@ -50,6 +56,7 @@ def read_config(kind: type[T], path: Path, overrides: list[str]) -> T:
         values = tomllib.loads(path.read_text("utf-8"))
         for override in overrides:
             values |= tomllib.loads(override)
+        values |= changes or {}
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"cannot read the configuration {path}: {error}") from error
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,13 +14,12 @@ from ...models.color import match_color
 from ...models.dit import TalkingHeadDiT
 from ...models.flow import Denoise, apply_continuity, sample_chunk, schedule
 from ...models.nano_vae import NanoVAE
-from ...models.reference import ReferenceKind
 from ...models.rollout import VideoCodec, continuity_frames
 from .chunks import CONTINUITY_LATENTS, stride_of
 from .config import RunConfig, TrainingError
 from .data import Batch
 from .device import full_precision
-from .inference import condition
+from .inference import ReferenceTraining, condition
 from .objectives import distribution_matching_loss, draw_levels, flow_matching_loss, given_frames, uncertain
 
 CONTINUITIES = ("asymmetric", "symmetric-gt", "symmetric-self")
@@ -57,6 +55,11 @@ class AKDTraining(RunConfig):
     def __post_init__(self) -> None:
         if self.continuity not in CONTINUITIES:
             raise TrainingError(f"continuity must be one of {CONTINUITIES}, got {self.continuity!r}")
+
+    @property
+    def reference_training(self) -> ReferenceTraining:
+        """The reference that the teacher must have been trained with."""
+        return ReferenceTraining(self.reference, self.reference_noise)
 
 
 @dataclass(frozen=True)
@@ -141,14 +144,6 @@ def _sample(
     noise = (torch.randn(reference.shape, generator=generator) for _ in itertools.count())
     sample = sample_chunk(denoise, schedule(config.denoising_steps, config.shift), continuity, noise)
     return (apply_continuity(kept[0], continuity) if kept else sample), sample
-
-
-def check_reference(teacher_path: Path, metadata: Mapping[str, str], config: AKDTraining) -> None:
-    """Raises TrainingError where the teacher was trained with the other kind of reference."""
-    if (known := metadata.get("reference", ReferenceKind.TRE.value)) != config.reference:
-        raise TrainingError(
-            f"{teacher_path} was trained with reference {known!r}, the run is configured for {config.reference!r}"
-        )
 
 
 def draw_gradient_step(config: AKDTraining, generator: torch.Generator) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,7 @@ from ...models.config import DiTConfig, SamplingConfig
 from ...models.dit import TalkingHeadDiT
 from ...models.flow import Denoise, velocity_to_x0
 from ...models.reference import ReferenceKind
-
-REFERENCE_NOISE = "reference_noise"
-"""Metadata entry of networks that were trained with an uncertain reference."""
+from .config import TrainingError
 
 
 def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
@@ -28,21 +26,42 @@ def load_network(path: Path) -> tuple[TalkingHeadDiT, dict[str, str]]:
 
 
 @dataclass(frozen=True)
+class ReferenceTraining:
+    """The reference that a network was trained with: ``kind`` ("tre" or "static"), and ``noise`` as in `uncertain`."""
+
+    kind: str = ReferenceKind.TRE.value
+    noise: float = 0.0
+
+    def to_metadata(self) -> dict[str, str]:
+        """Entries of a checkpoint's metadata; the usual noise of 0 has none."""
+        return {"reference": self.kind} | ({"reference_noise": str(self.noise)} if self.noise else {})
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ReferenceTraining:
+        return cls(metadata.get("reference", cls.kind), float(metadata.get("reference_noise", cls.noise)))
+
+    def check(self, path: Path, wanted: ReferenceTraining) -> None:
+        """Raises TrainingError, which names the checkpoint at ``path``, unless this is what is ``wanted``."""
+        if self != wanted:
+            raise TrainingError(f"{path} was trained with {self}, but {wanted} is needed")
+
+    def __str__(self) -> str:
+        return f"reference {self.kind!r} and reference noise {self.noise:g}"
+
+
+@dataclass(frozen=True)
 class TrainedNetwork:
-    """A network, how it is sampled, and the ``reference`` that it was trained with: its kind and its noise."""
+    """A network, how it is sampled, and the reference that it was trained with."""
 
     network: TalkingHeadDiT
     sampling: SamplingConfig
-    reference: str
-    reference_noise: float
+    reference: ReferenceTraining
 
 
 def load_for_sampling(path: Path) -> TrainedNetwork:
-    """A trained network with what its file's metadata tells."""
+    """A trained network with what its file's metadata says."""
     network, metadata = load_network(path)
-    reference = metadata.get("reference", ReferenceKind.TRE)
-    noise = float(metadata.get(REFERENCE_NOISE, 0.0))
-    return TrainedNetwork(network, SamplingConfig.from_metadata(metadata), reference, noise)
+    return TrainedNetwork(network, SamplingConfig.from_metadata(metadata), ReferenceTraining.from_metadata(metadata))
 
 
 def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guidance: float = 1.0) -> Denoise:

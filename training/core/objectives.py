@@ -16,10 +16,10 @@ def draw_levels(count: int, shift: float, generator: torch.Generator) -> Tensor:
     return shift_time(torch.rand(count, generator=generator), shift).clamp_min(MIN_LEVEL)
 
 
-def uncertain(reference: Tensor, noise: float, generator: torch.Generator | None) -> Tensor:
-    """``reference`` latents [B, C, T, h, w] with one draw of ``noise`` (a standard deviation) on every latent frame.
+def uncertain(reference: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """``reference`` [B, C, T, h, w] plus noise of the standard deviation ``noise``, the same on every latent frame.
 
-    A single look at such a reference tells little about the person; many chunks together tell it all.
+    One draw says little about the person; the average over many chunks says everything.
     """
     if noise == 0:
         return reference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,8 +17,9 @@ from ...models.flow import SAMPLERS, chunk_noise
 from ...models.nano_vae import NanoVAE
 from .articulation import hidden_units
 from .data import Batch, PreparedClips
-from .images import save_strip
-from .inference import condition, condition_on_tokens
+from .images import save_strip, shrunk
+from .inference import ReferenceTraining, condition, condition_on_tokens
+from .objectives import uncertain
 
 SAMPLES, COLUMNS = 3, 9
 
@@ -40,18 +42,20 @@ class SampleStrip:
             return
         network = TalkingHeadDiT(DiTConfig.from_state_dict(weights, metadata)).eval()
         network.load_state_dict(weights)
-        sampling = SamplingConfig.from_metadata(metadata)
+        sampling, noise = SamplingConfig.from_metadata(metadata), ReferenceTraining.from_metadata(metadata).noise
         rows = []
         for index in range(SAMPLES):
             # Speech, noise and position of a sample that no step uses.
             sample = self.clips[len(self.clips) + index]
             batch = Batch(*(part[None] for part in sample))
+            drawn = torch.Generator().manual_seed(index)
+            batch = replace(batch, reference=uncertain(batch.reference, noise, drawn))
             made = sample_batch(network, batch, sampling, self.condition_on)
             for latents in (made, batch.latents[:, 0]):
                 frames = self.vae.decode(latents)[0]
                 rows.append(frames[:, torch.linspace(0, frames.shape[1] - 1, COLUMNS).long()])
         pixels = rearrange(torch.stack(rows), "n c f h w -> (n f) c h w").clamp(-1, 1)
-        save_strip(pixels[..., ::2, ::2], COLUMNS, self.out / f"samples_{step:06d}.png")
+        save_strip(shrunk(pixels), COLUMNS, self.out / f"samples_{step:06d}.png")
 
 
 def sample_batch(

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from ...models.files import replacing
 from .clip import HEADS, make_clip
 
+SIZE = 256
 ARRAYS = ("frames", "audio", "poses", "opening", "width", "rounding", "mouth_boxes", "portrait")
 
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, default=0, help="index of the first clip")
     parser.add_argument("--count", type=int, required=True, help="number of clips")
     parser.add_argument("--frames", type=int, default=61, help="frames per clip, at 25 per second")
-    parser.add_argument("--size", type=int, default=256, help="width and height in pixels (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=SIZE, help="width and height in pixels (default: %(default)s)")
     add_motion_arguments(parser)
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
 
@@ -76,14 +77,15 @@ def for_each_clip(write: Callable[[int], Path], indices: range, workers: int) ->
             pass
 
 
-def clip_path(folder: Path, seed: int, index: int, num_frames: int) -> Path:
+def clip_path(folder: Path, seed: int, index: int, num_frames: int, size: int) -> Path:
     """Where a clip is kept."""
-    return folder / f"clip_s{seed}_f{num_frames}_{index:07d}.safetensors"
+    other_size = f"_{size}px" if size != SIZE else ""
+    return folder / f"clip_s{seed}_f{num_frames}{other_size}_{index:07d}.safetensors"
 
 
 def write_clip(folder: Path, seed: int, index: int, num_frames: int, size: int, motion: Mapping[str, Any]) -> Path:
     """Makes one clip (`motion` as in `make_clip`) and writes it whole, unless its file exists."""
-    path = clip_path(folder, seed, index, num_frames)
+    path = clip_path(folder, seed, index, num_frames, size)
     if path.exists():
         return path
     clip = make_clip(seed, index, num_frames, size, **motion)

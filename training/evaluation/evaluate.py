@@ -59,7 +59,7 @@ class Generator:
         """``portrait`` uint8 [H, W, 3]."""
         pixels = fit_portrait(portrait[None].float() / 255, portrait.shape[1], portrait.shape[0])
         frames = self.trained.sampling.frames_per_chunk
-        if self.trained.reference == ReferenceKind.STATIC:
+        if self.trained.reference.kind == ReferenceKind.STATIC:
             num_latents = self.trained.network.config.latent_frames(frames)
             return Reference(static_reference(self.vae.encode, pixels, num_latents).contiguous(), pixels, frames)
         return Reference(temporal_reference(self.vae.encode, pixels, frames), pixels, frames)
@@ -69,7 +69,7 @@ class Generator:
         generator = torch.Generator().manual_seed(seed)
 
         def condition_chunk(windows: Tensor, reference: Tensor, guidance: float) -> Denoise:
-            seen = uncertain(reference, self.trained.reference_noise, generator)
+            seen = uncertain(reference, self.trained.reference.noise, generator)
             return condition(self.trained.network, windows, seen, guidance)
 
         return condition_chunk

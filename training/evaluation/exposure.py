@@ -19,9 +19,9 @@ from einops import rearrange
 from torch import Tensor
 
 from ...models.audio import AudioFeatures, audio_windows, log_mel_features
-from ...models.flow import apply_continuity
+from ...models.flow import apply_continuity, chunk_noise
 from ...models.rates import FPS
-from ...models.rollout import ContinuityOptions, ContinuityState, continuity_frames, rollout
+from ...models.rollout import ContinuityOptions, ContinuityState, continuity_frames, rollout, to_uint8
 from ..core.chunks import CONTINUITY_LATENTS, FRAMES_PER_CHUNK, clip_span, new_frames, stride_of
 from ..core.paths import PROBE, add_vae_argument
 from ..core.tables import markdown_table
@@ -30,7 +30,9 @@ from .probe import FaceProbe
 from .subjects import Subject, synthetic_subject
 
 LEVEL = 0.8
-"""Noise level of the teacher's input: most of what is generated in a few steps is decided there."""
+"""Noise level of the teacher's input, since a few-step sampler decides most of the picture there."""
+
+CHUNK_SEED, TARGET_SEED = 0, 1
 
 SHOWN = (1, 2, 3, 6, 11)
 
@@ -79,7 +81,9 @@ class ExposureMeter:
         """The chunk after ``state``, its noise given by its number: frames uint8 [n, H, W, 3], and the next state."""
         network, sampling = self._network.conditioning(state.chunk_index), self._network.trained.sampling
         options = ContinuityOptions()
-        made = rollout(network, self._network.vae, self._reference, self._audio, sampling, options, 0, state=state)
+        made = rollout(
+            network, self._network.vae, self._reference, self._audio, sampling, options, CHUNK_SEED, state=state
+        )
         chunk, following = next(iter(made))
         return chunk.frames, following
 
@@ -89,9 +93,9 @@ class ExposureMeter:
         latents = vae.encode(torch.cat((vae.decode(own.latents), as_pixels(frames)), dim=2))
         windows = audio_windows(self._audio.features, number * self._advance, FRAMES_PER_CHUNK)
         denoise = self._teacher.conditioning(number)(windows, self._reference.latents, 1.0)
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(number))
+        noise = next(chunk_noise(TARGET_SEED, number, tuple(latents.shape)))
         noisy = apply_continuity(torch.lerp(latents, noise, LEVEL), shown.latents)
-        return as_frames(vae.decode(denoise(noisy, torch.tensor(LEVEL)))[:, :, self._overlap :])
+        return to_uint8(vae.decode(denoise(noisy, torch.tensor(LEVEL)))[:, :, self._overlap :])
 
     def _distance(self, frames: Tensor) -> float:
         return float(self._probe.identity_distance(self._probe.read(frames)[1], self._portrait).mean())
@@ -100,11 +104,6 @@ class ExposureMeter:
 def as_pixels(frames: Tensor) -> Tensor:
     """Frames uint8 [n, H, W, 3] as a VAE takes them: [1, 3, n, H, W] in [-1, 1]."""
     return rearrange(frames, "f h w c -> 1 c f h w").float() / 127.5 - 1
-
-
-def as_frames(pixels: Tensor) -> Tensor:
-    """The inverse of ``as_pixels``, clipped and rounded."""
-    return rearrange((pixels.clamp(-1, 1) + 1) * 127.5, "1 c f h w -> f h w c").round().byte()
 
 
 def table(measured: dict[str, np.ndarray]) -> str:
@@ -139,9 +138,10 @@ def run(args: argparse.Namespace) -> None:
     measured = {}
     for path in args.network:
         network = Generator.load(path, args.vae)
+        network.trained.reference.check(path, teacher.trained.reference)
         each = [
             [astuple(chunk) for chunk in ExposureMeter(network, teacher, probe, subject).read(args.chunks)]
             for subject in subjects
         ]
-        measured[path.parent.name] = np.mean(each, axis=0)
+        measured[str(path)] = np.mean(each, axis=0)
     print(table(measured))

@@ -21,7 +21,7 @@ from ...models.checkpoint import read_checkpoint
 from ...models.dit import TalkingHeadDiT
 from ...models.flow import apply_continuity
 from ..core.data import Batch, PreparedClips
-from ..core.inference import condition, load_network
+from ..core.inference import ReferenceTraining, condition, load_for_sampling
 from ..core.paths import NETWORK
 from ..core.tables import markdown_table
 
@@ -94,7 +94,9 @@ def run(args: argparse.Namespace) -> None:
     rows = []
     for path in args.network:
         found: dict[str, list[MouthFigures]] = {}
-        for kind, figures in measured(load_network(path)[0], args.data):
+        trained = load_for_sampling(path)
+        trained.reference.check(path, ReferenceTraining())
+        for kind, figures in measured(trained.network, args.data):
             found.setdefault(kind, []).append(figures)
         for kind, each in sorted(found.items()):
             means = np.mean([astuple(figures) for figures in each], axis=0)

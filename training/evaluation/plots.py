@@ -11,19 +11,18 @@ from einops import rearrange
 from torch import Tensor
 
 from ...models.rates import FPS, SAMPLE_RATE
-from ..core.images import figure, save_strip
+from ..core.images import figure, save_strip, shrunk
 from .probe import TRACKS
 from .subjects import Subject
 
 SHOWN_S = 10.0
-LARGE = 128
 
 
 def save_frames(frames: Tensor, truth: Tensor | None, path: Path) -> None:
     """``frames`` uint8 [n, H, W, 3] in a row, over the true ones where there are any; large ones in half their size."""
     rows = frames if truth is None else torch.cat((frames, truth))
     pixels = rearrange(rows, "n h w c -> n c h w").float() / 127.5 - 1
-    save_strip(pixels[..., ::2, ::2] if pixels.shape[-1] > LARGE else pixels, len(frames), path)
+    save_strip(shrunk(pixels), len(frames), path)
 
 
 def save_opening(seen: np.ndarray, subject: Subject, path: Path) -> None:

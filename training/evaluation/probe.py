@@ -7,7 +7,6 @@ it is trained against the truth: the drawing programs know every opening, angle 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +168,7 @@ def train(config: ProbeTraining, vae_path: Path, out: Path, workers: int, device
     probe.to(device)
     optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.01)
     ema = Ema(probe, config.ema_decay)
-    state = TrainingState({"probe": probe}, {"adamw": optimizer}, {"probe": ema}, dataclasses.asdict(config))
+    state = TrainingState({"probe": probe}, {"adamw": optimizer}, {"probe": ema}, config.record())
     faces = DrawnFaces(config.seed, config.steps * config.batch)
 
     def publish() -> None:

@@ -9,7 +9,6 @@ frames, student and critic on the student's: that is the asymmetry.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,8 @@ from ...models.rollout import VideoCodec
 from ..core.config import read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device
-from ..core.distillation import AKDTraining, check_reference, critic_loss, distil_rollout, draw_gradient_step
-from ..core.inference import load_network
+from ..core.distillation import AKDTraining, critic_loss, distil_rollout, draw_gradient_step
+from ..core.inference import ReferenceTraining, load_network
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.paths import add_nano_arguments, add_vae_argument
 from ..core.samples import SampleStrip
@@ -76,11 +75,11 @@ def train(
     """Distil (or take up) a run in ``out``; writes ``state.safetensors`` and ``student.safetensors`` (averaged).
 
     Raises:
-        TrainingError: the teacher was trained with the other kind of reference.
+        TrainingError: the teacher was trained with another reference.
     """
     torch.manual_seed(config.seed)
     teacher, metadata = load_network(teacher_path)
-    check_reference(teacher_path, metadata, config)
+    ReferenceTraining.from_metadata(metadata).check(teacher_path, config.reference_training)
     vae = NanoVAE.from_checkpoint(*read_checkpoint(vae_path)).to(device)
     student, critic = (load_network(teacher_path)[0].to(device).train().requires_grad_(True) for _ in range(2))
     optimizers: dict[str, torch.optim.Optimizer] = {
@@ -89,9 +88,7 @@ def train(
     }
     optimizers["critic"].param_groups[0]["lr_ratio"] = config.critic_lr_ratio
     ema = Ema(student, config.ema_decay)
-    state = TrainingState(
-        {"student": student, "critic": critic}, optimizers, {"student": ema}, dataclasses.asdict(config)
-    )
+    state = TrainingState({"student": student, "critic": critic}, optimizers, {"student": ema}, config.record())
     count = config.batch * config.steps
     clips = PreparedClips(data, config.seed, count, chunks=config.chunks, reference=config.reference)
     strip = SampleStrip(clips, vae_path, out)

@@ -7,7 +7,6 @@ teacher then starts with cross-attention that has something to read.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import math
 from dataclasses import dataclass
@@ -114,7 +113,7 @@ def train(config: AudioTraining, out: Path, workers: int, device: torch.device =
     projection = AudioProjection(config.network(), nn).to(device)
     optimizer = torch.optim.AdamW(projection.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(projection, config.ema_decay)
-    state = TrainingState({"audio": projection}, {"adamw": optimizer}, {"audio": ema}, dataclasses.asdict(config))
+    state = TrainingState({"audio": projection}, {"adamw": optimizer}, {"audio": ema}, config.record())
     spoken = SpokenUtterances(config, out / "speech", config.steps * config.batch)
     held_out = SpokenUtterances(config, out / "speech", HELD_OUT, held_out=True)
 

@@ -6,7 +6,6 @@ The losses are those of ``core.distillation``.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ from ..core.data import PreparedClips
 from ..core.distillation import (
     AKDTraining,
     RolledChunk,
-    check_reference,
     critic_loss,
     distil_rollout,
     draw_gradient_step,
@@ -30,6 +28,7 @@ from ..core.distillation import (
 from ..core.distributed import ShardedState, World, joined_world
 from ..core.family import geometry
 from ..core.host import BatchCodec, stock_codec
+from ..core.inference import ReferenceTraining
 from ..core.loop import TrainingRun
 from ..core.paths import add_run_arguments
 from ..core.shards import Drawn, FullConfig, Shards
@@ -47,9 +46,10 @@ def train(
     """Distil (or take up) a run in ``out``; writes ``state.safetensors`` and ``student.safetensors`` (averaged).
 
     Raises:
-        TrainingError: the teacher was trained with the other kind of reference, or is of another shape.
+        TrainingError: the teacher was trained with another reference, or is of another shape.
     """
-    check_reference(teacher_path, read_published(teacher_path)[1], config)
+    trained_with = ReferenceTraining.from_metadata(read_published(teacher_path)[1])
+    trained_with.check(teacher_path, config.reference_training)
     shards = Shards(config, world)
     clips = PreparedClips(
         data, config.seed, config.batch * config.steps, chunks=config.chunks, reference=config.reference
@@ -63,9 +63,9 @@ def train(
     optimizers["critic"].param_groups[0]["lr_ratio"] = config.critic_lr_ratio
     ema = Ema(student, config.ema_decay)
     networks: dict[str, nn.Module] = {"student": student, "critic": critic}
-    state = ShardedState(networks, optimizers, {"student": ema}, dataclasses.asdict(config), world=world)
+    state = ShardedState(networks, optimizers, {"student": ema}, config.record(), world=world)
     metadata = SamplingConfig("few_step", config.denoising_steps, config.shift).to_metadata()
-    metadata |= {"reference": config.reference, "distillation": config.continuity}
+    metadata |= config.reference_training.to_metadata() | {"distillation": config.continuity}
     run = TrainingRun("akd", out, config, state, lambda: shards.publish(ema, out / "student.safetensors", metadata))
 
     def critic_step(item: tuple[Drawn, list[RolledChunk]]) -> dict[str, float]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ...models.config import SamplingConfig
 from ..core.config import read_config
 from ..core.data import PreparedClips
 from ..core.distributed import ShardedState, World, joined_world
+from ..core.inference import ReferenceTraining
 from ..core.loop import TrainingRun
 from ..core.paths import add_run_arguments
 from ..core.shards import Drawn, FullConfig, Shards
@@ -44,11 +44,9 @@ def train(
     network = shards.network(start)
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay)
     ema = Ema(network, config.ema_decay)
-    state = ShardedState(
-        {"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config), world=world
-    )
+    state = ShardedState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, config.record(), world=world)
     sampling = SamplingConfig(**config.sampling)  # type: ignore[arg-type]
-    metadata = sampling.to_metadata() | {"reference": config.reference}
+    metadata = sampling.to_metadata() | ReferenceTraining(config.reference).to_metadata()
     run = TrainingRun("teacher", out, config, state, lambda: shards.publish(ema, out / "teacher.safetensors", metadata))
 
     def loss(drawn: Drawn) -> dict[str, float]:

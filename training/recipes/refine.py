@@ -8,7 +8,6 @@ the decoder can learn to draw clean faces from its latents. The encoder, and thu
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,12 @@ from ...models.audio import audio_windows, log_mel_features
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.flow import SAMPLERS, chunk_noise
 from ...models.nano_vae import SPATIAL_STRIDE, NanoVAE
-from ...models.reference import ReferenceKind
 from ..core.chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.device import CPU, training_device
 from ..core.distillation import carry
 from ..core.images import save_strip
-from ..core.inference import condition, load_for_sampling
+from ..core.inference import ReferenceTraining, condition, load_for_sampling
 from ..core.latents import clip_frames, num_chunks, read_chunks
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.paths import add_nano_arguments
@@ -57,9 +55,8 @@ class RefineTraining(RunConfig):
 def generate_latents(network_path: Path, vae: NanoVAE, data: Path, out: Path, count: int) -> None:
     """Latents that the network makes for the speech of ``count`` prepared clips, chunk after chunk as at inference."""
     trained = load_for_sampling(network_path)
-    network, sampling, reference_kind = trained.network, trained.sampling, trained.reference
-    if reference_kind != ReferenceKind.TRE:
-        raise TrainingError(f"{network_path} was trained without TRE; the bundled decoder is for one that was")
+    trained.reference.check(network_path, ReferenceTraining())
+    network, sampling = trained.network, trained.sampling
     sampler = SAMPLERS[sampling.sampler]
     levels = sampler.schedule(sampling.steps, sampling.shift)
     out.mkdir(parents=True, exist_ok=True)
@@ -160,7 +157,7 @@ def train(
     vae.decoder.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(vae.decoder.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
     ema = Ema(vae, config.ema_decay)
-    state = TrainingState({"vae": vae}, {"adamw": optimizer}, {"vae": ema}, dataclasses.asdict(config))
+    state = TrainingState({"vae": vae}, {"adamw": optimizer}, {"vae": ema}, config.record())
     dataset = GeneratedChunks(config, clips, data, out / "generated")
 
     def publish() -> None:

@@ -19,7 +19,7 @@ from ..core.audio_projection import AUDIO_HIDDEN, PREFIX, copy_audio_projection,
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device
-from ..core.inference import REFERENCE_NOISE
+from ..core.inference import ReferenceTraining
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
 from ..core.objectives import uncertain
@@ -41,8 +41,8 @@ class TeacherTraining(NanoNetwork, RunConfig):
     clips hold fewer voices than it was trained on.
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
     windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
-    as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE; ``reference_noise``
-    makes it uncertain (see ``core.objectives.uncertain``).
+    as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE;
+    ``reference_noise`` (a standard deviation) makes either kind uncertain (see ``core.objectives.uncertain``).
     """
 
     condition_on: str
@@ -107,7 +107,7 @@ def train(
     groups = [{"params": rest}, {"params": audio_parameters, "lr_ratio": config.audio_lr_ratio}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)
-    state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, dataclasses.asdict(config))
+    state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, config.record())
     clips = PreparedClips(data, config.seed, config.batch * config.steps, reference=config.reference)
     strip = SampleStrip(clips, vae, out, config.condition_on)
 
@@ -165,9 +165,7 @@ def export(config: TeacherTraining, ema: Ema, path: Path) -> dict[str, str]:
     """Write the averaged teacher as a checkpoint that the loader reads; returns its metadata."""
     sampling = SamplingConfig(**config.sampling)  # type: ignore[arg-type]
     metadata = config.network().to_metadata() | sampling.to_metadata()
-    metadata |= {"reference": config.reference}
-    if config.reference_noise:
-        metadata[REFERENCE_NOISE] = str(config.reference_noise)
+    metadata |= ReferenceTraining(config.reference, config.reference_noise).to_metadata()
     write_checkpoint(path, ema.shadow, metadata)
     return metadata
 

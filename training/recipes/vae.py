@@ -171,7 +171,7 @@ def train(
     trained = vae.decoder if config.decoder_only else vae
     optimizer = torch.optim.AdamW(trained.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
     ema = Ema(vae, config.ema_decay)
-    state = TrainingState({"vae": vae}, {"adamw": optimizer}, {"vae": ema}, dataclasses.asdict(config))
+    state = TrainingState({"vae": vae}, {"adamw": optimizer}, {"vae": ema}, config.record())
     data = ClipWindows(config, clips) if clips is not None else DrawnMotions(config)
 
     def publish() -> None:

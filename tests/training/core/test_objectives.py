@@ -11,6 +11,7 @@ from asymtalker.training.core.objectives import (
     distribution_matching_loss,
     draw_levels,
     flow_matching_loss,
+    uncertain,
 )
 
 SHAPE = (2, 3, 4, 2, 2)
@@ -86,3 +87,14 @@ def test_a_drawn_level_is_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     given = torch.zeros(2, 1, 4, 1, 1)
     loss = flow_matching_loss(lambda x, u: x, x0, given, levels, torch.ones(SHAPE), torch.ones(2, 1, 4, 2, 2))
     assert loss.isfinite()
+
+
+def test_an_uncertain_reference_has_one_draw_for_all_latent_frames() -> None:
+    reference, generator = torch.randn(SHAPE), torch.Generator().manual_seed(0)
+    noise = uncertain(reference, 2.0, generator) - reference
+    torch.testing.assert_close(noise, noise[:, :, :1].expand_as(noise))
+    assert 1.0 < noise.std() < 3.0
+    state = generator.get_state()
+    assert uncertain(reference, 0.0, generator) is reference
+    # Runs without this noise draw the same numbers as before it existed.
+    assert torch.equal(generator.get_state(), state)

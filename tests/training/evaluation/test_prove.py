@@ -151,7 +151,10 @@ def test_unknown_method_is_named() -> None:
     [
         ({"start": "nothing"}, "start"),
         ({"teacher": [{"config": "nano_teacher.toml", "stepps": 1}]}, "stepps"),
-        ({"start": "audio", "teacher": []}, "at least one stage"),
+        ({"start": "audio", "teacher": []}, "condition_on"),
+        ({"start": "audio", "teacher": [{"config": "nano_teacher_articulation.toml", "steps": 1}]}, "condition_on"),
+        ({"teacher": [], "references": ["static"]}, "references"),
+        ({"student": {"steps": 1}}, "config"),
     ],
 )
 def test_a_wrong_training_is_named(changes: dict[str, Any], named: str, files: Files, tmp_path: Path) -> None:
@@ -184,13 +187,19 @@ def test_spread_is_over_the_runs_and_differences_are_run_by_run(tmp_path: Path) 
                 video = module.Video(method, reference, 0, seed, subject, 1.0)
                 # What differs between people is averaged before runs are compared.
                 figures = dict.fromkeys(module.COLUMNS, 1.0) | {"sync": value + 0.02 * subject - 0.01}
-                record = {**dataclasses.asdict(video), "identity_per_second": [0.1] * 10, "marks": {"10": figures}}
+                record: dict[str, Any] = {
+                    **dataclasses.asdict(video),
+                    "identity_per_second": [0.1] * 10,
+                    "marks": {"10": figures},
+                }
                 (videos / f"{video.name}.json").write_text(json.dumps(record))
+    # The person whom only one method has is no part of their difference.
+    (videos / f"{module.Video('symmetric-gt', 'tre', 0, 0, 1, 1.0).name}.json").unlink()
     summarise(proof(seconds={"asymmetric": 10}, marks=[10], seeds=[0, 1]), videos, tmp_path)
     text = cells((tmp_path / "table.md").read_text())
-    assert "| asymmetric | tre | 1 | 10 s | 2 | 0.5000 ± 0.1000 | 1.0000 ± 0.0000 |" in text
-    assert "| symmetric-gt | tre | 1 | 10 s | 2 | 0.1000 ± 0.0000 | 0.0000 ± 0.0000 |" in text
-    assert "| asymmetric | static | 1 | 10 s | 1 | 0.2500 ± 0.0000 | 0.0000 ± 0.0000 |" in text
+    assert "| asymmetric | tre | 1 | 10 s | 2 | 4 | 0.5000 ± 0.1000 | 1.0000 ± 0.0000 |" in text
+    assert "| symmetric-gt | tre | 1 | 10 s | 2 | 3 | 0.1000 ± 0.0000 | 0.0000 ± 0.0000 |" in text
+    assert "| asymmetric | static | 1 | 10 s | 1 | 2 | 0.2500 ± 0.0000 | 0.0000 ± 0.0000 |" in text
 
 
 def test_evaluation_writes_figures_and_pictures(files: Files, tmp_path: Path) -> None:

@@ -110,6 +110,15 @@ def test_every_chunk_continues_what_it_should(vae: NanoVAE, batch: Batch, contin
         assert not chunk.sample.requires_grad
 
 
+def test_every_chunk_has_its_own_draw_of_an_uncertain_reference(vae: NanoVAE, batch: Batch) -> None:
+    settings = config(chunks=2, reference_noise=1.0)
+    first, second = roll_out(network(0), vae, batch, settings, None, torch.Generator().manual_seed(0))
+    assert not torch.equal(first.reference, second.reference)
+    assert not torch.equal(first.reference, batch.reference)
+    # The video begins with the portrait itself.
+    assert torch.equal(first.student_continuity, batch.reference[:, :, :1])
+
+
 def test_gradient_belongs_to_one_step_and_changes_no_sample(vae: NanoVAE, batch: Batch) -> None:
     student, settings = network(0), config(chunks=2)
     with torch.no_grad():

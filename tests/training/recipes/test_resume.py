@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ from asymtalker.models.config import DiTConfig, SamplingConfig
 from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
 from asymtalker.training.core.config import TrainingError, learning_rate, read_config
 from asymtalker.training.core.distillation import AKDTraining
+from asymtalker.training.core.inference import ReferenceTraining, load_for_sampling
 from asymtalker.training.core.loop import TrainingRun
 from asymtalker.training.core.paths import CONFIGS
+from asymtalker.training.evaluation.evaluate import Generator
 from asymtalker.training.recipes import akd, refine, teacher, vae
 from asymtalker.training.recipes.refine import RefineTraining
 from asymtalker.training.recipes.teacher import TeacherTraining
@@ -189,6 +192,35 @@ def test_teacher_of_the_other_reference_is_refused(
 ) -> None:
     with pytest.raises(TrainingError, match="static"):
         akd.train(tiny_akd(reference="static"), small_teacher, small_vae, clips, tmp_path, workers=0)
+
+
+def test_reference_noise_is_published_and_checked(clips: Path, small_vae: Path, tmp_path: Path) -> None:
+    uncertain = dataclasses.replace(tiny(), steps=1, reference_noise=2.0)
+    run(uncertain, clips, tmp_path / "teacher")
+    teacher_path = tmp_path / "teacher/teacher.safetensors"
+    with pytest.raises(TrainingError, match=r"reference noise 2, but .* reference noise 0 is needed"):
+        akd.train(tiny_akd(), teacher_path, small_vae, clips, tmp_path / "student", workers=0)
+    settings = tiny_akd(steps=1, reference_noise=2.0)
+    akd.train(settings, teacher_path, small_vae, clips, tmp_path / "student", workers=0)
+    student_path = tmp_path / "student/student.safetensors"
+    assert load_for_sampling(student_path).reference == ReferenceTraining("tre", 2.0)
+    generator = Generator.load(student_path, small_vae)
+    windows, reference = torch.zeros(1, 33, 5, 1, 320), torch.zeros(1, 48, 9, 4, 4)
+    x, u = torch.randn(1, 48, 9, 4, 4), torch.tensor(0.5)
+    condition = generator.conditioning(0)
+    first, second = (condition(windows, reference, 1.0)(x, u) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(generator.conditioning(0)(windows, reference, 1.0)(x, u), first)
+
+
+def test_runs_from_before_a_setting_are_resumed(clips: Path, small_teacher: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_teacher.parent, tmp_path, dirs_exist_ok=True)
+    state = tmp_path / "state.safetensors"
+    saved = json.loads(read_checkpoint(state)[1]["training_config"])
+    assert "mouth_weight" in saved and not saved.keys() & {"reference_noise", "prediction"}
+    before = state.stat().st_mtime_ns
+    run(tiny(), clips, tmp_path)
+    assert state.stat().st_mtime_ns == before
 
 
 def test_another_configuration_is_refused(clips: Path, small_teacher: Path, tmp_path: Path) -> None:
