@@ -18,7 +18,7 @@ from asymtalker.training.corpus.motion import POSE_FIELDS, Pose
 from asymtalker.training.corpus.render import opening
 from asymtalker.training.corpus.speech import Espeak, Phoneme, Voice, resample
 from asymtalker.training.corpus.viseme import CHANNELS, mouth_track
-from asymtalker.training.corpus.write import run
+from asymtalker.training.corpus.write import add_arguments, run
 
 VOICE = Voice("en-us", "f3", 160, 50, 50)
 
@@ -114,9 +114,10 @@ def test_augmentation_follows_its_generator_and_keeps_the_length() -> None:
 
 
 def test_command_writes_whole_clips_and_keeps_those_there(tmp_path: Path) -> None:
-    args = argparse.Namespace(
-        out=tmp_path, seed=2, start=5, count=2, frames=5, head="spoken", head_motion=1.0, face_motion=1.0, workers=1
-    )
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["--out", str(tmp_path), "--seed", "2", "--start", "5", "--count", "2", "--frames", "5"]
+    args = parser.parse_args(given)
     assert run(args) == 0
     files = sorted(tmp_path.iterdir())
     assert len(files) == 2
@@ -124,3 +125,6 @@ def test_command_writes_whole_clips_and_keeps_those_there(tmp_path: Path) -> Non
     times = [f.stat().st_mtime_ns for f in files]
     assert run(args) == 0
     assert [f.stat().st_mtime_ns for f in sorted(tmp_path.iterdir())] == times
+    assert run(parser.parse_args([*given, "--size", "64"])) == 0
+    (small,) = set(tmp_path.glob("*_64px_*5.safetensors"))
+    assert load_file(small)["frames"].shape == (5, 64, 64, 3)
