@@ -1,9 +1,8 @@
 """What a network's own continuity frames change: ``python -m asymtalker.training exposure``.
 
 Every chunk of held-out people is generated twice: after the network's own previous chunk, and after the true frames.
-The difference is what the network loses because training showed it true frames only. The teacher then denoises the
-network's chunk under both kinds of continuity frames: that is the target which distribution matching would move the
-network to, with symmetric-self and with AKD.
+The difference is the identity that is lost by continuing from its own frames. The teacher then denoises the network's
+chunk with its own continuity frames (the target of symmetric-self) and with the true ones (the target of AKD).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The method's claims at nano's size: ``python -m asymtalker.training prove`` trains, measures and tabulates.
+"""The method's claims on small networks: ``python -m asymtalker.training prove`` trains, measures and tabulates.
 
 Each training and each measured video is resumed, or skipped if its result exists, so that the command can be stopped
 and run again at any time.
@@ -58,8 +58,8 @@ class Proof:
     """What is trained and measured.
 
     ``start`` is what every teacher takes from the given one: all of it ("teacher"), or only its audio projection
-    ("audio"), the rest being trained from scratch. The given teacher was trained with one kind of reference; learning
-    another takes thousands of steps. ``teacher`` lists the stages of its training and ``student`` the distillation, as
+    ("audio"), the rest being trained from scratch. The given teacher was trained with one kind of reference, and cannot
+    use another without long training. ``teacher`` lists the stages of its training and ``student`` the distillation, as
     tables: ``config`` is a file in training/configs, the other keys replace that file's. Stages on articulation come
     before the audio projection is copied.
 
