@@ -60,9 +60,10 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
             raise TrainingError(f"{folder} holds no encoded clips (clip_*.safetensors): run `latents` or `prepare`")
-        self.available = num_chunks(self.paths[0])
-        if chunks > self.available:
-            raise TrainingError(f"{folder}: its clips have {self.available} chunks, but {chunks} are needed")
+        counts = [num_chunks(path) for path in self.paths]
+        self.available = max(counts)
+        if chunks > min(counts):
+            raise TrainingError(f"{folder}: its clips have {min(counts)} chunks, but {chunks} are needed")
         self.seed, self.length = seed, length
         self.chunks, self.static = chunks, reference == ReferenceKind.STATIC
 
@@ -105,10 +106,13 @@ def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
     return mask
 
 
-def load_batches(clips: PreparedClips, size: int, step: int, workers: int) -> Iterator[Batch]:
-    """All batches of ``size`` samples, from number ``step`` on."""
-    order = [list(range(start, start + size)) for start in range(step * size, len(clips), size)]
-    return load_samples(clips, order, workers)
+def load_batches(
+    clips: PreparedClips, size: int, step: int, workers: int, part: int = 0, parts: int = 1
+) -> Iterator[Batch]:
+    """All batches of ``size`` samples from number ``step`` on, or of each the ``part``-th of ``parts`` equal shares."""
+    share = size // parts
+    starts = range(step * size + part * share, len(clips), size)
+    return load_samples(clips, [list(range(start, start + share)) for start in starts], workers)
 
 
 def load_samples(clips: PreparedClips, order: Sequence[list[int]], workers: int) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ Names of parameters stay as they are, so that what is gathered is an ordinary ch
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +69,16 @@ def joined_world() -> Iterator[World]:
         yield World(dist.get_rank(), size, device, init_device_mesh(kind, (size,)))
     finally:
         dist.destroy_process_group()
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
+    """Replace the gradients of whole networks by their mean over the processes; every process has to call it."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    total = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(total)
+    for gradient, part in zip(gradients, total.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient)).div_(world.size)
 
 
 def shard(network: TalkingHeadDiT, world: World, *, mixed_precision: bool, recompute: bool) -> None:

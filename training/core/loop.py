@@ -68,9 +68,14 @@ class TrainingRun:
         self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=state.step) if state.leads else None
         self.rows = _read_losses(out / "losses.csv", state.step) if state.leads else []
 
-    def generator(self) -> torch.Generator:
-        """Noise of the current step, on the run's device: it follows from (seed, step), also in a resumed run."""
-        return torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.state.step)
+    def generator(self, part: int = 0) -> torch.Generator:
+        """Noise of the current step, on the run's device: it follows from (seed, step), also in a resumed run.
+
+        part: number of the process, whose share of the batch has noise of its own.
+        """
+        return torch.Generator(self.device).manual_seed(
+            self.config.seed * 1_000_003 + self.state.step + part * 1_000_000_007
+        )
 
     def set_learning_rate(self) -> None:
         """Set this step's rate in every optimiser."""

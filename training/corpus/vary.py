@@ -32,8 +32,11 @@ class Variation:
 
 
 def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
-    """A mirrored, turned, scaled, moved and smoothly warped picture's source: [S, S, 2]."""
-    scale = float(np.exp(rng.uniform(np.log(0.72), np.log(1.12))))
+    """A mirrored, turned, scaled, moved and smoothly warped picture's source: [S, S, 2].
+
+    The head keeps about its size and place: how nano's portraits are framed is part of the corpus.
+    """
+    scale = float(np.exp(rng.normal(0, 0.05)))
     aspect = float(np.exp(rng.normal(0, 0.05)))
     angle = float(rng.normal(0, 0.07))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
@@ -42,8 +45,8 @@ def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
     x = mirror * x
     cos, sin = float(np.cos(angle)) * scale, float(np.sin(angle)) * scale
     source = torch.stack((aspect * (cos * x - sin * y), (sin * x + cos * y) / aspect), dim=-1)
-    source = source + torch.tensor(rng.uniform(-1, 1, 2) * (0.06 + 0.5 * abs(1 - scale)), dtype=torch.float32)
-    bumps = torch.tensor(rng.normal(0, 0.025, (1, 2, 5, 5)), dtype=torch.float32)
+    source = source + torch.tensor(rng.normal(0, 0.03, 2), dtype=torch.float32)
+    bumps = torch.tensor(rng.normal(0, 0.03, (1, 2, 5, 5)), dtype=torch.float32)
     warp = functional.interpolate(bumps, (size, size), mode="bicubic", align_corners=True)[0]
     return source + warp.permute(1, 2, 0)
 
@@ -56,8 +59,8 @@ def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int) -> 
         x0, y0, x1, y1 = moved_boxes(whole[None], grid)[0]
         if x0 > 0 and y0 > 0 and x1 < size and y1 < size and x1 > x0 and y1 > y0:
             break
-    mix = np.eye(3) * np.exp(rng.normal(0, 0.08)) + rng.normal(0, 0.05, (3, 3))
-    return Variation(grid, torch.tensor(mix, dtype=torch.float32), float(np.exp(rng.normal(0, 0.15))))
+    mix = np.eye(3) * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.07, (3, 3))
+    return Variation(grid, torch.tensor(mix, dtype=torch.float32), float(np.exp(rng.normal(0, 0.2))))
 
 
 def varied_pictures(pictures: Tensor, variation: Variation) -> Tensor:

@@ -40,13 +40,15 @@ def make_background(rng: np.random.Generator, size: int, folder: Path | None = N
 def _from_picture(rng: np.random.Generator, size: int, paths: tuple[Path, ...]) -> np.ndarray:
     path = paths[int(rng.integers(len(paths)))]
     share, x, y, out_of_focus = rng.uniform(0.3, 0.9), rng.random(), rng.random(), rng.uniform(0, 5)
-    with Image.open(path) as image:
-        image.draft("RGB", (4 * size, 4 * size))
-        side = share * min(image.size)
-        left, top = x * (image.width - side), y * (image.height - side)
-        square = image.convert("RGB").resize(
-            (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=2.0
-        )
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (4 * size, 4 * size))
+            rgb = image.convert("RGB")
+    except OSError as error:
+        raise TrainingError(f"--backgrounds: {path} cannot be read ({error}): remove or replace it") from error
+    side = share * min(rgb.size)
+    left, top = x * (rgb.width - side), y * (rgb.height - side)
+    square = rgb.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=2.0)
     return _out_of_focus(np.asarray(square, np.float32) / 255, float(out_of_focus) * size / 256)
 
 

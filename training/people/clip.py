@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...faces.detector import find_faces
 from ...models.rates import FPS
 from ..corpus.clip import make_clip, make_poses, make_speech, portrait_pose
 from ..corpus.motion import Pose
@@ -17,12 +18,13 @@ from .background import make_background
 from .light import sample_light
 from .person import Person, sample_person
 from .photo import Look, crop_boxes, develop, sample_look
-from .render import Studio, sample_view
+from .render import Studio, portrait_view, sample_view
 from .textures import Atlas
 
 CORPORA = ("people", "drawn", "mixed")
+FRAMINGS = ("portrait", "any")
 # One stream of random numbers per part, apart from those of ``training.corpus.clip``.
-_KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM = 11, 12, 13, 14, 15
+_KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM, _FRAMING_STREAM = 11, 12, 13, 14, 15, 16
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,24 @@ def person_of(sources: Sources, seed: int, index: int) -> Person:
     return sample_person(np.random.default_rng([seed, index, _PERSON_STREAM]), sources.assets.target_names)
 
 
-def studio_of(sources: Sources, seed: int, index: int, size: int = 256) -> Studio:
-    """The person of clip ``index`` in their light, before their background."""
+def studio_of(sources: Sources, seed: int, index: int, size: int = 256, framing: str = "portrait") -> Studio:
+    """The person of clip ``index`` in their light, before their background; ``framing`` is one of ``FRAMINGS``."""
     rng = np.random.default_rng([seed, index, _PLACE_STREAM])
     light, view = sample_light(rng), sample_view(rng)
     background = make_background(rng, size, sources.backgrounds)
-    return Studio(sources.assets, sources.atlas, person_of(sources, seed, index), light, view, background)
+    studio = Studio(sources.assets, sources.atlas, person_of(sources, seed, index), light, view, background)
+    if framing == "portrait":
+        faces = find_faces(to_bytes(studio.frame(portrait_pose(seed, index)).colour))
+        if faces:
+            rng = np.random.default_rng([seed, index, _FRAMING_STREAM])
+            studio.view = portrait_view(view, faces[0], size, rng)
+    return studio
 
 
-def look_of(seed: int, index: int, kind: str) -> Look:
-    """What camera and filters do to clip ``index``; drawn faces, which all have one size, are cropped too."""
-    return sample_look(np.random.default_rng([seed, index, _LOOK_STREAM]), crops=kind == "drawn")
+def look_of(seed: int, index: int, kind: str, framing: str = "portrait") -> Look:
+    """What camera and filters do to clip ``index``; drawn faces, all framed as portraits, are cropped for "any"."""
+    crops = kind == "drawn" and framing == "any"
+    return sample_look(np.random.default_rng([seed, index, _LOOK_STREAM]), crops=crops)
 
 
 def make_footage(
@@ -90,17 +99,19 @@ def make_footage(
     kind: str = "people",
     look: Look | None = None,
     size: int = 256,
+    framing: str = "portrait",
     **motion: Any,
 ) -> Footage:
     """Clip ``index`` of the corpus ``seed``; the same numbers give the same clip on the same machine.
 
-    ``look`` None draws one; ``motion`` is as in ``corpus.clip.make_clip``. "people" need ``sources``.
+    ``look`` None draws one; ``motion`` is as in ``corpus.clip.make_clip``. "people" need ``sources``. ``framing``
+    "portrait" frames every face about as Face Crop does, "any" has heads from a third to nine tenths of the height.
     """
-    look = look_of(seed, index, kind) if look is None else look
+    look = look_of(seed, index, kind, framing) if look is None else look
     made = (
         _drawn(seed, index, num_frames, size, motion)
         if sources is None or kind == "drawn"
-        else _people(sources, seed, index, num_frames, size, motion)
+        else _people(sources, seed, index, num_frames, size, framing, motion)
     )
     rng = np.random.default_rng([seed, index, _NOISE_STREAM])
     return Footage(
@@ -124,10 +135,12 @@ def _drawn(seed: int, index: int, num_frames: int, size: int, motion: Mapping[st
     )  # fmt: skip
 
 
-def _people(sources: Sources, seed: int, index: int, num_frames: int, size: int, motion: Mapping[str, Any]) -> Footage:
+def _people(
+    sources: Sources, seed: int, index: int, num_frames: int, size: int, framing: str, motion: Mapping[str, Any]
+) -> Footage:
     speech = make_speech(seed, index, num_frames / FPS)
     rows = make_poses(seed, index, speech, num_frames, **motion)
-    studio = studio_of(sources, seed, index, size)
+    studio = studio_of(sources, seed, index, size, framing)
     shots = [studio.frame(Pose.from_row(row)) for row in rows]
     portrait = studio.frame(portrait_pose(seed, index))
     return Footage(

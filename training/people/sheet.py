@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for index in range(args.start, args.start + args.count):
-        studio = studio_of(sources, args.seed, index)
+        studio = studio_of(sources, args.seed, index, framing=args.framing)
         frames = np.stack([to_bytes(studio.frame(pose).colour) for pose in VISEMES.values()])
-        look = Look() if args.look == "plain" else look_of(args.seed, index, "people")
+        look = Look() if args.look == "plain" else look_of(args.seed, index, "people", args.framing)
         rows.append(np.concatenate(list(develop(frames, look, np.random.default_rng(index))), axis=1))
     if len(rows) % 2:
         rows.append(np.zeros_like(rows[0]))

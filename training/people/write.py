@@ -12,7 +12,7 @@ from typing import Any
 from ..core.config import TrainingError
 from ..corpus.write import add_motion_arguments, for_each_clip, motion_of, save_arrays
 from .assets import WHERE
-from .clip import CORPORA, Sources, kind_of, make_footage
+from .clip import CORPORA, FRAMINGS, Sources, kind_of, make_footage
 from .kernel import COMPILED
 from .photo import Look
 
@@ -30,6 +30,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         choices=("photo", "plain"),
         default="photo",
         help="photo adds camera and filter effects, plain does not (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--framing",
+        choices=FRAMINGS,
+        default="portrait",
+        help="portrait frames every face as Face Crop does, any varies the size (default: %(default)s)",
     )
 
 
@@ -83,8 +89,9 @@ def _write_index(args: argparse.Namespace, index: int) -> Path:
     motion = motion_of(args)
     look = Look() if args.look == "plain" else None
     return write_footage(
-        args.out, args.assets, args.backgrounds, args.seed, index, args.frames, kind=kind, look=look, motion=motion
-    )
+        args.out, args.assets, args.backgrounds, args.seed, index, args.frames,
+        kind=kind, look=look, framing=args.framing, motion=motion,
+    )  # fmt: skip
 
 
 def clip_path(folder: Path, kind: str, seed: int, index: int, num_frames: int) -> Path:
@@ -102,6 +109,7 @@ def write_footage(
     *,
     kind: str,
     look: Look | None,
+    framing: str,
     motion: Mapping[str, Any],
 ) -> Path:
     """Makes one clip and writes it whole, unless its file exists."""
@@ -109,7 +117,7 @@ def write_footage(
     if path.exists():
         return path
     sources = sources_of(assets, backgrounds) if kind == "people" else None
-    footage = make_footage(sources, seed, index, num_frames, kind, look, **motion)
+    footage = make_footage(sources, seed, index, num_frames, kind, look, framing=framing, **motion)
     metadata = {"seed": str(seed), "index": str(index), **{k: json.dumps(v) for k, v in footage.about.items()}}
     save_arrays(footage, path, metadata)
     return path

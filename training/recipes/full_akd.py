@@ -1,4 +1,4 @@
-"""Distil a teacher of the published size: ``torchrun --nproc-per-node N -m asymtalker.training full-akd``.
+"""Distil a teacher of the published size: ``torchrun --nproc-per-node N -m -- asymtalker.training full-akd``.
 
 The losses are those of ``core.distillation``.
 """

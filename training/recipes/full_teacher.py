@@ -1,6 +1,6 @@
 """Train a teacher of the published size on prepared videos.
 
-``torchrun --nproc-per-node N -m asymtalker.training full-teacher``. The loss is that of ``core.teaching``.
+``torchrun --nproc-per-node N -m -- asymtalker.training full-teacher``. The loss is that of ``core.teaching``.
 """
 
 from __future__ import annotations

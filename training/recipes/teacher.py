@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
-from ...models.dit import TalkingHeadDiT
+from ...models.dit import PLAIN, TalkingHeadDiT
+from ...models.layers import Kernels
 from ..core.articulation import articulation_loss, hidden_units
 from ..core.audio_projection import AUDIO_HIDDEN, PREFIX, copy_audio_projection, part, shapes
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device
+from ..core.distributed import ShardedState, World, average_gradients, joined_world
 from ..core.inference import ReferenceTraining
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.nano import NanoNetwork
@@ -31,6 +33,19 @@ from ..core.teaching import drop_audio, teacher_loss
 CONDITIONS = ("audio", "articulation")
 
 
+def short_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention on [B, S, heads, head_dim] tensors by plain products.
+
+    On CPUs, the gradient of PyTorch's attention takes three times as long in bfloat16; S is small in training.
+    """
+    q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
+    weights = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2), dim=-1)
+    return (weights.to(v.dtype) @ v).transpose(1, 2)
+
+
+SHORT = Kernels(attention=short_attention)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TeacherTraining(NanoNetwork, RunConfig):
     """Configuration of a teacher run.
@@ -39,9 +54,10 @@ class TeacherTraining(NanoNetwork, RunConfig):
     units (see ``core.articulation``), "audio" the speech itself. ``audio_weight`` is the weight of the articulation
     loss, which keeps the projection accurate; its parameters have ``audio_lr_ratio`` of the learning rate, since the
     clips hold fewer voices than it was trained on.
+    ``mixed_precision`` computes in bfloat16, with weights and losses in float32: twice as fast on CPUs that have it.
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
     windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
-    as fast, and rotary positions are relative. ``reference`` "static" is the baseline without TRE;
+    as fast, and rotary positions are relative. In a share ``crop_anywhere`` of these steps, they lie anywhere. ``reference`` "static" is the baseline without TRE;
     ``reference_noise`` (a standard deviation) makes either kind uncertain (see ``core.objectives.uncertain``).
     """
 
@@ -49,9 +65,11 @@ class TeacherTraining(NanoNetwork, RunConfig):
     audio_weight: float
     audio_lr_ratio: float
     audio_dropout: float
+    mixed_precision: bool = False
     mouth_weight: float
     crop: int
     crop_until: float
+    crop_anywhere: float = 0.0
     shift: float
     reference: str
     reference_noise: float = 0.0
@@ -62,15 +80,26 @@ class TeacherTraining(NanoNetwork, RunConfig):
             raise TrainingError(f"condition_on must be one of {CONDITIONS}, got {self.condition_on!r}")
 
 
-def cropped(batch: Batch, size: int, generator: torch.Generator) -> Batch:
-    """A random window of ``size`` x ``size`` latent sites that shows the mouths, its corner on even sites."""
+def cropped(batch: Batch, size: int, generator: torch.Generator, anywhere: float = 0.0) -> Batch:
+    """A random window of ``size`` x ``size`` latent sites, its corner on even sites.
+
+    It shows the mouths, or with the probability ``anywhere`` any part of the picture.
+    """
+    lengths = batch.latents.shape[-2:]
+    if anywhere and float(torch.rand(1, generator=generator)) < anywhere:
+        places = [(length - size) // 2 + 1 for length in lengths]
+        return _window(batch, [2 * int(torch.randint(n, (1,), generator=generator)) for n in places], size)
     spans = [batch.mask.amax(dim=dims).nonzero()[:, 0] for dims in ((0, 1, 2, 3, 5), (0, 1, 2, 3, 4))]
     corner = []
-    for sites, length in zip(spans, batch.latents.shape[-2:], strict=True):
+    for sites, length in zip(spans, lengths, strict=True):
         low, high = max(0, int(sites.max()) + 1 - size), min(int(sites.min()), length - size)
         # Mouths that are further apart than a window is wide: their middle.
         choices = [even for even in range(0, length - size + 1, 2) if low <= even <= high] or [2 * ((low + high) // 4)]
         corner.append(choices[int(torch.randint(len(choices), (1,), generator=generator))])
+    return _window(batch, corner, size)
+
+
+def _window(batch: Batch, corner: Sequence[int], size: int) -> Batch:
     window = (..., *(slice(start, start + size) for start in corner))
     parts = {name: getattr(batch, name)[window] for name in ("latents", "reference", "mask")}
     return dataclasses.replace(batch, **parts)
@@ -86,6 +115,7 @@ def train(
     vae: Path | None = None,
     audio: Path | None = None,
     device: torch.device = CPU,
+    world: World | None = None,
 ) -> None:
     """Train (or resume) a run in ``out``; writes ``state.safetensors`` and ``teacher.safetensors`` (averaged).
 
@@ -93,39 +123,61 @@ def train(
         start: checkpoint whose weights a new run starts from; its audio projection may have another shape.
         audio: checkpoint (of ``training.audio``) whose audio projection a new run starts with.
         vae: checkpoint to decode sample strips with; None makes none.
+        world: processes that share each batch; None is this one alone.
     """
     torch.manual_seed(config.seed)
-    network = TalkingHeadDiT(config.network())
-    network.initialise()
-    if start is not None:
-        start_from(network, read_checkpoint(start)[0])
-    if audio is not None:
-        copy_audio_projection(network, audio)
-    network.to(device)
+    rank, size = (0, 1) if world is None else (world.rank, world.size)
+    if config.batch % size:
+        raise TrainingError(f"a batch of {config.batch} cannot be divided among {size} processes")
+    network = new_network(config, start, audio).to(device)
     audio_parameters = [value for name, value in network.named_parameters() if name.startswith(AUDIO_HIDDEN)]
     rest = [value for name, value in network.named_parameters() if not name.startswith(AUDIO_HIDDEN)]
     groups = [{"params": rest}, {"params": audio_parameters, "lr_ratio": config.audio_lr_ratio}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)
-    state = TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, config.record())
+    state = new_state(network, optimizer, ema, config, world)
     clips = PreparedClips(data, config.seed, config.batch * config.steps, reference=config.reference)
     strip = SampleStrip(clips, vae, out, config.condition_on)
 
     def publish() -> None:
+        if not state.leads:
+            return
         metadata = export(config, ema, out / "teacher.safetensors")
         strip.save(ema.shadow, metadata, state.step)
 
     run = TrainingRun("teacher", out, config, state, publish, device)
     forward = torch.compile(network, dynamic=False) if compile_network else network
-    for batch in load_batches(clips, config.batch, state.step, workers):
-        generator = run.generator()
+    for batch in load_batches(clips, config.batch, state.step, workers, rank, size):
+        generator = run.generator(rank)
         run.set_learning_rate()
-        with device:
+        with device, torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision):
             terms, loss = step_losses(network, forward, batch.to(device), config, generator, state.step)
-            loss.backward()
+        loss.backward()
+        if world is not None:
+            average_gradients(network.parameters(), world)
         terms["gradient"] = clip_and_step(network.parameters(), optimizer)
         run.finish_step(terms)
     run.close()
+
+
+def new_network(config: TeacherTraining, start: Path | None, audio: Path | None) -> TalkingHeadDiT:
+    """The network that a new run trains; see ``train``."""
+    network = TalkingHeadDiT(config.network(), kernels=SHORT if config.mixed_precision else PLAIN)
+    network.initialise()
+    if start is not None:
+        start_from(network, read_checkpoint(start)[0])
+    if audio is not None:
+        copy_audio_projection(network, audio)
+    return network
+
+
+def new_state(
+    network: TalkingHeadDiT, optimizer: torch.optim.Optimizer, ema: Ema, config: TeacherTraining, world: World | None
+) -> TrainingState:
+    """The state of a run of this process alone, or of those of ``world``, of which one writes files."""
+    if world is None:
+        return TrainingState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, config.record())
+    return ShardedState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, config.record(), world=world)
 
 
 def start_from(network: TalkingHeadDiT, tensors: Mapping[str, Tensor]) -> None:
@@ -146,7 +198,7 @@ def step_losses(
 ) -> tuple[dict[str, float], Tensor]:
     """The terms to report and the loss of one step."""
     if step < config.crop_until * config.steps:
-        batch = cropped(batch, config.crop, generator)
+        batch = cropped(batch, config.crop, generator, config.crop_anywhere)
     batch = dataclasses.replace(batch, reference=uncertain(batch.reference, config.reference_noise, generator))
     projection, mouth = network.audio_proj, batch.mouth[:, 0]
     if config.condition_on == "articulation":
@@ -183,5 +235,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     config = read_config(TeacherTraining, args.config, args.set)
-    device = training_device(args.device)
-    train(config, args.data, args.out, args.workers, args.compile, args.start, args.vae, args.audio, device)
+    paths = (args.data, args.out, args.workers, args.compile, args.start, args.vae, args.audio)
+    with joined_world() as world:
+        if world.size > 1:
+            train(config, *paths, world.device, world)
+        else:
+            train(config, *paths, training_device(args.device))

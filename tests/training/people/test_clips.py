@@ -1,5 +1,6 @@
 """Clips in the drawn corpus' format, of people, of drawn faces in photographs' looks, and of both."""
 
+import io
 import json
 import os
 from argparse import ArgumentParser, Namespace
@@ -13,9 +14,11 @@ pytest.importorskip(
 )
 
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from asymtalker.faces.detector import find_faces
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.nano_vae import NanoVAE
 from asymtalker.tests.training.people.people_assets import VARIABLE, data, needs_assets
@@ -25,6 +28,7 @@ from asymtalker.training.core.paths import VAE
 from asymtalker.training.corpus.clip import make_clip
 from asymtalker.training.corpus.motion import Pose
 from asymtalker.training.corpus.write import ARRAYS
+from asymtalker.training.people.background import make_background
 from asymtalker.training.people.clip import Sources, kind_of, make_footage
 from asymtalker.training.people.photo import Look
 from asymtalker.training.people.write import add_arguments, run
@@ -94,6 +98,29 @@ def test_clip_of_a_person(tmp_path: Path) -> None:
     encoded = encode_clip(vae, {name: torch.from_numpy(getattr(footage, name)) for name in ARRAYS})
     assert encoded["latents"].isfinite().all()
     assert encoded["mouth"].shape[0] == 33
+
+
+def test_damaged_background_is_named(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    Image.new("RGB", (64, 64), "green").save(whole, "JPEG")
+    (tmp_path / "half.jpg").write_bytes(whole.getvalue()[:-200])
+    with pytest.raises(TrainingError, match=r"half\.jpg cannot be read"):
+        for seed in range(9):
+            make_background(np.random.default_rng(seed), 32, tmp_path)
+
+
+@needs_assets
+def test_portraits_are_framed_as_face_crop_does() -> None:
+    sources = Sources(*data())
+    shares: dict[str, list[float]] = {"portrait": [], "any": []}
+    for framing, found in shares.items():
+        for index in range(4):
+            face = find_faces(make_footage(sources, 11, index, 1, "people", Look(), framing=framing).portrait)[0]
+            found.append(max(face.width, face.height) / 256)
+            if framing == "portrait":
+                assert abs((face.x + face.width / 2) / 256 - 0.5) < 0.08
+    assert all(0.5 < share < 0.72 for share in shares["portrait"])
+    assert min(shares["any"]) < 0.5
 
 
 @needs_assets
