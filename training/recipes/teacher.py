@@ -57,7 +57,8 @@ class TeacherTraining(NanoNetwork, RunConfig):
     ``mixed_precision`` computes in bfloat16, with weights and losses in float32: twice as fast on CPUs that have it.
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
     windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
-    as fast, and rotary positions are relative. In a share ``crop_anywhere`` of these steps, they lie anywhere. ``reference`` "static" is the baseline without TRE;
+    as fast, and rotary positions are relative. In a share ``crop_anywhere`` of these steps, they lie anywhere.
+    ``reference`` "static" is the baseline without TRE;
     ``reference_noise`` (a standard deviation) makes either kind uncertain (see ``core.objectives.uncertain``).
     """
 
