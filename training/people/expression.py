@@ -21,7 +21,7 @@ MORPHS = (
     "eyebrows-right-down",
 )
 # The lips' gap in decimetres at opening 1, and radians of the eye at gaze 1.
-FULL_GAP = 0.18
+FULL_GAP = 0.25
 GAZE_YAW, GAZE_PITCH = 0.32, 0.22
 # Decimetres a pixel of a drawn 256x256 frame stands for: its heads are 172 pixels high, these 2.35.
 PER_PIXEL = 2.35 / 172

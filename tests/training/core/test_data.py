@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from asymtalker.models.checkpoint import write_checkpoint
-from asymtalker.training.core.data import PreparedClips
+from asymtalker.training.core.data import PreparedClips, load_batches
 
 
 def write_clip(path: Path, chunks: int) -> None:
@@ -22,9 +22,21 @@ def write_clip(path: Path, chunks: int) -> None:
 
 
 def test_clips_may_be_of_different_lengths(tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip_a.safetensors", 3)
-    write_clip(tmp_path / "clip_b.safetensors", 1)
+    # The first file decides nothing: a later one may be longer.
+    write_clip(tmp_path / "clip_a.safetensors", 1)
+    write_clip(tmp_path / "clip_b.safetensors", 3)
     clips = PreparedClips(tmp_path, seed=0, length=24)
     samples = [clips[index] for index in range(len(clips))]
     seen = {(int(latents[0, 0, -1, 0, 0]), int(continuity)) for latents, *_, continuity in samples}
     assert seen == {(3, 1), (3, 2), (1, 1)}
+
+
+def test_shares_of_a_batch_make_the_whole(tmp_path: Path) -> None:
+    for chunks in (1, 2, 3):
+        write_clip(tmp_path / f"clip_{chunks}.safetensors", chunks)
+    clips = PreparedClips(tmp_path, seed=0, length=18)
+    whole = list(load_batches(clips, 6, 1, 0))
+    parts = [list(load_batches(clips, 6, 1, 0, part, 2)) for part in range(2)]
+    assert len(whole) == 2
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert torch.equal(batch.latents, torch.cat([share.latents for share in shares]))
