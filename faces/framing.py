@@ -20,8 +20,6 @@ class Framing(Choice):
     FACE = "face"
 
 
-FACE_SHARE = 0.5
-"""The face's longer side as a share of the frame's shorter one: head and neck, as the models were trained."""
 NEAR_ENOUGH = 0.8
 """If a frame has at least this share of the size of the picture's middle, the middle is used unchanged."""
 OFF_CENTRE = 0.12
@@ -47,10 +45,10 @@ class Frame:
         frame_width, frame_height = min(width, height * aspect), min(height, width / aspect)
         return cls((width - frame_width) / 2, (height - frame_height) / 2, frame_width, frame_height)
 
-    def around(self, face: Face, width: int, height: int) -> Frame:
-        """A smaller frame around the face, or the frame itself if it shows the face about as well."""
+    def around(self, face: Face, face_share: float, width: int, height: int) -> Frame:
+        """A smaller frame, of which the face takes ``face_share``, or the frame itself if it is about as good."""
         shorter = min(self.width, self.height)
-        scale = min(max(face.width, face.height) / FACE_SHARE / shorter, 1.0)
+        scale = min(max(face.width, face.height) / face_share / shorter, 1.0)
         off = math.dist(_centre(face), _centre(self)) / shorter
         if scale >= NEAR_ENOUGH and off <= OFF_CENTRE:
             return self
@@ -66,9 +64,10 @@ class Frame:
         return rgb[:, top : top + height, left : left + width]
 
 
-def framed(rgb: Tensor, width: int, height: int, framing: Framing) -> tuple[Tensor, list[str]]:
+def framed(rgb: Tensor, width: int, height: int, face_share: float, framing: Framing) -> tuple[Tensor, list[str]]:
     """The part of a picture [1, H, W, 3] for a video of that size, and notes on the face in it.
 
+    face_share: the face's longer side as a share of the frame's shorter one, as the model was trained.
     framing: "centre" does not crop here, because the picture's middle is encoded anyway.
     """
     picture_height, picture_width = rgb.shape[1:3]
@@ -78,7 +77,7 @@ def framed(rgb: Tensor, width: int, height: int, framing: Framing) -> tuple[Tens
         return rgb, ["no face was detected (drawn faces may not be): the middle of the picture is used"]
     if framing == Framing.CENTRE:
         return rgb, _warnings(faces[0], middle, "set framing to face")
-    frame = middle.around(faces[0], picture_width, picture_height)
+    frame = middle.around(faces[0], face_share, picture_width, picture_height)
     whose = "the face" if len(faces) == 1 else f"the largest of {counted(len(faces), 'face')}"
     if frame == middle:
         return rgb, [f"{whose} is well framed: the middle of the picture is used", *_warnings(faces[0], frame)]

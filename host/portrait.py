@@ -20,8 +20,9 @@ from .vae import StockVideoCodec
 
 MODES = {"temporal": ReferenceKind.TRE, "static": ReferenceKind.STATIC}
 """The node's names for the kinds of reference, and those in checkpoints."""
-Framing = Callable[[Tensor, int, int], tuple[Tensor, list[str]]]
-"""(a picture [1, H, W, 3], width, height of the video) -> the part of it that the video shows, and notes."""
+Framing = Callable[[Tensor, int, int, float], tuple[Tensor, list[str]]]
+"""(a picture [1, H, W, 3], width, height of the video, ``ModelSpec.face_share``) -> the part that the video shows,
+and notes."""
 
 SMALLEST_PORTRAIT = 16
 SHAPE_TOLERANCE = 0.02
@@ -64,11 +65,11 @@ def encode_reference(
     codec = StockVideoCodec(vae, network, model.load_device)
     rgb, notes = checked_portrait(image, mask)
     _refuse_plain(rgb)
-    own = spec_by_audio(config).size
-    width, height, rounded = rounded_size(width or own, height or own, config)
+    spec = spec_by_audio(config)
+    width, height, rounded = rounded_size(width or spec.size, height or spec.size, config)
     check_memory(model, vae, ChunkSize((width, height), frames_per_chunk))
     if frame is not None:
-        rgb, about_face = frame(rgb, width, height)
+        rgb, about_face = frame(rgb, width, height, spec.face_share)
         notes = [*notes, *about_face]
     fit = fit_notes(rgb.shape[2], rgb.shape[1], width, height)
     notify(node_id, *notes, *rounded, *fit, *_unknown_mode(network.checkpoint, mode), outside=True)

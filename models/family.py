@@ -82,6 +82,7 @@ class ModelSpec:
         size: usual width and height of its videos, in pixels.
         audio_encoder: None for log-mel features, which need no network.
         fast_vae: a smaller, faster VAE of the same latents.
+        face_share: the face's longer side as a share of the frame's shorter one, as the network was trained.
         sampling: how it is sampled; None if its file says so or the defaults apply.
         adapter_of: the network that ``network`` is an adapter of; None for a network of its own.
     """
@@ -93,6 +94,7 @@ class ModelSpec:
     vae: Weights
     audio_encoder: Weights | None = None
     fast_vae: Weights | None = None
+    face_share: float = 0.5
     sampling: SamplingConfig | None = None
     adapter_of: ModelSpec | None = None
 
@@ -125,6 +127,7 @@ NANO = ModelSpec(
         prediction="reference_residual",
     ),
     size=256,
+    face_share=0.61,
     network=Weights("nano", "", "", (NANO_NETWORK.name,), 0.02, APACHE),
     vae=Weights("nano's VAE", "", "", (NANO_VAE.name,), 0.005, APACHE),
 )

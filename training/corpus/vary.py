@@ -36,16 +36,16 @@ def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
 
     The head keeps about its size and place: how nano's portraits are framed is part of the corpus.
     """
-    scale = float(np.exp(rng.normal(0, 0.05)))
+    scale = float(np.exp(rng.normal(0, 0.06)))
     aspect = float(np.exp(rng.normal(0, 0.05)))
-    angle = float(rng.normal(0, 0.07))
+    angle = float(rng.normal(0, 0.14))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     across = torch.linspace(-1, 1, size + 1)[:-1] + 1 / size
     y, x = torch.meshgrid(across, across, indexing="ij")
     x = mirror * x
     cos, sin = float(np.cos(angle)) * scale, float(np.sin(angle)) * scale
     source = torch.stack((aspect * (cos * x - sin * y), (sin * x + cos * y) / aspect), dim=-1)
-    source = source + torch.tensor(rng.normal(0, 0.03, 2), dtype=torch.float32)
+    source = source + torch.tensor(rng.normal(0, 0.05, 2), dtype=torch.float32)
     bumps = torch.tensor(rng.normal(0, 0.03, (1, 2, 5, 5)), dtype=torch.float32)
     warp = functional.interpolate(bumps, (size, size), mode="bicubic", align_corners=True)[0]
     return source + warp.permute(1, 2, 0)
