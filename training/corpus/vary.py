@@ -17,6 +17,7 @@ from torch.nn import functional
 # The frames of one call of the resampling: what bounds its memory.
 _FRAMES = 16
 _TRIES = 12
+TALKING_PORTRAITS = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,19 @@ def moved_boxes(boxes: np.ndarray, grid: Tensor) -> np.ndarray:
 
 
 def vary(clip: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
-    """A variant of a rendered ``clip`` (see ``clip.Clip``): other pictures, the same speech and poses."""
+    """A variant of a rendered ``clip`` (see ``clip.Clip``): other pictures, the same speech and poses.
+
+    People smile and talk on photographs: the portrait of one variant in three is a frame of the clip.
+    """
     boxes = clip["mouth_boxes"].numpy()
     variation = sample_variation(rng, boxes, clip["frames"].shape[1])
+    portrait = clip["portrait"]
+    if rng.random() < TALKING_PORTRAITS:
+        chances = clip["opening"].numpy() + 0.15
+        portrait = clip["frames"][int(rng.choice(len(chances), p=chances / chances.sum()))]
     return {
         **clip,
         "frames": varied_pictures(clip["frames"], variation),
-        "portrait": varied_pictures(clip["portrait"][None], variation)[0],
+        "portrait": varied_pictures(portrait[None], variation)[0],
         "mouth_boxes": torch.from_numpy(moved_boxes(boxes, variation.grid)),
     }
