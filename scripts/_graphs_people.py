@@ -86,7 +86,7 @@ def dubbing(graph: GraphBuilder) -> None:
     graph.below("2. Model", BLUE)
     loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Follow the face", TEAL)
-    tracked = graph.add("AsymTalkerFaceTrack", FACE_TALL, video=clip.out("VIDEO"))
+    tracked = graph.add("AsymTalkerFaceTrack", FACE_TALL, video=clip.out("VIDEO"), margin=0.3)
     graph.column("4. Conditions", GREEN)
     given = _quiet_conditions(graph, loader, tracked.out("image"), audio.out("AUDIO"))
     graph.column("5. Generate", PURPLE, WIDE)

@@ -243,7 +243,7 @@ def painting(graph: GraphBuilder) -> None:
     graph.below("2. Model", BLUE)
     loader = graph.add("AsymTalkerLoader", LOADER_TALL, model="nano")
     graph.column("3. Crop the face", TEAL)
-    crop = graph.add("AsymTalkerFaceCrop", FACE_TALL, image=picture.out("IMAGE"), margin=0.5, mask=picture.out("MASK"))
+    crop = graph.add("AsymTalkerFaceCrop", FACE_TALL, image=picture.out("IMAGE"), margin=0.3, mask=picture.out("MASK"))
     graph.column("4. Conditions", GREEN)
     # The crop is the frame: it goes back to its place as it is.
     given = conditions(graph, loader, crop.out("image"), audio.out("AUDIO"), framing="centre")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from .textures import Atlas
 
 CORPORA = ("people", "drawn", "mixed")
 FRAMINGS = ("portrait", "any")
+SMILES = 1 / 3
 # One stream of random numbers per part, apart from those of ``training.corpus.clip``.
-_KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM, _FRAMING_STREAM = 11, 12, 13, 14, 15, 16
+_KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM = 11, 12, 13, 14, 15
+_FRAMING_STREAM, _SMILE_STREAM = 16, 17
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Footage:
     """F frames of 25 fps with their speech: the arrays of ``corpus.clip.Clip``, and what is known ``about`` them.
 
     ``opening`` of people is measured on the mesh; ``poses`` are the requested ones.
+    Some people smile on the ``portrait``.
     """
 
     frames: np.ndarray
@@ -69,6 +72,16 @@ def kind_of(corpus: str, seed: int, index: int, share: float) -> str:
 def person_of(sources: Sources, seed: int, index: int) -> Person:
     """The person of clip ``index``."""
     return sample_person(np.random.default_rng([seed, index, _PERSON_STREAM]), sources.assets.target_names)
+
+
+def photographed_pose(seed: int, index: int) -> Pose:
+    """That of the portrait: two in three look as at the clip's beginning, the others show their teeth in a smile."""
+    pose = portrait_pose(seed, index)
+    rng = np.random.default_rng([seed, index, _SMILE_STREAM])
+    if rng.random() > SMILES:
+        return pose
+    smile, teeth, jaw, width = rng.uniform((0.5, 0.4, 0.08, 0.2), (1.0, 1.0, 0.35, 0.7))
+    return replace(pose, smile=float(smile), teeth=float(teeth), jaw=float(jaw), width=float(width))
 
 
 def studio_of(sources: Sources, seed: int, index: int, size: int = 256, framing: str = "portrait") -> Studio:
@@ -142,7 +155,7 @@ def _people(
     rows = make_poses(seed, index, speech, num_frames, **motion)
     studio = studio_of(sources, seed, index, size, framing)
     shots = [studio.frame(Pose.from_row(row)) for row in rows]
-    portrait = studio.frame(portrait_pose(seed, index))
+    portrait = studio.frame(photographed_pose(seed, index))
     return Footage(
         frames=np.stack([to_bytes(shot.colour) for shot in shots]),
         audio=speech.audio,

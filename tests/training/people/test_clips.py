@@ -29,7 +29,7 @@ from asymtalker.training.corpus.clip import make_clip
 from asymtalker.training.corpus.motion import Pose
 from asymtalker.training.corpus.write import ARRAYS
 from asymtalker.training.people.background import make_background
-from asymtalker.training.people.clip import Sources, kind_of, make_footage
+from asymtalker.training.people.clip import Sources, kind_of, make_footage, photographed_pose
 from asymtalker.training.people.photo import Look
 from asymtalker.training.people.write import add_arguments, run
 
@@ -84,7 +84,7 @@ def test_clip_of_a_person(tmp_path: Path) -> None:
     np.savez(tmp_path / "clip.npz", **{name: getattr(footage, name) for name in ARRAYS})
     assert footage.frames.shape == (33, 256, 256, 3)
     assert footage.audio.shape == (33 * 640,)
-    # The first frame is the portrait, and the mouth moves as it was told to.
+    # The first frame is the portrait of those who do not smile there, and the mouth moves as it was told to.
     assert np.abs(footage.frames[0].astype(int) - footage.portrait).mean() < 0.5
     asked = np.array([Pose.from_row(row).jaw for row in footage.poses])
     assert np.corrcoef(asked, footage.opening)[0, 1] > 0.8
@@ -107,6 +107,16 @@ def test_damaged_background_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"half\.jpg cannot be read"):
         for seed in range(9):
             make_background(np.random.default_rng(seed), 32, tmp_path)
+
+
+@needs_assets
+def test_some_people_smile_on_their_portrait() -> None:
+    sources = Sources(*data())
+    poses = [photographed_pose(7, index) for index in range(60)]
+    smiling = [index for index, pose in enumerate(poses) if pose.smile > 0.5]
+    assert 10 <= len(smiling) <= 30
+    footage = make_footage(sources, 7, smiling[0], 1, "people", Look())
+    assert np.abs(footage.frames[0].astype(int) - footage.portrait).mean() > 0.5
 
 
 @needs_assets
