@@ -27,8 +27,8 @@ class AsymTalkerFaceCrop(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="One picture with at least one face in it."),
                 margin_input(
-                    "Space added on each side of the face, as a fraction of its longer side: 0.3 suits nano, 0.5 (head "
-                    "and neck) FlashHead; 1 also shows the shoulders. The square stays inside the picture."
+                    "Space added on each side of the face, as a fraction of its longer side: 0.5 shows head "
+                    "and neck, 1 also the shoulders. The square stays inside the picture. nano works best with 0.3."
                 ),
                 face_index_input("Which face to use if there are several: 0 is the largest, 1 the next."),
                 io.Combo.Input(

@@ -28,8 +28,8 @@ class AsymTalkerFaceTrack(io.ComfyNode):
             inputs=[
                 io.Video.Input("video", tooltip="The video to dub. Connect it to AsymTalker Face Paste too."),
                 margin_input(
-                    "Space added on each side of the face, as a fraction of its longer side: 0.3 suits nano, 0.5 (head "
-                    "and neck) FlashHead."
+                    "Space added on each side of the face, as a fraction of its longer side: 0.5 shows head and neck. "
+                    "nano works best with 0.3."
                 ),
                 face_index_input(
                     "Which face to follow if there are several: 0 is the largest in the first frame of the "

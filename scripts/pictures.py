@@ -12,10 +12,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -36,8 +34,6 @@ ASSETS = WORKFLOWS / "assets"
 SPEECH = ASSETS / "asymtalker_speech.wav"
 PORTRAIT, SECOND, PAINTING = (ASSETS / f"asymtalker_{name}.png" for name in ("portrait", "portrait_2", "painting"))
 TWO_PEOPLE = ASSETS / "asymtalker_two_people.jpg"
-PERSON = "asymtalker_person"
-"""Another portrait for the quick start: of a person who looks like a photograph."""
 
 SQUARE, WIDE = (256, 256), (456, 256)
 HELP_HEIGHT = 180
@@ -75,8 +71,7 @@ ACCENT = BLUE
 
 def kept_videos(folder: Path) -> dict[str, list[Path]]:
     """{graph: its mp4s} of a folder that has those of every graph, else nothing."""
-    wanted = [PERSON, *(name for name, card in CARDS.items() if card.size is not None)]
-    found = {name: sorted(folder.glob(f"{name}_?.mp4")) for name in wanted}
+    found = {name: sorted(folder.glob(f"{name}_?.mp4")) for name, card in CARDS.items() if card.size is not None}
     return found if all(found.values()) else {}
 
 
@@ -87,27 +82,20 @@ def make_videos(comfyui: Path, folder: Path, temporary: Path) -> dict[str, list[
         client = ComfyClient(server.url)
         for asset in sorted(ASSETS.iterdir()):
             client.upload(asset)
-        graphs = {name: _graph(name) for name, card in CARDS.items() if card.size is not None}
-        graphs[PERSON] = _graph("asymtalker_nano", {PORTRAIT.name: f"{PERSON}.png"})
-        for name, graph in graphs.items():
+        for name, card in CARDS.items():
+            if card.size is None:
+                continue
             print(f"{name} ...", file=sys.stderr, flush=True)
+            graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
             saved = videos(client.run(graph))
             made[name] = [client.download(file, folder / f"{name}_{i}.mp4") for i, file in enumerate(saved)]
         write_chart_picture(client)
     return made
 
 
-def _graph(name: str, replaced: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-    """The API form of a graph, with other files as its input."""
-    text = (WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8")
-    for old, new in replaced.items():
-        text = text.replace(old, new)
-    return json.loads(text)
-
-
 def write_chart_picture(client: ComfyClient) -> None:
     """web/docs/images/drift_chart.png: the long speech graph's chart, which is in the server's temporary folder."""
-    graph = _graph("asymtalker_long_speech")
+    graph = json.loads((WORKFLOWS / "api" / "asymtalker_long_speech.json").read_text(encoding="utf-8"))
     (shown,) = [key for key, node in graph.items() if node["class_type"] == "PreviewImage"]
     (picture,) = client.run(graph)["outputs"][shown]["images"]
     HELP.mkdir(parents=True, exist_ok=True)
@@ -131,8 +119,8 @@ def write_thumbnails(frames: dict[str, list[list[Image.Image]]], levels: drawing
 
 
 def write_moving_picture(frames: dict[str, list[list[Image.Image]]]) -> None:
-    """docs/talking.webp: the quick start's video of a person beside the painting's."""
-    pairs = zip(frames[PERSON][0], frames["asymtalker_larger_picture"][0], strict=True)
+    """docs/talking.webp: the quick start's video beside the painting's."""
+    pairs = zip(frames["asymtalker_nano"][0], frames["asymtalker_larger_picture"][0], strict=True)
     shown = [drawing.strip(pair, WIDE[1]) for pair in list(pairs)[:: round(drawing.FPS / MOVING_FPS)]]
     path = DOCS / "talking.webp"
     for quality in (80, 65, 50):
@@ -221,7 +209,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         made = kept_videos(folder) or make_videos(comfyui, folder, Path(temporary))
         frames = {
-            name: [drawing.read_video(path, CARDS[name].size if name in CARDS else SQUARE) for path in paths]
+            name: [drawing.read_video(path, CARDS[name].size or SQUARE) for path in paths]
             for name, paths in made.items()
         }
     levels = drawing.loudness(SPEECH)
