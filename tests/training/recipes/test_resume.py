@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed.device_mesh import init_device_mesh
 
 from asymtalker.models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from asymtalker.models.config import DiTConfig, SamplingConfig
 from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
 from asymtalker.training.core.config import TrainingError, learning_rate, read_config
 from asymtalker.training.core.distillation import AKDTraining
-from asymtalker.training.core.distributed import World, average_gradients, joined_world
+from asymtalker.training.core.distributed import joined_world
 from asymtalker.training.core.inference import ReferenceTraining, load_for_sampling
 from asymtalker.training.core.loop import TrainingRun
 from asymtalker.training.core.paths import CONFIGS
@@ -121,18 +120,40 @@ def test_resumed_teacher_equals_uninterrupted(
     assert (tmp_path / "losses.png").exists()
 
 
+def torchrun(*arguments: str | Path) -> None:
+    """Start two processes and wait for them."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+AVERAGE = """
+import sys
+from pathlib import Path
+import torch
+from asymtalker.models.checkpoint import write_checkpoint
+from asymtalker.training.core.distributed import average_gradients, joined_world
+
+with joined_world() as world:
+    layer = torch.nn.Linear(2, 1)
+    (layer(torch.ones(1, 2)) * (world.rank + 1)).sum().backward()
+    average_gradients(layer.parameters(), world)
+    write_checkpoint(Path(sys.argv[1]) / f"{world.rank}.safetensors", {"weight": layer.weight.grad}, {})
+"""
+
+
 def test_two_processes_share_a_teachers_batches(clips: Path, tmp_path: Path) -> None:
     """Started by torchrun, in bfloat16, stopped by a shorter run and continued."""
     small = {"dim": 32, "layers": 2, "heads": 1, "crop": 2, "batch": 4, "save_every": 1, "mixed_precision": "true"}
     out = tmp_path / "run"
     # "--": torchrun would take --start for one of its own options.
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
-    command = [*torchrun, "asymtalker.training", "teacher", "--data", str(clips), "--out", str(out), "--workers", "0"]
+    command = ("-m", "--", "asymtalker.training", "teacher", "--data", clips, "--out", out, "--workers", "0")
     for steps in (1, 3):
         settings = [part for key, value in {**small, "steps": steps}.items() for part in ("--set", f"{key}={value}")]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*command, *settings], env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
+        torchrun(*command, *settings)
         assert read_checkpoint(out / "state.safetensors")[1]["step"] == str(steps)
     assert len((out / "losses.csv").read_text().splitlines()) == 4
     assert all(tensor.isfinite().all() for tensor in read_checkpoint(out / "teacher.safetensors")[0].values())
@@ -145,19 +166,12 @@ def test_a_batch_that_cannot_be_shared_is_refused(clips: Path, tmp_path: Path) -
 
 
 def test_gradients_of_two_processes_become_their_mean(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_average, (tmp_path,), nprocs=2)
+    script = tmp_path / "average.py"
+    script.write_text(AVERAGE, encoding="utf-8")
+    torchrun(script, tmp_path)
     for rank in range(2):
-        assert torch.equal(read_checkpoint(tmp_path / f"{rank}.safetensors")[0]["weight"], torch.full((1, 2), 1.5))
-
-
-def _average(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
-    layer = torch.nn.Linear(2, 1)
-    (layer(torch.ones(1, 2)) * (rank + 1)).sum().backward()
-    average_gradients(layer.parameters(), World(rank, 2, torch.device("cpu"), init_device_mesh("cpu", (2,))))
-    assert layer.weight.grad is not None
-    write_checkpoint(folder / f"{rank}.safetensors", {"weight": layer.weight.grad}, {})
-    torch.distributed.destroy_process_group()
+        gradient = read_checkpoint(tmp_path / f"{rank}.safetensors")[0]["weight"]
+        assert torch.equal(gradient, torch.full((1, 2), 1.5))
 
 
 def test_resumed_teacher_of_articulation_equals_uninterrupted(
