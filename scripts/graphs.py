@@ -62,7 +62,7 @@ def talking_head_part(object_info: dict[str, Any]) -> Subgraph:
         object_info,
         "Talking head",
         "Turns a portrait and speech into a talking-head video with sound. The face is framed automatically. nano "
-        "needs no download and runs on a CPU; for photographs choose a FlashHead model.",
+        "needs no download and runs on a CPU; for sharper photographs choose a FlashHead model.",
         ["talking head", "lip sync", "avatar", "portrait", "speech to video", "audio to video", "AsymTalker"],
     )
     image, audio = part.input("image", "IMAGE"), part.input("audio", "AUDIO")
@@ -97,7 +97,8 @@ def quick_start(graph: GraphBuilder) -> None:
         "The face is detected and framed automatically in a picture of any shape. Set `framing` to `centre` to use the "
         "middle of the picture instead.\n\n"
         "The model is nano: it comes with the pack, generates 256x256 and runs on a CPU. It was trained on drawn "
-        "faces; for photographs choose FlashHead as `model`, or open the FlashHead templates.\n\n"
+        "faces and rendered people; for sharper photographs choose FlashHead as `model`, or open the FlashHead "
+        "templates.\n\n"
         "*Talking head* is a subgraph: open it to see its parts. Newer ComfyUI versions also show this graph as an "
         "app (*Enter app mode* in the workflow's menu).",
         HEAD_TALL,

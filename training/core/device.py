@@ -15,7 +15,11 @@ CPU = torch.device("cpu")
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """``--device``."""
-    parser.add_argument("--device", default="cpu", help="device to train on, such as cuda (default: %(default)s)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="device to train on, such as cuda (default: %(default)s); torchrun takes GPUs if there are any",
+    )
 
 
 def training_device(name: str) -> torch.device:

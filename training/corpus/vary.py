@@ -1,7 +1,8 @@
 """Other people from a clip that exists: mirrored, framed, warped and coloured anew, which costs no rendering.
 
 Rendering a clip takes many times as long as encoding it, and a network that has seen few faces moves only those. A
-variant keeps the speech and the mouth's motion; the face's proportions, place, size and colours are others.
+variant keeps the speech and the mouth's motion; the face's proportions and colours are others, and slightly its place
+and size.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def moved_boxes(boxes: np.ndarray, grid: Tensor) -> np.ndarray:
 def vary(clip: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
     """A variant of a rendered ``clip`` (see ``clip.Clip``): other pictures, the same speech and poses.
 
-    People smile and talk on photographs: the portrait of one variant in three is a frame of the clip.
+    In photographs, people may smile or talk: in one variant of three, the portrait is a frame of the clip.
     """
     boxes = clip["mouth_boxes"].numpy()
     variation = sample_variation(rng, boxes, clip["frames"].shape[1])

@@ -44,7 +44,7 @@ def _from_picture(rng: np.random.Generator, size: int, paths: tuple[Path, ...]) 
         with Image.open(path) as image:
             image.draft("RGB", (4 * size, 4 * size))
             rgb = image.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise TrainingError(f"--backgrounds: {path} cannot be read ({error}): remove or replace it") from error
     side = share * min(rgb.size)
     left, top = x * (rgb.width - side), y * (rgb.height - side)

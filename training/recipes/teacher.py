@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,7 @@ def train(
         loss.backward()
         if world is not None:
             average_gradients(network.parameters(), world)
+            terms = {name: world.mean(value) for name, value in terms.items()}
         terms["gradient"] = clip_and_step(network.parameters(), optimizer)
         run.finish_step(terms)
     run.close()
@@ -238,8 +240,8 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     config = read_config(TeacherTraining, args.config, args.set)
     paths = (args.data, args.out, args.workers, args.compile, args.start, args.vae, args.audio)
+    if "RANK" not in os.environ:
+        train(config, *paths, training_device(args.device))
+        return
     with joined_world() as world:
-        if world.size > 1:
-            train(config, *paths, world.device, world)
-        else:
-            train(config, *paths, training_device(args.device))
+        train(config, *paths, world.device, world)
