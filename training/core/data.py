@@ -60,10 +60,10 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         self.paths = sorted(folder.glob("clip_*.safetensors"))
         if not self.paths:
             raise TrainingError(f"{folder} holds no encoded clips (clip_*.safetensors): run `latents` or `prepare`")
-        counts = [num_chunks(path) for path in self.paths]
-        self.available = max(counts)
-        if chunks > min(counts):
-            raise TrainingError(f"{folder}: its clips have {min(counts)} chunks, but {chunks} are needed")
+        self.counts = {path: num_chunks(path) for path in self.paths}
+        fewest, self.most = min(self.counts.values()), max(self.counts.values())
+        if chunks > fewest:
+            raise TrainingError(f"{folder}: its clips have {fewest} chunks, but {chunks} are needed")
         self.seed, self.length = seed, length
         self.chunks, self.static = chunks, reference == ReferenceKind.STATIC
 
@@ -72,11 +72,10 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng([self.seed, index])
-        first = int(rng.integers(self.available)) if self.chunks == 1 else 0
+        first = int(rng.integers(self.most)) if self.chunks == 1 else 0
         path = self.paths[int(rng.integers(len(self.paths)))]
-        if self.chunks == 1:
-            # Clips may be of different lengths.
-            first %= num_chunks(path)
+        # Clips may be of different lengths.
+        first %= self.counts[path]
         clip = read_chunks(path, first, self.chunks)
         latents, reference, features = clip.latents, clip.reference, clip.features
         if features is None:

@@ -89,6 +89,7 @@ def cropped(batch: Batch, size: int, generator: torch.Generator, anywhere: float
     It shows the mouths, or with the probability ``anywhere`` any part of the picture.
     """
     lengths = batch.latents.shape[-2:]
+    # A draw of its own would change the noise of runs that have no such windows.
     if anywhere and float(torch.rand(1, generator=generator)) < anywhere:
         places = [(length - size) // 2 + 1 for length in lengths]
         return _window(batch, [2 * int(torch.randint(n, (1,), generator=generator)) for n in places], size)
