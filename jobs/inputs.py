@@ -21,7 +21,10 @@ SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets; 0 and ``auto`` stand for the checkpoint's own values. ``keep`` may be its text."""
+    """The Sampler's widgets. 0, ``auto`` and a ``detail`` below 0 stand for the checkpoint's own values.
+
+    ``keep`` may be its text.
+    """
 
     seed: int
     steps: int
@@ -30,6 +33,7 @@ class Settings:
     audio_guidance: float
     continuity: ContinuityOptions
     keep: Keep = Keep.UNTIL_SAVED
+    detail: float = -1.0
 
     def __post_init__(self) -> None:
         # An unknown value must not determine which frames are kept.
@@ -43,6 +47,7 @@ class Settings:
             shift=self.shift or own.shift,
             guidance=self.audio_guidance or own.guidance,
             frames_per_chunk=frames_per_chunk,
+            detail=own.detail if self.detail < 0 else self.detail,
         )
 
 

@@ -338,6 +338,7 @@ class SamplingConfig:
     ``few_step`` predicts x0 and re-noises it (distilled students), ``euler`` integrates the flow (teachers), ``bridge``
     leads from the reference latents to the chunk (LeapTalk).
     ``steps`` 1..50, ``shift`` > 0, ``guidance`` >= 1 against zero audio (1 is off), ``frames_per_chunk`` pixel frames.
+    ``detail`` 0..1 is how much of what the VAE loses of the portrait is added to the frames (see ``models.detail``).
     """
 
     sampler: str = "few_step"
@@ -345,6 +346,7 @@ class SamplingConfig:
     shift: float = 5.0
     guidance: float = 1.0
     frames_per_chunk: int = 33
+    detail: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("sampler", self.sampler, SAMPLERS)
@@ -352,6 +354,7 @@ class SamplingConfig:
         check_number("shift", self.shift, 1e-3, 1000)
         check_number("audio guidance (1 is off)", self.guidance, 1, 1000)
         check_integer("frames_per_chunk", self.frames_per_chunk, 2, MAX_FRAMES)
+        check_number("detail", self.detail, 0, 1)
 
     def to_metadata(self) -> dict[str, str]:
         return {"sampling": json.dumps(dataclasses.asdict(self))}

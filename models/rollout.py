@@ -22,6 +22,7 @@ from .choices import Choice
 from .clock import StageClock
 from .color import color_target, match_color
 from .config import ConfigError, SamplingConfig
+from .detail import DetailTransfer
 from .drift import NOT_FINITE, ChunkFigures, DriftMeter, collapse, seam
 from .flow import SAMPLERS, Denoise, chunk_noise
 from .record import COLLAPSED, REGENERATED, ChunkRecord
@@ -68,6 +69,7 @@ class Lane(Protocol):
 
 
 MAX_CONTINUITY_LATENTS = 4
+_STILL_LATENTS = 3
 
 
 class Carry(Choice):
@@ -198,7 +200,7 @@ def rollout(
     spans = spans or plan(audio.num_frames, reference.frames_per_chunk, overlap)
     state = state or initial_state(reference)
     features = audio.stream()
-    draft = _Draft(codec, reference, continuity, overlap)
+    draft = _Draft(codec, reference, continuity, overlap, sampling.detail)
 
     def begin(span: ChunkSpan, state: ContinuityState) -> _Work:
         clock = StageClock(reference.latents.device)
@@ -270,12 +272,22 @@ class _Pending:
 class _Draft:
     """Decode latents to frames. The host waits for a GPU once, after all copies are queued."""
 
-    def __init__(self, codec: VideoCodec, reference: Reference, continuity: ContinuityOptions, overlap: int) -> None:
+    def __init__(
+        self, codec: VideoCodec, reference: Reference, continuity: ContinuityOptions, overlap: int, detail: float
+    ) -> None:
         self._codec, self._continuity, self._overlap = codec, continuity, overlap
+        self._detail = detail
         self._meter = DriftMeter(reference)
         self._target = color_target(reference.portrait)
         self.portrait_contrast = self._meter.portrait_contrast
         self._last_frame: Tensor | None = None
+        self._transfer = self._transfer_from(reference) if detail else None
+
+    def _transfer_from(self, reference: Reference) -> DetailTransfer:
+        # The first latents differ from the others, and a few show what the VAE makes of a still picture.
+        frames = self._codec.decode(reference.latents[:, :, :_STILL_LATENTS])[:, :, -1:]
+        round_trip = match_color(frames, self._target, self._continuity.color_strength)
+        return DetailTransfer.of(reference.portrait, round_trip)
 
     def queue(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Pending:
         pixels = self._codec.decode(latents)
@@ -291,6 +303,10 @@ class _Draft:
         else:
             carried = self._codec.encode(pixels[:, :, -self._overlap :])
         clock.stage("continuity")
+        # After the next chunk's continuity: what chunks continue from stays as the checkpoints were trained.
+        if self._transfer is not None:
+            pixels = self._transfer.apply(pixels, self._detail)
+            clock.stage("detail")
         first = span.overlap - repeated
         frames = to_uint8(pixels[:, :, first : first + span.new_frames])
         clock.stage("colour")

@@ -37,7 +37,7 @@ class AsymTalkerSampler(io.ComfyNode):
             description="Generates the talking head chunk by chunk, straight to disk, so that memory use does not "
             "grow with length. An interrupted job resumes after its last complete chunk when the same graph is queued "
             "again. Connect the video to AsymTalker Mux & Save, Save Video or Get Video Components.",
-            inputs=[*_sockets(), *_sampling_widgets(), *_storage_widgets()],
+            inputs=[*_sockets(), *_sampling_widgets(), *_storage_widgets(), *_picture_widgets()],
             outputs=[
                 io.Video.Output(
                     display_name="video", tooltip="The video at 25 frames per second with the speech, stored on disk."
@@ -48,7 +48,7 @@ class AsymTalkerSampler(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
         )
-        return with_experts(schema, "steps", "sampler", "shift", "audio_guidance", "keep")
+        return with_experts(schema, "steps", "sampler", "shift", "audio_guidance", "keep", "detail")
 
     @classmethod
     @override
@@ -71,10 +71,12 @@ class AsymTalkerSampler(io.ComfyNode):
         audio_guidance: float,
         continuity: ContinuityOptions | None = None,
         keep: str = Keep.UNTIL_SAVED,
+        detail: float = -1.0,
     ) -> io.NodeOutput:
         check_savers(cls.hidden.prompt, cls.hidden.unique_id, Look(*reference.size, Fraction(FPS)))
         continuity = continuity or ContinuityOptions()
-        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity, Keep.parse(keep, "keep"))
+        kept = Keep.parse(keep, "keep")
+        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity, kept, detail)
         origin = Origin.of_this_run(cls.hidden)
         return io.NodeOutput(*generate(model, vae, reference, audio_features, settings, origin))
 
@@ -153,5 +155,21 @@ def _storage_widgets() -> list[io.Input]:
             tooltip="How long frames stay on disk: `until saved` keeps them until the finished video is "
             "saved, so that a stopped job can resume; `for extending` keeps them longer, so that the video "
             "can be continued with more audio; with `never`, jobs do not resume and leave no frames.",
+        ),
+    ]
+
+
+def _picture_widgets() -> list[io.Input]:
+    return [
+        io.Float.Input(
+            "detail",
+            display_name="detail (-1 = auto)",
+            default=-1.0,
+            min=-1.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            tooltip="How much fine detail of the portrait (eyes, skin, hair) is added to the frames, where the VAE "
+            "has blurred it: 0 is none, 1 is all. -1 uses the checkpoint's own value (1 for nano, 0 for others).",
         ),
     ]

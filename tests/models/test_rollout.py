@@ -169,6 +169,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(carry: str) -> None:
             assert torch.equal(found_state.latents, expected_state.latents)
 
 
+def test_detail_changes_frames_but_not_what_follows() -> None:
+    detailed = dataclasses.replace(SAMPLING, detail=1.0)
+    for (plain, state), (other, other_state) in zip(run(22), run(22, sampling=detailed), strict=True):
+        assert not torch.equal(plain.frames, other.frames)
+        assert torch.equal(state.latents, other_state.latents)
+        assert other.record.seconds.keys() - plain.record.seconds.keys() == {"detail"}
+
+
 def test_the_seed_decides() -> None:
     first, again, other = (run(9, seed=seed)[0][0].frames for seed in (5, 5, 6))
     assert torch.equal(first, again) and not torch.equal(first, other)

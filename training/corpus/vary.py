@@ -25,10 +25,12 @@ TALKING_PORTRAITS = 1 / 3
 class Variation:
     """What becomes of every picture of a clip.
 
-    ``grid`` [S, S, 2] is where each pixel comes from (x, y in -1..1); ``mix`` [3, 3] and ``gamma`` act on colours.
+    ``grid`` [S, S, 2] is where each pixel comes from (x, y in -1..1); ``light`` [S, S, 3] multiplies colours, ``mix``
+    [3, 3] and ``gamma`` act on them.
     """
 
     grid: Tensor
+    light: Tensor
     mix: Tensor
     gamma: float
 
@@ -48,9 +50,19 @@ def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
     cos, sin = float(np.cos(angle)) * scale, float(np.sin(angle)) * scale
     source = torch.stack((aspect * (cos * x - sin * y), (sin * x + cos * y) / aspect), dim=-1)
     source = source + torch.tensor(rng.normal(0, 0.05, 2), dtype=torch.float32)
-    bumps = torch.tensor(rng.normal(0, 0.03, (1, 2, 5, 5)), dtype=torch.float32)
-    warp = functional.interpolate(bumps, (size, size), mode="bicubic", align_corners=True)[0]
-    return source + warp.permute(1, 2, 0)
+    return source + _smooth(rng.normal(0, 0.038, (2, 5, 5)), size)
+
+
+def sample_light(rng: np.random.Generator, size: int) -> Tensor:
+    """What soft, slightly coloured lamps multiply a picture by: [S, S, 3]."""
+    return _smooth(rng.normal(0, 0.18, (1, 4, 4)) + rng.normal(0, 0.05, (3, 4, 4)), size).exp()
+
+
+def _smooth(values: np.ndarray, size: int) -> Tensor:
+    """[C, n, n] as a smooth picture [S, S, C]."""
+    coarse = torch.tensor(values[None], dtype=torch.float32)
+    fine = functional.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
+    return fine[0].permute(1, 2, 0)
 
 
 def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int) -> Variation:
@@ -62,7 +74,8 @@ def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int) -> 
         if x0 > 0 and y0 > 0 and x1 < size and y1 < size and x1 > x0 and y1 > y0:
             break
     mix = np.eye(3) * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.07, (3, 3))
-    return Variation(grid, torch.tensor(mix, dtype=torch.float32), float(np.exp(rng.normal(0, 0.2))))
+    light = sample_light(rng, size)
+    return Variation(grid, light, torch.tensor(mix, dtype=torch.float32), float(np.exp(rng.normal(0, 0.2))))
 
 
 def varied_pictures(pictures: Tensor, variation: Variation) -> Tensor:
@@ -72,7 +85,8 @@ def varied_pictures(pictures: Tensor, variation: Variation) -> Tensor:
         source = part.permute(0, 3, 1, 2).float() / 255
         grid = variation.grid.expand(len(part), -1, -1, -1)
         moved = functional.grid_sample(source, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-        coloured = torch.einsum("kc,fchw->fhwk", variation.mix, moved.clamp(0, 1)).clamp(0, 1)
+        lit = moved.clamp(0, 1) * variation.light.permute(2, 0, 1)
+        coloured = torch.einsum("kc,fchw->fhwk", variation.mix, lit).clamp(0, 1)
         made.append((coloured**variation.gamma * 255 + 0.5).to(torch.uint8))
     return torch.cat(made)
 

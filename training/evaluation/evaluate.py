@@ -48,11 +48,18 @@ class Generator:
     vae: NanoVAE
 
     @classmethod
-    def load(cls, network: Path, vae: Path, steps: int = 0, sampler: str = "") -> Generator:
-        """``steps`` and ``sampler`` other than the checkpoint's own, where they are given."""
+    def load(
+        cls, network: Path, vae: Path, steps: int = 0, sampler: str = "", detail: float | None = None
+    ) -> Generator:
+        """``steps``, ``sampler`` and ``detail`` other than the checkpoint's own, where they are given."""
         trained = load_for_sampling(network)
         own = trained.sampling
-        sampling = replace(own, sampler=sampler or own.sampler, steps=steps or own.steps)
+        sampling = replace(
+            own,
+            sampler=sampler or own.sampler,
+            steps=steps or own.steps,
+            detail=own.detail if detail is None else detail,
+        )
         return cls(replace(trained, sampling=sampling), NanoVAE.from_checkpoint(*read_checkpoint(vae)))
 
     def condition_on(self, portrait: Tensor) -> Reference:

@@ -129,14 +129,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    teacher, probe = Generator.load(args.teacher, args.vae), FaceProbe.load(args.probe)
+    teacher, probe = Generator.load(args.teacher, args.vae, detail=0), FaceProbe.load(args.probe)
     stride = teacher.trained.network.config.vae_stride[0]
     # One chunk more, since the first that is measured is number 1.
     seconds = (clip_span(args.chunks + 1, stride) + 1) / FPS
     subjects = [synthetic_subject(1, number, seconds, args.size) for number in range(args.people)]
     measured = {}
     for path in args.network:
-        network = Generator.load(path, args.vae)
+        network = Generator.load(path, args.vae, detail=0)
         network.trained.reference.check(path, teacher.trained.reference)
         each = [
             [astuple(chunk) for chunk in ExposureMeter(network, teacher, probe, subject).read(args.chunks)]

@@ -92,7 +92,8 @@ def train(
     count = config.batch * config.steps
     clips = PreparedClips(data, config.seed, count, chunks=config.chunks, reference=config.reference)
     strip = SampleStrip(clips, vae_path, out)
-    sampling = SamplingConfig("few_step", config.denoising_steps, config.shift)
+    detail = SamplingConfig.from_metadata(metadata).detail
+    sampling = SamplingConfig("few_step", config.denoising_steps, config.shift, detail=detail)
     published = metadata | sampling.to_metadata() | {"distillation": config.continuity}
 
     def publish() -> None:
