@@ -25,7 +25,6 @@ STIFFNESS = 2e-3
 TOLERANCE, LIKENESS_SIGMA = 0.03, 2.0
 # A CPU takes a few frames at a time, which stay in its cache.
 CPU_FRAMES = 4
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ class DetailTransfer:
 
 def _levels(half: Tensor) -> tuple[Tensor, ...]:
     """Luma of pictures at half their size, at each of ``LEVELS``."""
-    grey = (half * half.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red, green, blue = half.split(1, dim=1)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
     return tuple(functional.avg_pool2d(grey, level // 2) for level, _ in LEVELS)
 
 
@@ -94,10 +94,11 @@ def _step(still: Tensor, target: Tensor, flow: Tensor) -> Tensor:
     products = torch.cat((across * across, across * down, down * down, across * rest, down * rest), dim=1)
     xx, xy, yy, xt, yt = _blurred(products, WINDOW_SIGMA).split(1, dim=1)
     xx, yy = xx + STIFFNESS, yy + STIFFNESS
-    step = torch.cat((yy * xt - xy * yt, xx * yt - xy * xt), dim=1) / (xx * yy - xy * xy)
-    height, width = still.shape[-2:]
+    determinant = xx * yy - xy * xy
     # Beyond a pixel, the gradients say nothing.
-    return _blurred(step.clamp_(-1, 1), FLOW_SIGMA) * step.new_tensor((2 / width, 2 / height)).view(1, 2, 1, 1)
+    x, y = (((a * b - xy * c) / determinant).clamp_(-1, 1) for a, b, c in ((yy, xt, yt), (xx, yt, xt)))
+    height, width = still.shape[-2:]
+    return _blurred(torch.cat((x * (2 / width), y * (2 / height)), dim=1), FLOW_SIGMA)
 
 
 def _warped(picture: Tensor, flow: Tensor) -> Tensor:

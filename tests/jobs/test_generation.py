@@ -37,6 +37,16 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
         video.save_to(str(tmp_path / "core.gif"), format="gif")
 
 
+def test_detail_below_0_is_the_checkpoints_own(pack: Import) -> None:
+    settings, config = pack("jobs.inputs").Settings, pack("models.config")
+    own = config.SamplingConfig(detail=0.75)
+    for given, used in ((-1.0, 0.75), (-0.5, 0.75), (0.0, 0.0), (0.25, 0.25)):
+        chosen = settings(0, 0, "auto", 0.0, 0.0, None, detail=given).resolve(own, 33)
+        assert chosen == dataclasses.replace(own, detail=used)
+    with pytest.raises(config.ConfigError, match=r"detail must be a number in 0\.\.1, got 2"):
+        settings(0, 0, "auto", 0.0, 0.0, None, detail=2.0).resolve(own, 33)
+
+
 def test_saving_with_audio_keeps_it(pack: Import, scene: SimpleNamespace, folders: Path) -> None:
     video, _ = generate(pack, scene)
     saved, result = pack("video.saving").save_with_audio(video, scene.audio, "video/test", 18, True, {"1": {}}, None)
@@ -47,10 +57,11 @@ def test_saving_with_audio_keeps_it(pack: Import, scene: SimpleNamespace, folder
         assert (track.rate, track.codec_context.channels) == (8_000, 2)
 
 
+@pytest.mark.parametrize("detail", [0.0, 1.0])
 def test_interrupted_job_continues_bit_identically(
-    comfy: Import, pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    comfy: Import, pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, detail: float
 ) -> None:
-    whole, _ = generate(pack, scene)
+    whole, _ = generate(pack, scene, detail=detail)
     frames = whole.get_components().images
     del whole
     gc.collect()
@@ -66,10 +77,10 @@ def test_interrupted_job_continues_bit_identically(
 
     with monkeypatch.context() as patch, pytest.raises(management.InterruptProcessingException):
         patch.setattr(progress, "on_chunk", cancel_after_second)
-        generate(pack, scene)
+        generate(pack, scene, detail=detail)
     assert len(list(scene.spools.iterdir())) == 1
 
-    resumed, report = generate(pack, scene)
+    resumed, report = generate(pack, scene, detail=detail)
     assert report["chunks_resumed"] == 2
     assert torch.equal(resumed.get_components().images, frames)
 

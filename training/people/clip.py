@@ -18,7 +18,7 @@ from .background import make_background
 from .light import sample_light
 from .person import Person, sample_person
 from .photo import Look, crop_boxes, develop, sample_look
-from .render import Studio, portrait_view, sample_view
+from .render import FACE_WITHIN, Studio, face_distance, portrait_view, sample_view
 from .textures import Atlas
 
 CORPORA = ("people", "drawn", "mixed")
@@ -92,6 +92,8 @@ def studio_of(sources: Sources, seed: int, index: int, size: int = 256, framing:
     studio = Studio(sources.assets, sources.atlas, person_of(sources, seed, index), light, view, background)
     if framing == "portrait":
         faces = find_faces(to_bytes(studio.frame(portrait_pose(seed, index)).colour))
+        # Some backgrounds hold what is taken for a face.
+        faces = [face for face in faces if face_distance(view, face, size) < FACE_WITHIN]
         if faces:
             rng = np.random.default_rng([seed, index, _FRAMING_STREAM])
             studio.view = portrait_view(view, faces[0], size, rng)

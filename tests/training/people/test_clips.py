@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from asymtalker.faces.detector import find_faces
+from asymtalker.faces.detector import Face, find_faces
 from asymtalker.models.checkpoint import read_checkpoint
 from asymtalker.models.nano_vae import NanoVAE
 from asymtalker.tests.training.people.people_assets import VARIABLE, data, needs_assets
@@ -28,8 +28,9 @@ from asymtalker.training.core.paths import VAE
 from asymtalker.training.corpus.clip import make_clip
 from asymtalker.training.corpus.motion import Pose
 from asymtalker.training.corpus.write import ARRAYS
+from asymtalker.training.people import clip
 from asymtalker.training.people.background import make_background
-from asymtalker.training.people.clip import Sources, kind_of, make_footage, photographed_pose
+from asymtalker.training.people.clip import Sources, kind_of, make_footage, photographed_pose, studio_of
 from asymtalker.training.people.photo import Look
 from asymtalker.training.people.write import add_arguments, run
 
@@ -131,6 +132,16 @@ def test_portraits_are_framed_as_face_crop_does() -> None:
                 assert abs((face.x + face.width / 2) / 256 - 0.5) < 0.08
     assert all(0.5 < share < 0.72 for share in shares["portrait"])
     assert min(shares["any"]) < 0.5
+
+
+@needs_assets
+def test_what_a_background_holds_is_no_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A face far from the head, larger than the head's own, does not frame it."""
+    sources = Sources(*data())
+    expected = studio_of(sources, 11, 0).view
+    elsewhere = Face(200, 200, 240, 240, 0.9, ((0.0, 0.0),) * 5)
+    monkeypatch.setattr(clip, "find_faces", lambda picture: [elsewhere, *find_faces(picture)])
+    assert studio_of(sources, 11, 0).view == expected
 
 
 @needs_assets
