@@ -21,7 +21,7 @@ SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets. 0, ``auto`` and a ``detail`` below 0 stand for the checkpoint's own values.
+    """The Sampler's widgets. 0, ``auto`` and a ``detail`` of -1 stand for the checkpoint's own values.
 
     ``keep`` may be its text.
     """
@@ -47,7 +47,8 @@ class Settings:
             shift=self.shift or own.shift,
             guidance=self.audio_guidance or own.guidance,
             frames_per_chunk=frames_per_chunk,
-            detail=own.detail if self.detail < 0 else self.detail,
+            # A slider passes values between auto and none: none.
+            detail=own.detail if self.detail <= -1 else max(self.detail, 0.0),
         )
 
 

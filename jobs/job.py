@@ -128,13 +128,17 @@ def settings_id(inputs: Inputs) -> str:
     """
     model, network, vae, reference = inputs.model, inputs.network, inputs.vae, inputs.reference
     digest = hashlib.blake2b(digest_size=16)
+    sampling = dataclasses.asdict(inputs.sampling)
+    if not sampling["detail"]:
+        # Jobs without it are those of versions that had none.
+        del sampling["detail"]
     settings = {
         "version": JOB_VERSION,
         "weights": network.checkpoint.weights_id,
         "dtype": [str(network.get_dtype()), str(network.manual_cast_dtype), str(vae.vae_dtype)],
         "device": model.load_device.type,
         "vae": vae_identity(vae),
-        "sampling": dataclasses.asdict(inputs.sampling),
+        "sampling": sampling,
         "continuity": dataclasses.asdict(inputs.settings.continuity),
         "seed": inputs.settings.seed,
         "frames_per_chunk": reference.frames_per_chunk,

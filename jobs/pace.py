@@ -60,7 +60,8 @@ class ChunkTimes:
         device = model_management.get_torch_device_name(model.load_device)
         name, size = header.metadata["model"], f"{header.width}x{header.height}"
         guided = "guided" if sampling.guidance != 1 else "unguided"
-        frames = f"{sampling.frames_per_chunk} frames, {continuity.latents} {continuity.carry}"
+        detailed = ", detailed" if sampling.detail else ""
+        frames = f"{sampling.frames_per_chunk} frames, {continuity.latents} {continuity.carry}{detailed}"
         return cls(f"{name}, {size}, {sampling.steps} steps, {guided}, {frames}, {device}")
 
     def seconds_per_chunk(self) -> float | None:

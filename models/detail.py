@@ -7,6 +7,7 @@ where the frame looks like the moved round trip. An open mouth or a closed lid d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,15 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# The flow is estimated on pictures this many times smaller than the frame, coarsest first, in so many steps each.
-LEVELS = ((16, 3), (8, 3), (4, 3), (2, 1))
-# Standard deviation of the windows of the flow, in pixels of a level, and of its smoothing after each step.
+# The flow's pyramid has pictures of half the frame's size, a quarter and so on, down to about this many pixels.
+COARSEST = 16
+# Gauss-Newton steps at each of its levels, and at the finest, where little is left to do.
+STEPS, FINEST_STEPS = 3, 1
+# Standard deviation of the flow's windows, in pixels of a level, and of its smoothing after each step.
 WINDOW_SIGMA, FLOW_SIGMA = 2.5, 1.0
-# Added to the squared gradients (of luma in [-1, 1]): where a window has no edge, the flow stays as it was.
-STIFFNESS = 2e-3
-# Root mean square difference (frames are in [-1, 1]) at which 0.6 of the residual is added, and what it is averaged
-# over, in pixels of half the frame's size.
-TOLERANCE, LIKENESS_SIGMA = 0.03, 2.0
+# Added to squared gradients (of luma in [-1, 1]): where a window has no edge, the flow stays as it was.
+DAMPING = 2e-3
+# Root mean square difference (frames are in [-1, 1]) at which 0.6 of the residual is added, and the Gaussian over which
+# it is averaged, in pixels of half the frame's size.
+TOLERANCE, CONFIDENCE_SIGMA = 0.03, 2.0
 # A CPU takes a few frames at a time, which stay in its cache.
 CPU_FRAMES = 4
 
@@ -31,69 +34,75 @@ CPU_FRAMES = 4
 class DetailTransfer:
     """What is needed of the portrait.
 
-    ``lost`` [1, 3, H, W] is the portrait minus its round trip, both in [-1, 1]; ``half`` is the round trip at half the
-    size, ``levels`` its luma [1, 1, h, w] at each of ``LEVELS``.
+    ``residual`` [1, 3, H, W] is the portrait minus its round trip, both in [-1, 1]; ``round_trip`` [1, 3, H/2, W/2] is
+    the latter at half the size, and ``pyramid`` its luma [1, 1, h, w] at each level of the flow, coarsest first.
     """
 
-    lost: Tensor
-    half: Tensor
-    levels: tuple[Tensor, ...]
+    residual: Tensor
+    round_trip: Tensor
+    pyramid: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, portrait: Tensor, round_trip: Tensor) -> DetailTransfer:
-        """``portrait`` and ``round_trip`` [1, 3, 1, H, W] in [-1, 1]."""
-        still = round_trip[:, :, 0].float()
-        half = functional.avg_pool2d(still, 2)
-        return cls(portrait[:, :, 0].float() - still, half, _levels(half))
+        """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side."""
+        still = round_trip[None].float()
+        small = functional.avg_pool2d(still, 2)
+        return cls(portrait[None].float() - still, small, _pyramid(small))
 
     def apply(self, frames: Tensor, strength: float) -> Tensor:
-        """``frames`` [1, 3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack."""
-        together = CPU_FRAMES if frames.device.type == "cpu" else frames.shape[2]
+        """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack."""
+        together = CPU_FRAMES if frames.device.type == "cpu" else frames.shape[1]
         detailed = torch.empty_like(frames)
-        for some, result in zip(frames.split(together, dim=2), detailed.split(together, dim=2), strict=True):
-            pictures = some[0].movedim(1, 0).float()
-            half = functional.avg_pool2d(pictures, 2)
-            flow = self.flow(half)
-            lost = _warped(self.lost, _resized(flow, pictures.shape[-2:]))
-            weight = _resized(strength * self._likeness(half, flow), pictures.shape[-2:])
-            result[0].movedim(1, 0).copy_(torch.addcmul(pictures, weight, lost).clamp_(-1, 1))
+        for some, result in zip(frames.split(together, dim=1), detailed.split(together, dim=1), strict=True):
+            pictures = some.movedim(1, 0).float()
+            small = functional.avg_pool2d(pictures, 2)
+            flow = self.flow(small)
+            residual = _warped(self.residual, _resized(flow, pictures.shape[-2:]))
+            weight = _resized(strength * self._confidence(small, flow), pictures.shape[-2:])
+            result.movedim(1, 0).copy_(torch.addcmul(pictures, weight, residual).clamp_(-1, 1))
         return detailed
 
-    def flow(self, half: Tensor) -> Tensor:
-        """How far from where they lie in the portrait pixels of frames, given at half their size [T, 3, h, w], are.
+    def flow(self, small: Tensor) -> Tensor:
+        """Where each pixel of frames, given at half their size [T, 3, h, w], lies in the portrait.
 
         Returns:
-            [T, 2, h, w]: across and down, in the units of ``grid_sample`` (the picture is 2 wide and high).
+            [T, 2, h, w]: its distance from there, across and down, in units of ``grid_sample`` (the picture is 2 wide).
         """
-        flow = half.new_zeros(len(half), 2, 1, 1)
-        for still, target, (_, steps) in zip(self.levels, _levels(half), LEVELS, strict=True):
+        flow = small.new_zeros(len(small), 2, 1, 1)
+        for still, target in zip(self.pyramid, _pyramid(small), strict=True):
             flow = _resized(flow, still.shape[-2:])
-            for _ in range(steps):
+            for _ in range(FINEST_STEPS if still is self.pyramid[-1] else STEPS):
                 flow = flow + _step(still, target, flow)
         return flow
 
-    def _likeness(self, half: Tensor, flow: Tensor) -> Tensor:
+    def _confidence(self, small: Tensor, flow: Tensor) -> Tensor:
         """How much frames look like the moved round trip around each pixel: 0..1 [T, 1, h, w]."""
-        difference = half - _warped(self.half, flow)
-        error = _blurred(difference.square_().mean(1, keepdim=True), LIKENESS_SIGMA)
+        difference = small - _warped(self.round_trip, flow)
+        error = _blurred(difference.square_().mean(1, keepdim=True), CONFIDENCE_SIGMA)
         return error.mul_(-0.5 / TOLERANCE**2).exp_()
 
 
-def _levels(half: Tensor) -> tuple[Tensor, ...]:
-    """Luma of pictures at half their size, at each of ``LEVELS``."""
-    red, green, blue = half.split(1, dim=1)
-    grey = 0.299 * red + 0.587 * green + 0.114 * blue
-    return tuple(functional.avg_pool2d(grey, level // 2) for level, _ in LEVELS)
+def _pyramid(small: Tensor) -> tuple[Tensor, ...]:
+    """Luma of pictures [T, 3, h, w]: halved down to about ``COARSEST`` pixels, coarsest first."""
+    red, green, blue = small.split(1, dim=1)
+    levels = [0.299 * red + 0.587 * green + 0.114 * blue]
+    while min(levels[-1].shape[-2:]) >= 2 * COARSEST:
+        levels.append(functional.avg_pool2d(levels[-1], 2))
+    return tuple(reversed(levels))
 
 
 def _step(still: Tensor, target: Tensor, flow: Tensor) -> Tensor:
-    """One Gauss-Newton step of the flow along which ``still`` [1, 1, h, w] becomes ``target`` [T, 1, h, w]."""
+    """One Gauss-Newton step of the ``flow`` along which ``still`` [1, 1, h, w] becomes ``target`` [T, 1, h, w].
+
+    With m = still(p + flow) and g its gradient, the step d solves (sum g g^T + damping) d = sum g (target - m), summed
+    over a Gaussian window (Lucas and Kanade, 1981).
+    """
     moved = _warped(still, flow)
-    across, down = _gradients(moved)
-    rest = target - moved
-    products = torch.cat((across * across, across * down, down * down, across * rest, down * rest), dim=1)
+    gx, gy = _gradients(moved)
+    change = target - moved
+    products = torch.cat((gx * gx, gx * gy, gy * gy, gx * change, gy * change), dim=1)
     xx, xy, yy, xt, yt = _blurred(products, WINDOW_SIGMA).split(1, dim=1)
-    xx, yy = xx + STIFFNESS, yy + STIFFNESS
+    xx, yy = xx + DAMPING, yy + DAMPING
     determinant = xx * yy - xy * xy
     # Beyond a pixel, the gradients say nothing.
     x, y = (((a * b - xy * c) / determinant).clamp_(-1, 1) for a, b, c in ((yy, xt, yt), (xx, yt, xt)))
@@ -102,12 +111,15 @@ def _step(still: Tensor, target: Tensor, flow: Tensor) -> Tensor:
 
 
 def _warped(picture: Tensor, flow: Tensor) -> Tensor:
-    """``picture`` [1, C, H, W] moved by ``flow`` [T, 2, H, W]."""
-    height, width = flow.shape[-2:]
-    x, y = ((torch.arange(n, device=flow.device) + 0.5) * (2 / n) - 1 for n in (width, height))
-    grid = torch.stack((x + flow[:, 0], y[:, None] + flow[:, 1]), dim=-1)
+    """``picture`` [1, C, H, W] at each pixel's own place plus ``flow`` [T, 2, H, W]; its border goes on outside."""
+    places = []
+    for axis, length in enumerate((flow.shape[-1], flow.shape[-2])):
+        own = (torch.arange(length, device=flow.device) + 0.5) * (2 / length) - 1
+        # Within the centres of the outer pixels: MPS cannot pad with the border.
+        most = 1 - 1 / length
+        places.append(((own if axis == 0 else own[:, None]) + flow[:, axis]).clamp_(-most, most))
     picture = picture.expand(len(flow), -1, -1, -1)
-    return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+    return functional.grid_sample(picture, torch.stack(places, dim=-1), align_corners=False)
 
 
 def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,20 +129,23 @@ def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blurred(pictures: Tensor, sigma: float) -> Tensor:
-    """Every channel, by a Gaussian; as products of matrices, several times as fast as convolutions on a CPU."""
-    height, width = pictures.shape[-2:]
-    rows = pictures @ _gaussian(width, sigma, pictures.device)
-    return _gaussian(height, sigma, pictures.device).T @ rows
+    """[T, C, h, w] by a Gaussian, as sums of shifted pictures: on a CPU twice as fast as a convolution."""
+    weights = _gaussian(sigma)
+    radius = len(weights) // 2
+    for dim, padding in ((-1, (radius, radius, 0, 0)), (-2, (0, 0, radius, radius))):
+        length = pictures.shape[dim]
+        padded = functional.pad(pictures, padding, mode="replicate")
+        pictures = padded.narrow(dim, 0, length) * weights[0]
+        for shift, weight in enumerate(weights[1:], 1):
+            pictures.add_(padded.narrow(dim, shift, length), alpha=weight)
+    return pictures
 
 
-@lru_cache(maxsize=32)
-def _gaussian(length: int, sigma: float, device: torch.device) -> Tensor:
-    """[length, length], of which each column weighs the pixels of a line; those at its ends are repeated beyond."""
-    half = int(3 * sigma)
-    at = torch.arange(-half, half + 1, device=device)
-    kernel = torch.softmax(-0.5 * (at / sigma) ** 2, dim=0)
-    impulses = functional.pad(torch.eye(length, device=device)[:, None], (half, half), mode="replicate")
-    return functional.conv1d(impulses, kernel.view(1, 1, -1))[:, 0]
+@lru_cache(maxsize=8)
+def _gaussian(sigma: float) -> tuple[float, ...]:
+    radius = int(3 * sigma)
+    weights = [math.exp(-0.5 * (at / sigma) ** 2) for at in range(-radius, radius + 1)]
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _resized(pictures: Tensor, size: tuple[int, ...]) -> Tensor:

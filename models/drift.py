@@ -32,7 +32,7 @@ class ChunkFigures:
 
     Of the chunk as decoded: ``is_finite``, ``contrast`` of its flattest frame, ``color_distance``. Of its latents:
     ``reference_distance``. Of the chunk after correction: ``sharpness`` (variance of the last frame's Laplacian
-    relative to the portrait's), ``motion`` (mean difference between neighbouring frames, 0..1).
+    relative to the portrait's). Of the frames as shown: ``motion`` (mean difference between neighbours, 0..1).
     """
 
     is_finite: float
@@ -75,9 +75,12 @@ class DriftMeter:
         color = torch.linalg.vector_norm(_mean_color(pixels) - self._color)
         return torch.stack((finite.float(), _contrast(sample).amin(), distance.float(), color))
 
-    def corrected(self, pixels: Tensor) -> Tensor:
-        """The last two of ``ChunkFigures`` for ``pixels`` [1, 3, F, H, W] in [-1, 1] after correction."""
-        sample = _sample(pixels)
+    def corrected(self, pixels: Tensor, shown: Tensor) -> Tensor:
+        """The last two of ``ChunkFigures``, for pixels [1, 3, F, H, W] in [-1, 1] after correction and as shown.
+
+        Sharpness is that without the portrait's detail, which would hide that the network's own gets lost.
+        """
+        sample = _sample(shown)
         motion = (sample[:, :, 1:] - sample[:, :, :-1]).abs().mean() / 2
         return torch.stack((_laplacian_variance(pixels[:, :, -1]) / self._sharpness, motion))
 

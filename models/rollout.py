@@ -69,7 +69,8 @@ class Lane(Protocol):
 
 
 MAX_CONTINUITY_LATENTS = 4
-_STILL_LATENTS = 3
+_SETTLED_LATENTS = 3
+"""Decoders treat the first latents differently; the frames of the third hardly differ from the later ones."""
 
 
 class Carry(Choice):
@@ -284,10 +285,9 @@ class _Draft:
         self._transfer = self._transfer_from(reference) if detail else None
 
     def _transfer_from(self, reference: Reference) -> DetailTransfer:
-        # The first latents differ from the others, and a few show what the VAE makes of a still picture.
-        frames = self._codec.decode(reference.latents[:, :, :_STILL_LATENTS])[:, :, -1:]
+        frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
         round_trip = match_color(frames, self._target, self._continuity.color_strength)
-        return DetailTransfer.of(reference.portrait, round_trip)
+        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0])
 
     def queue(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Pending:
         pixels = self._codec.decode(latents)
@@ -303,14 +303,15 @@ class _Draft:
         else:
             carried = self._codec.encode(pixels[:, :, -self._overlap :])
         clock.stage("continuity")
+        shown = pixels
         # After the next chunk's continuity: what chunks continue from stays as the checkpoints were trained.
         if self._transfer is not None:
-            pixels = self._transfer.apply(pixels, self._detail)
+            shown = self._transfer.apply(pixels[0], self._detail)[None]
             clock.stage("detail")
         first = span.overlap - repeated
-        frames = to_uint8(pixels[:, :, first : first + span.new_frames])
+        frames = to_uint8(shown[:, :, first : first + span.new_frames])
         clock.stage("colour")
-        figures = torch.cat((decoded, self._meter.corrected(pixels)))
+        figures = torch.cat((decoded, self._meter.corrected(pixels, shown)))
         clock.stage("statistics")
         # One copy: the overhead of a copy to the host equals thousands of values.
         arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))

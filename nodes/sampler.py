@@ -169,7 +169,8 @@ def _picture_widgets() -> list[io.Input]:
             max=1.0,
             step=0.05,
             optional=True,
-            tooltip="How much fine detail of the portrait (eyes, skin, hair) is added to the frames, where the VAE "
-            "has blurred it: 0 is none, 1 is all. -1 uses the checkpoint's own value (1 for nano, 0 for others).",
+            tooltip="How much fine detail of the portrait (eyes, skin, hair) is added to the frames where the VAE "
+            "has blurred it: 0 adds none, 1 adds all of it. -1 uses the checkpoint's own value (1 for nano, 0 for "
+            "others).",
         ),
     ]

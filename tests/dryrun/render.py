@@ -145,7 +145,8 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     features = pack("host.audio").audio_features(loaded.audio_encoder, sound)
     rollout, sampling = pack("models.rollout"), pack("jobs.sampling")
     options = rollout.ContinuityOptions(carry=case.carry)
-    settings = sampling.Settings(7, STEPS, "auto", 0.0, case.guidance, options, "never")
+    detail = 1.0 if case.kind == "nano" else 0.0
+    settings = sampling.Settings(7, STEPS, "auto", 0.0, case.guidance, options, "never", detail)
     cuda.counts = [Counts()]
     fused = pack("host.fused")
     names = {fused.ROTATION, fused.NORM} if case.fused and fused._kitchen() is not None else set()

@@ -37,10 +37,10 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
         video.save_to(str(tmp_path / "core.gif"), format="gif")
 
 
-def test_detail_below_0_is_the_checkpoints_own(pack: Import) -> None:
+def test_detail_of_minus_1_is_the_checkpoints_own(pack: Import) -> None:
     settings, config = pack("jobs.inputs").Settings, pack("models.config")
     own = config.SamplingConfig(detail=0.75)
-    for given, used in ((-1.0, 0.75), (-0.5, 0.75), (0.0, 0.0), (0.25, 0.25)):
+    for given, used in ((-1.0, 0.75), (-0.05, 0.0), (0.0, 0.0), (0.25, 0.25)):
         chosen = settings(0, 0, "auto", 0.0, 0.0, None, detail=given).resolve(own, 33)
         assert chosen == dataclasses.replace(own, detail=used)
     with pytest.raises(config.ConfigError, match=r"detail must be a number in 0\.\.1, got 2"):

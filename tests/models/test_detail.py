@@ -13,29 +13,33 @@ from asymtalker.models.detail import DetailTransfer
 SIZE = 256
 
 
-def textured(seed: int = 0) -> Tensor:
-    """A picture with edges of many sizes: [1, 3, 1, S, S] in [-1, 1]."""
-    generator = torch.Generator().manual_seed(seed)
-    picture = torch.zeros(1, 3, SIZE, SIZE)
-    for cells in (8, 24, 64, 128):
+def textured(height: int = SIZE, width: int = SIZE) -> Tensor:
+    """A picture with edges of many sizes: [3, H, W] in [-1, 1]."""
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.zeros(1, 3, height, width)
+    for cells in (3, 8, 24, 64, 128):
         grid = torch.randn(1, 3, cells, cells, generator=generator)
-        picture += 0.1 * functional.interpolate(grid, (SIZE, SIZE), mode="bicubic")
-    return picture.clamp(-1, 1)[:, :, None]
+        picture += 0.1 * functional.interpolate(grid, (height, width), mode="bicubic")
+    return picture.clamp(-1, 1)[0]
 
 
-def blurred(frames: Tensor) -> Tensor:
+def blurred(picture: Tensor, sigma: float = 1.5) -> Tensor:
     """What stands for a VAE."""
-    return detail._blurred(frames[0].movedim(1, 0), 1.5).movedim(0, 1)[None]
+    return detail._blurred(picture[None], sigma)[0]
 
 
 def moved(picture: Tensor, pixels: int) -> Tensor:
     return picture.roll((pixels, -pixels), dims=(-1, -2))
 
 
-def error(frames: Tensor, truth: Tensor, edge: int = 24) -> float:
+def applied(transfer: DetailTransfer, picture: Tensor, strength: float = 1.0) -> Tensor:
+    return transfer.apply(picture[:, None], strength)[:, 0]
+
+
+def error(picture: Tensor, truth: Tensor, edge: int = 24) -> float:
     """Root mean square, away from the border, over which pictures were rolled."""
     inside = slice(edge, -edge)
-    return (frames - truth)[..., inside, inside].square().mean().sqrt().item()
+    return (picture - truth)[..., inside, inside].square().mean().sqrt().item()
 
 
 @pytest.fixture
@@ -48,51 +52,87 @@ def transfer(portrait: Tensor) -> DetailTransfer:
     return DetailTransfer.of(portrait, blurred(portrait))
 
 
-def test_the_round_trip_becomes_the_portrait(portrait: Tensor, transfer: DetailTransfer) -> None:
-    assert error(blurred(portrait), portrait) > 0.04
-    assert error(transfer.apply(blurred(portrait), 1.0), portrait, edge=1) < 1e-3
+def test_blur_keeps_the_mean_and_spreads_like_a_gaussian() -> None:
+    impulse = torch.zeros(1, 1, 33, 33)
+    impulse[..., 16, 16] = 1
+    spread = detail._blurred(impulse, 2.0)[0, 0]
+    at = torch.arange(33.0) - 16
+    assert spread.sum().item() == pytest.approx(1)
+    assert (spread.sum(0) * at**2).sum().item() == pytest.approx(4, rel=0.03)
+    flat = torch.full((2, 3, 7, 9), 0.3)
+    torch.testing.assert_close(detail._blurred(flat, 2.5), flat)
 
 
-@pytest.mark.parametrize("pixels", [1, 4, 8])
+@pytest.mark.parametrize("size", [(SIZE, SIZE), (16, 16), (32, 48), (512, 320), (200, 333)])
+def test_the_round_trip_becomes_the_portrait(size: tuple[int, int]) -> None:
+    portrait = textured(*size)
+    frame = blurred(portrait)
+    transfer = DetailTransfer.of(portrait, frame)
+    assert error(frame, portrait, edge=1) > 0.03
+    assert error(applied(transfer, frame), portrait, edge=1) < 1e-3
+
+
+@pytest.mark.parametrize("pixels", [1, 4, 8, 12])
 def test_detail_follows_motion(portrait: Tensor, transfer: DetailTransfer, pixels: int) -> None:
     truth = moved(portrait, pixels)
     frame = blurred(truth)
-    assert error(transfer.apply(frame, 1.0), truth) < 0.35 * error(frame, truth)
+    assert error(applied(transfer, frame), truth, edge=48) < 0.4 * error(frame, truth, edge=48)
+
+
+@pytest.mark.parametrize("size", [SIZE, 2 * SIZE])
+def test_larger_frames_move_as_far(size: int) -> None:
+    """A shift of 5 % of the picture."""
+    portrait = textured(size, size)
+    transfer = DetailTransfer.of(portrait, blurred(portrait, size / 170))
+    truth = moved(portrait, size // 20)
+    frame = blurred(truth, size / 170)
+    assert error(applied(transfer, frame), truth, edge=size // 5) < 0.4 * error(frame, truth, edge=size // 5)
 
 
 def test_the_flow_is_the_motion(portrait: Tensor, transfer: DetailTransfer) -> None:
-    half = functional.avg_pool2d(blurred(moved(portrait, 4))[0].movedim(1, 0), 2)
-    across, down = transfer.flow(half)[0, :, 6:-6, 6:-6].flatten(1).median(dim=1).values * SIZE / 2
-    assert across.item() == pytest.approx(-4, abs=0.3) and down.item() == pytest.approx(4, abs=0.3)
+    small = functional.avg_pool2d(blurred(moved(portrait, 4))[None], 2)
+    x, y = transfer.flow(small)[0, :, 12:-12, 12:-12].flatten(1).median(dim=1).values * SIZE / 2
+    assert x.item() == pytest.approx(-4, abs=0.3) and y.item() == pytest.approx(4, abs=0.3)
 
 
 def test_what_has_changed_is_left_alone(portrait: Tensor, transfer: DetailTransfer) -> None:
     frame = blurred(portrait)
     frame[..., 48:80, 40:88] = -0.9
-    result = transfer.apply(frame, 1.0)
+    result = applied(transfer, frame)
     inside = (..., slice(56, 72), slice(48, 80))
     assert (result[inside] - frame[inside]).abs().max() < 0.02
-    outside = (..., slice(112, SIZE), slice(None))
-    assert error(result[outside], portrait[outside]) < 0.3 * error(frame[outside], portrait[outside])
+    elsewhere = (..., slice(112, SIZE), slice(None))
+    assert error(result[elsewhere], portrait[elsewhere]) < 0.3 * error(frame[elsewhere], portrait[elsewhere])
 
 
 def test_strength_scales_the_change(portrait: Tensor) -> None:
     # Far from black and white, where the sum would be cut off.
     frame, portrait = 0.5 * blurred(moved(portrait, 1)), 0.5 * portrait
     transfer = DetailTransfer.of(portrait, blurred(portrait))
-    whole, half = (transfer.apply(frame, strength) - frame for strength in (1.0, 0.5))
+    whole, half = (applied(transfer, frame, strength) - frame for strength in (1.0, 0.5))
     assert whole.abs().max() > 0.02
     torch.testing.assert_close(half, whole / 2, atol=2e-3, rtol=0)
 
 
 def test_frames_do_not_depend_on_their_neighbours(portrait: Tensor, transfer: DetailTransfer) -> None:
-    frames = torch.cat([blurred(moved(portrait, n)) for n in range(6)], dim=2)
+    frames = torch.stack([blurred(moved(portrait, n)) for n in range(6)], dim=1)
+    given = frames.clone()
     together = transfer.apply(frames, 1.0)
-    torch.testing.assert_close(together[:, :, 4:5], transfer.apply(frames[:, :, 4:5], 1.0), atol=1e-5, rtol=0)
-    assert together.shape == frames.shape and together.abs().max() <= 1
+    torch.testing.assert_close(together[:, 4:5], transfer.apply(frames[:, 4:5], 1.0), atol=1e-5, rtol=0)
+    assert together.shape == frames.shape and together.abs().max() <= 1 and torch.equal(frames, given)
+    frames[:, 1] = float("nan")
+    others = [0, 2, 3, 4, 5]
+    torch.testing.assert_close(transfer.apply(frames, 1.0)[:, others], together[:, others], atol=1e-5, rtol=0)
+
+
+def test_the_type_of_the_frames_is_kept(portrait: Tensor, transfer: DetailTransfer) -> None:
+    frame = blurred(portrait)[:, None]
+    result = transfer.apply(frame.half(), 1.0)
+    assert result.dtype == torch.float16
+    torch.testing.assert_close(result.float(), transfer.apply(frame, 1.0), atol=5e-3, rtol=0)
 
 
 def test_a_flat_picture_stays_as_it_is() -> None:
-    flat = torch.full((1, 3, 1, SIZE, SIZE), 0.25)
-    frames = flat.expand(-1, -1, 3, -1, -1)
+    flat = torch.full((3, SIZE, SIZE), 0.25)
+    frames = flat[:, None].expand(-1, 3, -1, -1)
     torch.testing.assert_close(DetailTransfer.of(flat, flat).apply(frames, 1.0), frames.contiguous())

@@ -1,4 +1,4 @@
-"""Other people from a clip that exists: mirrored, framed, warped and coloured anew, which costs no rendering.
+"""Other people from a clip that exists: mirrored, framed, warped, lit and coloured anew, which costs no rendering.
 
 Rendering a clip takes many times as long as encoding it, and a network that has seen few faces moves only those. A
 variant keeps the speech and the mouth's motion; the face's proportions and colours are others, and slightly its place

@@ -140,6 +140,7 @@ def evaluate(
     seed: int = 0,
     steps: int = 0,
     sampler: str = "",
+    detail: float | None = None,
     recordings: Path | None = None,
     transcripts: Path | None = None,
 ) -> None:
@@ -150,7 +151,7 @@ def evaluate(
         transcripts: what the recordings say (``alignment.read_transcripts``), by their paths in the folder without the
             ending: sync is then measured against aligned phonemes. Those without a usable transcript are left out.
     """
-    generator, probe = Generator.load(network, vae, steps, sampler), FaceProbe.load(probe_path)
+    generator, probe = Generator.load(network, vae, steps, sampler, detail), FaceProbe.load(probe_path)
     subjects = [synthetic_subject(seed, number, seconds) for number in range(count)]
     if recordings is not None:
         groups = _groups(recordings, count, transcripts)
@@ -241,6 +242,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=10.0, help="seconds of speech per person (default: %(default)s)"
     )
     parser.add_argument("--sampler", default="", help="few_step or euler (default: the checkpoint's own)")
+    parser.add_argument(
+        "--detail",
+        type=float,
+        help="0 to 1: how much of the portrait's detail is added (default: the checkpoint's own)",
+    )
     parser.add_argument("--recordings", type=Path, help="folder of recorded speech to evaluate on as well")
     parser.add_argument(
         "--transcripts", type=Path, help='transcripts for alignment, one "name: text" per line (may be .gz)'
@@ -261,6 +267,7 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         steps=args.steps,
         sampler=args.sampler,
+        detail=args.detail,
         recordings=args.recordings,
         transcripts=args.transcripts,
     )

@@ -129,6 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    # Without the portrait's detail, which would hide what a network loses.
     teacher, probe = Generator.load(args.teacher, args.vae, detail=0), FaceProbe.load(args.probe)
     stride = teacher.trained.network.config.vae_stride[0]
     # One chunk more, since the first that is measured is number 1.

@@ -18,12 +18,14 @@ from .background import make_background
 from .light import sample_light
 from .person import Person, sample_person
 from .photo import Look, crop_boxes, develop, sample_look
-from .render import FACE_WITHIN, Studio, face_distance, portrait_view, sample_view
+from .render import Studio, face_distance, portrait_view, sample_view
 from .textures import Atlas
 
 CORPORA = ("people", "drawn", "mixed")
 FRAMINGS = ("portrait", "any")
 SMILES = 1 / 3
+# A detection is the person's face if its middle is within so many head heights of the head's.
+FACE_WITHIN = 0.5
 # One stream of random numbers per part, apart from those of ``training.corpus.clip``.
 _KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM = 11, 12, 13, 14, 15
 _FRAMING_STREAM, _SMILE_STREAM = 16, 17
@@ -93,10 +95,10 @@ def studio_of(sources: Sources, seed: int, index: int, size: int = 256, framing:
     if framing == "portrait":
         faces = find_faces(to_bytes(studio.frame(portrait_pose(seed, index)).colour))
         # Some backgrounds hold what is taken for a face.
-        faces = [face for face in faces if face_distance(view, face, size) < FACE_WITHIN]
-        if faces:
+        nearest = min(faces, key=lambda face: face_distance(view, face, size), default=None)
+        if nearest and face_distance(view, nearest, size) < FACE_WITHIN:
             rng = np.random.default_rng([seed, index, _FRAMING_STREAM])
-            studio.view = portrait_view(view, faces[0], size, rng)
+            studio.view = portrait_view(view, nearest, size, rng)
     return studio
 
 

@@ -22,8 +22,6 @@ _SAMPLES = 2
 _GLOSS = np.array(
     [(1.0, 26.0, 0.03), (0.0, 8.0, 0.04), (3.0, 130.0, 0.035), (0.5, 60.0, 0.04), (1.0, 28.0, 0.04), (0.0, 1.0, 0.0)]
 )
-# A face that was found lies within this of the head's middle, in heads.
-FACE_WITHIN = 0.5
 # How much further round light creeps in skin, for red, green and blue.
 _WRAP = np.array([0.34, 0.14, 0.09], np.float32)
 
@@ -68,7 +66,7 @@ def sample_view(rng: np.random.Generator) -> View:
 
 
 def face_distance(view: View, face: Face, size: int) -> float:
-    """How far the middle of ``face``, found in a picture of ``size`` pixels, is from the head's: shares of the head."""
+    """How far the middle of ``face``, found in a picture of ``size`` pixels, is from the head's, in head heights."""
     middle = (face.x + face.width / 2) / size, (face.y + face.height / 2) / size
     return math.dist(middle, view.centre) / view.head
 

@@ -3,7 +3,14 @@
 import numpy as np
 import torch
 
-from asymtalker.training.corpus.vary import moved_boxes, sample_grid, sample_variation, varied_pictures, vary
+from asymtalker.training.corpus.vary import (
+    moved_boxes,
+    sample_grid,
+    sample_light,
+    sample_variation,
+    varied_pictures,
+    vary,
+)
 
 SIZE = 64
 
@@ -41,6 +48,13 @@ def test_speech_stays_and_all_pictures_vary_alike() -> None:
     assert made["frames"].shape == original["frames"].shape and made["frames"].dtype == torch.uint8
     assert not torch.equal(made["frames"], original["frames"])
     assert torch.equal(vary(clip(), np.random.default_rng(3))["frames"], made["frames"])
+
+
+def test_light_varies_over_a_picture_and_from_copy_to_copy() -> None:
+    one, other = (sample_light(np.random.default_rng(seed), SIZE) for seed in (0, 1))
+    assert one.shape == (SIZE, SIZE, 3) and one.min() > 0
+    assert one.std(dim=(0, 1)).min() > 0.03 and (one - other).abs().mean() > 0.05
+    assert (one[1:] - one[:-1]).abs().max() < 0.1, "lamps are soft"
 
 
 def test_some_portraits_talk() -> None:
