@@ -25,7 +25,7 @@ WINDOW_SIGMA, FLOW_SIGMA = 2.5, 1.0
 DAMPING = 2e-3
 # Root mean square difference (frames are in [-1, 1]) at which 0.6 of the residual is added, and the Gaussian over which
 # it is averaged, in pixels of half the frame's size.
-TOLERANCE, CONFIDENCE_SIGMA = 0.03, 2.0
+TOLERANCE, CONFIDENCE_SIGMA = 0.06, 2.0
 # A CPU takes a few frames at a time, which stay in its cache.
 CPU_FRAMES = 4
 

@@ -10,7 +10,7 @@ from ._graph import GraphBuilder, Link, Node
 
 BLUE, GREEN, PURPLE, GOLD, TEAL = "#3f789e", "#8A8", "#a1309b", "#b58b2a", "#3e8a8a"
 
-PORTRAIT, SECOND_PORTRAIT, PAINTING = "asymtalker_portrait.png", "asymtalker_portrait_2.png", "asymtalker_painting.png"
+PORTRAIT, SECOND_PORTRAIT, PAINTING = "asymtalker_person.png", "asymtalker_portrait_2.png", "asymtalker_painting.png"
 SPEECH = "asymtalker_speech.wav"
 
 OWN_FILES = "Choose or drop your own **portrait** and **speech**"

@@ -1,7 +1,8 @@
-"""`python -m asymtalker.scripts.examples_people` makes the examples of two people and of dubbing in workflows/assets.
+"""`python -m asymtalker.scripts.examples_people` makes the examples with people in workflows/assets.
 
-A picture of a call between two people, what they say, and a clip of a person who speaks. The people are those of the
-corpus, the voices are eSpeak NG's: no real ones. Needs training/requirements.txt.
+A picture of a call between two people, what they say, a clip of a person who speaks, and, with --assets, a portrait
+that looks like a photograph. The people are those of the corpora, the voices are eSpeak NG's: no real ones. Needs
+training/requirements.txt.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from pathlib import Path
 import av
 import numpy as np
 import skia
+from PIL import Image
 
 from ..models.rates import FPS
 from ..training.corpus.clip import identity_of, make_poses, make_speech, portrait_pose
 from ..training.corpus.motion import Pose
 from ..training.corpus.render import render
 from ..training.corpus.speech import SAMPLE_RATE, Espeak, Voice
+from ..training.people.assets import WHERE
+from ..training.people.clip import Sources, studio_of, to_bytes
 from .examples import ASSETS
 
 FIRST_PERSON, SECOND_PERSON = (5, 8), (5, 22)
@@ -37,20 +41,32 @@ SAID = (
     "It asked me who was listening.",
 )
 
+RENDERED_PERSON, RENDERED_SIZE = (777, 20), 512
+
 CLIP_PERSON, CLIP_S = (5, 11), 6.6
 CLIP_SIZE, CLIP_CRF = (640, 360), 26
 
 
 def main() -> int:
-    """Make the three files."""
+    """Make the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder (default: %(default)s)")
-    folder: Path = parser.parse_args().out
+    parser.add_argument("--assets", type=Path, help=f"folder of {WHERE}; with it, the portrait is made too")
+    args = parser.parse_args()
+    folder: Path = args.out
     folder.mkdir(parents=True, exist_ok=True)
     _call().save(str(folder / "asymtalker_two_people.jpg"), skia.kJPEG, 92)
     _write_flac(_conversation(), folder / "asymtalker_conversation.flac")
     _write_clip(folder / "asymtalker_clip.mp4")
+    if args.assets is not None:
+        Image.fromarray(_rendered(args.assets)).save(folder / "asymtalker_person.png", optimize=True)
     return 0
+
+
+def _rendered(assets: Path) -> np.ndarray:
+    """A portrait of one of the rendered people: uint8 [S, S, 3]."""
+    studio = studio_of(Sources.read(assets), *RENDERED_PERSON, RENDERED_SIZE)
+    return to_bytes(studio.frame(portrait_pose(*RENDERED_PERSON)).colour)
 
 
 def _call() -> skia.Image:

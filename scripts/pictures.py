@@ -32,7 +32,7 @@ from .graphs import ui_stem
 WORKFLOWS, DOCS, HELP = ROOT / "workflows", ROOT / "docs", ROOT / "web" / "docs" / "images"
 ASSETS = WORKFLOWS / "assets"
 SPEECH = ASSETS / "asymtalker_speech.wav"
-PORTRAIT, SECOND, PAINTING = (ASSETS / f"asymtalker_{name}.png" for name in ("portrait", "portrait_2", "painting"))
+PORTRAIT, SECOND, PAINTING = (ASSETS / f"asymtalker_{name}.png" for name in ("person", "portrait_2", "painting"))
 TWO_PEOPLE = ASSETS / "asymtalker_two_people.jpg"
 
 SQUARE, WIDE = (256, 256), (456, 256)

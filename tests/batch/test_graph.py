@@ -127,4 +127,4 @@ def test_what_is_queued_names_no_place_of_this_machine() -> None:
     assert queued[SAVER]["inputs"]["filename_prefix"] == f"asymtalker_batch/clip/{SAVER}"
     # The colon of a node in a subgraph is no letter for files.
     assert queued[f"asymtalker_batch_{SAMPLER.replace(':', '-')}"]["inputs"]["source"] == [SAMPLER, 1]
-    assert NANO[PICTURE]["inputs"]["image"] == "asymtalker_portrait.png"
+    assert NANO[PICTURE]["inputs"]["image"] == "asymtalker_person.png"
