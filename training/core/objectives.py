@@ -36,26 +36,15 @@ def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / (weight.sum() * values.shape[1])
 
 
-def flow_matching_loss(
-    network: Denoise,
-    x0: Tensor,
-    given: Tensor,
-    u: Tensor,
-    eps: Tensor,
-    weight: Tensor,
-    guide: Denoise | None = None,
-) -> Tensor:
+def flow_matching_loss(network: Denoise, x0: Tensor, given: Tensor, u: Tensor, eps: Tensor, weight: Tensor) -> Tensor:
     """Conditional flow matching (arXiv 2210.02747) with clean frames where ``given`` [B, 1, T, 1, 1] is 1.
-
-    ``guide`` is what guidance adds to x0, which the network learns too (see ``teaching.guidance_of``).
 
     The squared error of the flow is that of x0 over u^2; it is weighted by 4 * min(u, 1/2)^2, so that levels near the
     data do not outweigh the noisy ones that few-step sampling lives on.
     """
     level = broadcast(u)
     x = torch.lerp(torch.lerp(x0, eps, level), x0, given)
-    target = x0 if guide is None else x0 + guide(x, u)
-    error = (network(x, u) - target).square() * 4 * (level.clamp_max(0.5) / level).square()
+    error = (network(x, u) - x0).square() * 4 * (level.clamp_max(0.5) / level).square()
     return masked_mean(error, weight * (1 - given))
 
 

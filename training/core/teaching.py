@@ -8,10 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...models.dit import TalkingHeadDiT
-from ...models.flow import Denoise
 from .data import Batch
-from .inference import condition, denoiser
+from .inference import denoiser
 from .objectives import draw_levels, flow_matching_loss, given_frames
 
 
@@ -30,31 +28,16 @@ def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) 
     return windows * keep[:, None, None, None, None]
 
 
-def guidance_of(network: TalkingHeadDiT, batch: Batch, strength: float) -> Denoise:
-    """What guidance of that ``strength`` adds to ``network``'s x0 at the mouth: guidance that costs no time later.
-
-    Guidance distillation (arXiv 2210.03142), at the mouth alone: elsewhere, guidance changes the face.
-    """
-    windows, reference = batch.windows[:, 0], batch.reference
-    speech, silence = (condition(network, given, reference) for given in (windows, torch.zeros_like(windows)))
-
-    def added(x: Tensor, u: Tensor) -> Tensor:
-        return (strength - 1) * batch.mask[:, 0] * (speech(x, u) - silence(x, u))
-
-    return torch.no_grad()(added)
-
-
 def teacher_loss(
     network: Callable[..., Tensor],
     tokens: Tensor,
     batch: Batch,
     config: LossConfig,
     generator: torch.Generator,
-    guide: Denoise | None = None,
 ) -> Tensor:
     """Flow matching on one chunk of each sample, its continuity frames given from the ground truth.
 
-    ``network`` is ``TalkingHeadDiT`` or a wrapper of one; ``guide`` is as in ``flow_matching_loss``.
+    ``network`` is ``TalkingHeadDiT`` or a wrapper of one.
     """
     x0 = batch.latents[:, 0]
     eps = torch.randn(x0.shape, generator=generator)
@@ -62,4 +45,4 @@ def teacher_loss(
     given = given_frames(batch.continuity, x0.shape[2])
     weight = 1 + config.mouth_weight * batch.mask[:, 0]
     denoise = denoiser(lambda x, timestep: network(x, timestep, tokens, batch.reference))
-    return flow_matching_loss(denoise, x0, given, u, eps, weight, guide)
+    return flow_matching_loss(denoise, x0, given, u, eps, weight)

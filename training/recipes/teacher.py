@@ -29,7 +29,7 @@ from ..core.objectives import uncertain
 from ..core.paths import add_nano_arguments
 from ..core.samples import SampleStrip
 from ..core.state import Ema, TrainingState
-from ..core.teaching import drop_audio, guidance_of, teacher_loss
+from ..core.teaching import drop_audio, teacher_loss
 
 CONDITIONS = ("audio", "articulation")
 
@@ -62,8 +62,6 @@ class TeacherTraining(NanoNetwork, RunConfig):
     as fast, and rotary positions are relative. In a share ``crop_anywhere`` of these steps, they lie anywhere.
     ``reference`` "static" is the baseline without TRE;
     ``reference_noise`` (a standard deviation) makes either kind uncertain (see ``core.objectives.uncertain``).
-    ``guidance`` above 1 is that of the network that training starts from, which the mouth learns (see
-    ``core.teaching.guidance_of``).
     """
 
     condition_on: str
@@ -78,14 +76,11 @@ class TeacherTraining(NanoNetwork, RunConfig):
     shift: float
     reference: str
     reference_noise: float = 0.0
-    guidance: float = 1.0
     sampling: dict[str, float | int | str]
 
     def __post_init__(self) -> None:
         if self.condition_on not in CONDITIONS:
             raise TrainingError(f"condition_on must be one of {CONDITIONS}, got {self.condition_on!r}")
-        if self.guidance != 1 and self.condition_on != "audio":
-            raise TrainingError('guidance is against silence: it needs condition_on = "audio"')
 
 
 def cropped(batch: Batch, size: int, generator: torch.Generator, anywhere: float = 0.0) -> Batch:
@@ -136,12 +131,9 @@ def train(
     """
     torch.manual_seed(config.seed)
     rank, size = (0, 1) if world is None else (world.rank, world.size)
-    if config.guidance != 1 and start is None:
-        raise TrainingError("guidance needs --start: the trained network that guides")
     if config.batch % size:
         raise TrainingError(f"a batch of {config.batch} cannot be divided among {size} processes")
     network = new_network(config, start, audio).to(device)
-    guide = None if config.guidance == 1 else new_network(config, start, audio).requires_grad_(False).to(device)
     audio_parameters = [value for name, value in network.named_parameters() if name.startswith(AUDIO_HIDDEN)]
     rest = [value for name, value in network.named_parameters() if not name.startswith(AUDIO_HIDDEN)]
     groups = [{"params": rest}, {"params": audio_parameters, "lr_ratio": config.audio_lr_ratio}]
@@ -163,7 +155,7 @@ def train(
         generator = run.generator(rank)
         run.set_learning_rate()
         with device, torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision):
-            terms, loss = step_losses(network, forward, batch.to(device), config, generator, state.step, guide)
+            terms, loss = step_losses(network, forward, batch.to(device), config, generator, state.step)
         loss.backward()
         if world is not None:
             average_gradients(network.parameters(), world)
@@ -208,7 +200,6 @@ def step_losses(
     config: TeacherTraining,
     generator: torch.Generator,
     step: int,
-    guide: TalkingHeadDiT | None = None,
 ) -> tuple[dict[str, float], Tensor]:
     """The terms to report and the loss of one step."""
     if step < config.crop_until * config.steps:
@@ -222,8 +213,7 @@ def step_losses(
         loss = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
         return {"flow": loss.item()}, loss
     hidden = projection.hidden(drop_audio(batch.windows[:, 0], config.audio_dropout, generator))
-    added = None if guide is None else guidance_of(guide, batch, config.guidance)
-    flow = teacher_loss(forward, projection.tokens(hidden), batch, config, generator, added)
+    flow = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
     articulation = articulation_loss(hidden, mouth, network.config.vae_stride[0])
     return {"flow": flow.item(), "articulation": articulation.item()}, flow + config.audio_weight * articulation
 

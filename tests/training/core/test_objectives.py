@@ -36,18 +36,6 @@ def test_gradient_of_distribution_matching_is_the_normalised_difference() -> Non
     torch.testing.assert_close(direction, g[:, :, 1:].abs().mean())
 
 
-def test_what_a_guide_adds_is_learned_with_the_data() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x0, eps, added = (torch.randn(SHAPE, generator=generator) for _ in range(3))
-    given, weight = torch.zeros(2, 1, 4, 1, 1), torch.ones(2, 1, 4, 2, 2)
-    u = torch.tensor([0.6, 0.9])
-    losses = [
-        flow_matching_loss(lambda x, u, made=made: made, x0, given, u, eps, weight, lambda x, u: added).item()
-        for made in (x0 + added, x0)
-    ]
-    assert losses[0] == 0 and losses[1] > 0.1
-
-
 def test_teacher_and_critic_see_the_same_noise_under_their_own_continuity() -> None:
     seen: dict[str, Tensor] = {}
 

@@ -184,27 +184,6 @@ def test_resumed_teacher_of_articulation_equals_uninterrupted(
     assert (tmp_path / "parts/losses.csv").read_text() == (tmp_path / "whole/losses.csv").read_text()
 
 
-def test_resumed_guided_teacher_equals_uninterrupted(
-    clips: Path, small_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is guided by the network that it started from, and learns something else than without guidance."""
-    config = dataclasses.replace(tiny("nano_teacher_guided.toml"), steps=2, save_every=1, mixed_precision=False)
-
-    def guided(out: Path, guidance: float = 3.0) -> dict[str, torch.Tensor]:
-        settings = dataclasses.replace(config, guidance=guidance)
-        teacher.train(settings, clips, out, workers=0, compile_network=False, start=small_teacher)
-        return read_checkpoint(out / "teacher.safetensors")[0]
-
-    whole = guided(tmp_path / "whole")
-    interrupted(monkeypatch, 1, lambda: guided(tmp_path / "parts"))
-    assert_equal(whole, guided(tmp_path / "parts"))
-    assert not torch.equal(whole["head.head.weight"], guided(tmp_path / "plain", 1.0)["head.head.weight"])
-    with pytest.raises(TrainingError, match="guidance needs --start"):
-        run(config, clips, tmp_path / "none")
-    with pytest.raises(TrainingError, match="guidance is against silence"):
-        dataclasses.replace(config, condition_on="articulation")
-
-
 def test_resumed_distillation_equals_uninterrupted(
     clips: Path, small_vae: Path, small_teacher: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
