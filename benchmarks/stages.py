@@ -13,6 +13,7 @@ from torch import Tensor
 from ..media import SpoolHeader, SpoolWriter, encode_video
 from ..models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wav2vec2_features
 from ..models.color import match_color
+from ..models.detail import DetailTransfer
 from ..models.flow import velocity_to_x0
 from ..models.layers import RotaryTables
 from ..models.reference import temporal_reference
@@ -101,6 +102,9 @@ class Bench:
         if codec is not None:
             found["decode"] = (lambda: codec.decode(self.latents), new, 1)
         found["colour"] = (self._colour, new, 1)
+        if self.geometry.sampling.detail:
+            transfer = DetailTransfer.of(self.portrait[0, :, 0], self.pixels[0, :, 0])
+            found["detail"] = (lambda: transfer.apply(self.pixels[0, :, self.overlap :], 1.0), new, 1)
         if codec is not None:
             found["continuity encode"] = (lambda: codec.encode(self.pixels[:, :, -self.overlap :]), new, 1)
         found["hand-over to the spool"] = (self._spool, new, 1)

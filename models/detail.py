@@ -1,8 +1,9 @@
-"""Detail transfer: what a VAE loses of the portrait is added to the frames, moved as the face has moved.
+"""Detail transfer: what a VAE loses of the portrait is given back to the frames, moved as the face has moved.
 
-A small VAE blurs eyes, skin and hair. What it loses is known: the portrait minus its own round trip through the VAE.
-This residual is moved along with each frame by optical flow (Lucas and Kanade, 1981, from coarse to fine), and added
-where the frame looks like the moved round trip. An open mouth or a closed lid does not, and keeps the VAE's pixels.
+A small VAE blurs eyes, skin and hair. How it shows the portrait is known: the portrait's own round trip through it. The
+optical flow from the round trip to each frame (Lucas and Kanade, 1981, from coarse to fine) moves the portrait along.
+Where the frame looks like the moved round trip, the moved portrait takes its place. An open mouth or a closed lid does
+not, and keeps the VAE's pixels.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ STEPS, FINEST_STEPS = 3, 1
 WINDOW_SIGMA, FLOW_SIGMA = 2.5, 1.0
 # Added to squared gradients (of luma in [-1, 1]): where a window has no edge, the flow stays as it was.
 DAMPING = 2e-3
-# Root mean square difference (frames are in [-1, 1]) at which 0.6 of the residual is added, and the Gaussian over which
-# it is averaged, in pixels of half the frame's size.
+# Root mean square difference (frames are in [-1, 1]) at which the portrait weighs 0.6, and the Gaussian over which it
+# is averaged, in pixels of half the frame's size.
 TOLERANCE, CONFIDENCE_SIGMA = 0.06, 2.0
+# The share of the local contrast that is tolerated besides: half a pixel of error in the flow is much on an eye.
+CONTRAST_TOLERANCE = 0.25
 # A CPU takes a few frames at a time, which stay in its cache.
 CPU_FRAMES = 4
 
@@ -34,11 +37,11 @@ CPU_FRAMES = 4
 class DetailTransfer:
     """What is needed of the portrait.
 
-    ``residual`` [1, 3, H, W] is the portrait minus its round trip, both in [-1, 1]; ``round_trip`` [1, 3, H/2, W/2] is
-    the latter at half the size, and ``pyramid`` its luma [1, 1, h, w] at each level of the flow, coarsest first.
+    ``portrait`` [1, 3, H, W] in [-1, 1]. ``round_trip`` [1, 4, H/2, W/2] is at half the size; its fourth channel is the
+    squared difference that is tolerated. ``pyramid`` is its luma [1, 1, h, w] at each level, coarsest first.
     """
 
-    residual: Tensor
+    portrait: Tensor
     round_trip: Tensor
     pyramid: tuple[Tensor, ...]
 
@@ -47,7 +50,9 @@ class DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side."""
         still = round_trip[None].float()
         small = functional.avg_pool2d(still, 2)
-        return cls(portrait[None].float() - still, small, _pyramid(small))
+        contrast = _blurred(small.square(), CONFIDENCE_SIGMA) - _blurred(small, CONFIDENCE_SIGMA).square()
+        tolerated = TOLERANCE**2 + CONTRAST_TOLERANCE**2 * contrast.clamp_min(0).mean(1, keepdim=True)
+        return cls(portrait[None].float(), torch.cat((small, tolerated), dim=1), _pyramid(small))
 
     def apply(self, frames: Tensor, strength: float) -> Tensor:
         """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack."""
@@ -57,9 +62,9 @@ class DetailTransfer:
             pictures = some.movedim(1, 0).float()
             small = functional.avg_pool2d(pictures, 2)
             flow = self.flow(small)
-            residual = _warped(self.residual, _resized(flow, pictures.shape[-2:]))
+            portrait = _warped(self.portrait, _resized(flow, pictures.shape[-2:]))
             weight = _resized(strength * self._confidence(small, flow), pictures.shape[-2:])
-            result.movedim(1, 0).copy_(torch.addcmul(pictures, weight, residual).clamp_(-1, 1))
+            result.movedim(1, 0).copy_(torch.lerp(pictures, portrait, weight))
         return detailed
 
     def flow(self, small: Tensor) -> Tensor:
@@ -77,9 +82,9 @@ class DetailTransfer:
 
     def _confidence(self, small: Tensor, flow: Tensor) -> Tensor:
         """How much frames look like the moved round trip around each pixel: 0..1 [T, 1, h, w]."""
-        difference = small - _warped(self.round_trip, flow)
-        error = _blurred(difference.square_().mean(1, keepdim=True), CONFIDENCE_SIGMA)
-        return error.mul_(-0.5 / TOLERANCE**2).exp_()
+        moved, tolerated = _warped(self.round_trip, flow).split((3, 1), dim=1)
+        error = _blurred((small - moved).square().mean(1, keepdim=True), CONFIDENCE_SIGMA)
+        return (error / tolerated).mul_(-0.5).exp_()
 
 
 def _pyramid(small: Tensor) -> tuple[Tensor, ...]:

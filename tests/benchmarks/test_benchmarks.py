@@ -33,6 +33,7 @@ def test_nano_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "network, one step",
         "decode",
         "colour",
+        "detail",
         "continuity encode",
         "hand-over to the spool",
         "mp4 encode",

@@ -141,10 +141,15 @@ def test_the_loaders_choices_say_what_is_there(tab: FrontEnd) -> None:
     assert value == "SoulX-FlashHead-1_3B-Model_Pro.safetensors"
 
 
+def keep_for_extending(sampler: dict[str, Any]) -> None:
+    values = sampler["widgets_values"]
+    values[values.index("until saved")] = "for extending"
+
+
 def test_kept_jobs_shows_a_table(tab: FrontEnd) -> None:
     workflow = shipped("asymtalker_long_speech")
     (sampler,) = [node for node in workflow["nodes"] if node["type"] == "AsymTalkerSampler"]
-    sampler["widgets_values"][-1] = "for extending"
+    keep_for_extending(sampler)
     tab.load(workflow)
     tab.run()
     tab.page.evaluate(ADD_KEPT_JOBS)
@@ -157,7 +162,7 @@ def test_kept_jobs_shows_a_table(tab: FrontEnd) -> None:
 def test_what_kept_jobs_removed_does_not_come_back_with_an_earlier_list(tab: FrontEnd) -> None:
     workflow = shortened(shipped("asymtalker_long_speech"))
     (sampler,) = [node for node in workflow["nodes"] if node["type"] == "AsymTalkerSampler"]
-    sampler["widgets_values"][-1] = "for extending"
+    keep_for_extending(sampler)
     tab.load(workflow)
     tab.run()
     # The results hold what they were made from, which is in use until they are freed.

@@ -241,7 +241,7 @@ def test_exports_are_read_by_the_loader(small_teacher: Path, student: Path) -> N
     assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
     tensors, metadata = read_checkpoint(student)
     assert DiTConfig.from_state_dict(tensors, metadata) == tiny().network()
-    assert SamplingConfig.from_metadata(metadata) == SamplingConfig("few_step", 4, 5.0)
+    assert SamplingConfig.from_metadata(metadata) == SamplingConfig("few_step", 4, 5.0, detail=1.0)
     assert list(student.parent.glob("samples_*.png"))
 
 
