@@ -338,7 +338,7 @@ class SamplingConfig:
     ``few_step`` predicts x0 and re-noises it (distilled students), ``euler`` integrates the flow (teachers), ``bridge``
     leads from the reference latents to the chunk (LeapTalk).
     ``steps`` 1..50, ``shift`` > 0, ``guidance`` >= 1 against zero audio (1 is off), ``frames_per_chunk`` pixel frames.
-    ``detail`` 0..1 is how much of what the VAE loses of the portrait is added to the frames (see ``models.detail``).
+    ``detail`` 0..1 is how much of what the VAE loses of the portrait the frames get back (see ``models.detail``).
     """
 
     sampler: str = "few_step"

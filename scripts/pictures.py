@@ -9,7 +9,6 @@ and takes some minutes on a CPU.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +26,7 @@ from . import _drawing as drawing
 from ._client import ComfyClient, videos
 from ._environment import ROOT, find_comfyui
 from ._server import ComfyServer
+from ._workflow import read_graph
 from .graphs import ui_stem
 
 WORKFLOWS, DOCS, HELP = ROOT / "workflows", ROOT / "docs", ROOT / "web" / "docs" / "images"
@@ -86,7 +86,7 @@ def make_videos(comfyui: Path, folder: Path, temporary: Path) -> dict[str, list[
             if card.size is None:
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
-            graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+            graph = read_graph(WORKFLOWS / "api" / f"{name}.json", needed=())
             saved = videos(client.run(graph))
             made[name] = [client.download(file, folder / f"{name}_{i}.mp4") for i, file in enumerate(saved)]
         write_chart_picture(client)
@@ -95,7 +95,7 @@ def make_videos(comfyui: Path, folder: Path, temporary: Path) -> dict[str, list[
 
 def write_chart_picture(client: ComfyClient) -> None:
     """web/docs/images/drift_chart.png: the long speech graph's chart, which is in the server's temporary folder."""
-    graph = json.loads((WORKFLOWS / "api" / "asymtalker_long_speech.json").read_text(encoding="utf-8"))
+    graph = read_graph(WORKFLOWS / "api" / "asymtalker_long_speech.json", needed=())
     (shown,) = [key for key, node in graph.items() if node["class_type"] == "PreviewImage"]
     (picture,) = client.run(graph)["outputs"][shown]["images"]
     HELP.mkdir(parents=True, exist_ok=True)
