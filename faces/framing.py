@@ -48,12 +48,13 @@ class Frame:
     def around(self, face: Face, face_share: float, width: int, height: int) -> Frame:
         """A smaller frame, of which the face takes ``face_share``, or the frame itself if it is about as good."""
         shorter = min(self.width, self.height)
-        scale = min(max(face.width, face.height) / face_share / shorter, 1.0)
-        off = math.dist(_centre(face), _centre(self)) / shorter
+        box = Frame(*face.framing_box)
+        scale = min(box.height / face_share / shorter, 1.0)
+        off = math.dist(_centre(box), _centre(self)) / shorter
         if scale >= NEAR_ENOUGH and off <= OFF_CENTRE:
             return self
         frame_width, frame_height = self.width * scale, self.height * scale
-        x, y = (centre - side / 2 for centre, side in zip(_centre(face), (frame_width, frame_height), strict=True))
+        x, y = (centre - side / 2 for centre, side in zip(_centre(box), (frame_width, frame_height), strict=True))
         inside = min(max(x, 0), width - frame_width), min(max(y, 0), height - frame_height)
         return Frame(*inside, frame_width, frame_height)
 

@@ -23,6 +23,7 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrapper
 from torch import Tensor
 
 from ..models.audio import frames_of_windows, windows_of_frames
+from ..models.blinks import silenced
 from ..models.flow import Denoise
 from ..models.layers import AudioKeyValue, RotaryTables
 from ..models.rollout import SamplingLoop
@@ -65,11 +66,10 @@ class ChunkNetwork:
         silence: Callable[[], Tensor] | None = None,
     ) -> None:
         self._model, self._network = model, talking_head(model)
+        self._audio = self._network.checkpoint.config.audio
         self._bring = bring
         self._strength, self._encode_silence = strength, silence
-        self._uncond_kv: list[AudioKeyValue] | None = None
-        self._silence_windows: Tensor | None = None
-        self._silence_kv: list[AudioKeyValue] | None = None
+        self._silence: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, windows: Tensor, reference_latents: Tensor, guidance: float) -> ChunkGuider:
@@ -80,9 +80,9 @@ class ChunkNetwork:
             reference_latents: [1, C, T, h, w] in the MODEL's latent space.
             guidance: weight of the audio against silence; 1 is off and costs nothing.
         """
-        if self._strength != 1 and self._silence_windows is None and self._encode_silence is not None:
+        if self._strength != 1 and self._silence is None and self._encode_silence is not None:
             # Before the weights are loaded, because an audio encoder may evict them.
-            self._silence_windows = self._encode_silence().expand_as(windows)
+            self._silence = self._encode_silence()
         device, shape = self._model.load_device, reference_latents.shape
         bring = self._bring or partial(load, self._model, shape)
         bring()
@@ -90,9 +90,8 @@ class ChunkNetwork:
         tables = self._network.diffusion_model.rotary_tables(shape, device)
         conditions = [Condition(COND, uuid.uuid4(), reference, self._speech(windows), tables)]
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
-            if self._uncond_kv is None:
-                self._uncond_kv = self._keys_values(torch.zeros_like(windows))
-            conditions.append(Condition(UNCOND, uuid.uuid4(), reference, self._uncond_kv, tables))
+            unvoiced = self._keys_values(silenced(windows, self._audio))
+            conditions.append(Condition(UNCOND, uuid.uuid4(), reference, unvoiced, tables))
         return ChunkGuider(self._model, self._network, conditions, guidance, bring)
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
@@ -107,11 +106,10 @@ class ChunkNetwork:
         with zeros.
         """
         speech = self._keys_values(windows)
-        if self._silence_windows is None:
+        if self._silence is None:
             return speech
-        if self._silence_kv is None:
-            self._silence_kv = self._keys_values(self._silence_windows)
-        pairs = zip(self._silence_kv, speech, strict=True)
+        silence = self._keys_values(silenced(windows, self._audio, self._silence))
+        pairs = zip(silence, speech, strict=True)
         return [(torch.lerp(k0, k, self._strength), torch.lerp(v0, v, self._strength)) for (k0, v0), (k, v) in pairs]
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from comfy.model_patcher import ModelPatcher
@@ -10,6 +10,7 @@ from comfy.sd import VAE
 
 from ..host.model import TalkingHeadModel, talking_head
 from ..models.audio import RecordingFeatures
+from ..models.blinks import Blinking
 from ..models.choices import Keep
 from ..models.config import SAMPLERS, SamplingConfig
 from ..models.reference import Reference
@@ -21,7 +22,7 @@ SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets. 0, ``auto`` and a ``detail`` of -1 stand for the checkpoint's own values.
+    """The Sampler's widgets. 0, ``auto`` and -1 (``detail``, ``blinks``) stand for the checkpoint's own values.
 
     ``keep`` may be its text.
     """
@@ -34,6 +35,7 @@ class Settings:
     continuity: ContinuityOptions
     keep: Keep = Keep.UNTIL_SAVED
     detail: float = -1.0
+    blinks: float = -1.0
 
     def __post_init__(self) -> None:
         # An unknown value must not determine which frames are kept.
@@ -49,6 +51,7 @@ class Settings:
             frames_per_chunk=frames_per_chunk,
             # A slider passes values between auto and none: none.
             detail=own.detail if self.detail <= -1 else max(self.detail, 0.0),
+            blinks=own.blinks if self.blinks <= -1 else max(self.blinks, 0.0),
         )
 
 
@@ -74,7 +77,18 @@ class Inputs:
     @cached_property
     def sampling(self) -> SamplingConfig:
         """How the checkpoint is sampled under these settings."""
-        return self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
+        sampling = self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
+        return sampling if self.takes_lids else replace(sampling, blinks=0.0)
+
+    @property
+    def takes_lids(self) -> bool:
+        """Whether the network is told when to blink."""
+        return self.network.checkpoint.config.audio.lids
+
+    @property
+    def condition(self) -> RecordingFeatures:
+        """What the network follows: the audio, and blinks if it takes them."""
+        return Blinking(self.audio, self.settings.seed, self.sampling.blinks) if self.takes_lids else self.audio
 
     def check(self) -> None:
         """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""

@@ -110,7 +110,7 @@ def make_job(inputs: Inputs) -> Job:
     overlap = continuity_frames(inputs.settings.continuity.latents, reference.stride_t)
     spans = plan(audio.num_frames, reference.frames_per_chunk, overlap)
     settings = settings_id(inputs)
-    stream, before = audio.stream(), settings.encode()
+    stream, before = inputs.condition.stream(), settings.encode()
     chunk_ids: list[str] = []
     for span in spans:
         digest = hashlib.blake2b(before, digest_size=16)
@@ -129,9 +129,10 @@ def settings_id(inputs: Inputs) -> str:
     model, network, vae, reference = inputs.model, inputs.network, inputs.vae, inputs.reference
     digest = hashlib.blake2b(digest_size=16)
     sampling = dataclasses.asdict(inputs.sampling)
-    if not sampling["detail"]:
+    for newer in ("detail", "blinks"):
         # Jobs without it are those of versions that had none.
-        del sampling["detail"]
+        if not sampling[newer]:
+            del sampling[newer]
     settings = {
         "version": JOB_VERSION,
         "weights": network.checkpoint.weights_id,

@@ -58,6 +58,7 @@ from .progress import RolloutProgress
 from .report import run_report
 
 ONE_GPU = "guidance is computed on one GPU: MultiGPU CFG Split has no effect"
+NO_BLINKS = "blinks has no effect: {model} was not trained to blink when it is told to"
 NO_LOCKS = (
     "the disk of {folder} does not support file locks (like some network drives): do not use this folder in two "
     "ComfyUI servers at the same time"
@@ -98,6 +99,8 @@ def generate(
         cpu_share(prepared.residence.device) as share,
     ):
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
+        if settings.blinks > 0 and not prepared.inputs.takes_lids:
+            notes.append(NO_BLINKS.format(model=prepared.inputs.network.checkpoint.name))
         if MULTIGPU_COPIES in model.additional_models:
             notes.append(ONE_GPU)
         resumed, made, laps = _run(prepared, spool, live, share, notes)
@@ -170,13 +173,13 @@ def _chunks(
     prepared: _Prepared, state: ContinuityState | None, progress: RolloutProgress
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The rollout from ``state`` on; each chunk is one sampling run of core."""
-    inputs, audio = prepared.inputs, prepared.inputs.audio
-    network = ChunkNetwork(inputs.model, prepared.residence.bring_network, audio.strength, audio.silence)
+    inputs, condition = prepared.inputs, prepared.inputs.condition
+    network = ChunkNetwork(inputs.model, prepared.residence.bring_network, condition.strength, condition.silence)
     return rollout(
         network,
         prepared.codec,
         inputs.reference,
-        inputs.audio,
+        condition,
         inputs.sampling,
         inputs.settings.continuity,
         inputs.settings.seed,

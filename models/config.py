@@ -31,6 +31,7 @@ MAX_LAYERS = 1000
 MAX_STRIDE = 64
 MAX_WINDOW = 255
 MAX_FRAMES = 1 << 14
+MAX_BLINKS = 60
 
 Config = TypeVar("Config")
 StateDict = Mapping[str, torch.Tensor]
@@ -91,6 +92,9 @@ class AudioConfig:
 
     ``context_layers`` convolutions of width ``context_dim`` over a chunk's feature frames come first: nano's features
     are spectra without context from before and after; those of the published family (0 layers) have it.
+
+    ``lids``: the windows have one more channel, which says how far the lids are closed (see ``blinks``). It takes the
+    place of the last hidden units, one for each frame of a latent frame, so that no weights are added.
     """
 
     window: int = AUDIO_WINDOW
@@ -100,9 +104,14 @@ class AudioConfig:
     context_tokens: int = 32
     context_layers: int = 0
     context_dim: int = 0
+    lids: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.lids, bool):
+            raise ConfigError(f"audio.lids must be true or false, got {short(self.lids)}")
         for item in dataclasses.fields(self):
+            if item.name == "lids":
+                continue
             least = 0 if item.name in ("context_layers", "context_dim") else 1
             most = {"window": MAX_WINDOW, "context_layers": MAX_LAYERS}.get(item.name, MAX_DIMENSION)
             check_integer(f"audio.{item.name}", getattr(self, item.name), least, most)
@@ -318,6 +327,7 @@ def _audio(shapes: dict[str, tuple[int, ...]], dim: int, stride_t: int, declared
         context_tokens=_shape(shapes, "audio_proj.proj3.weight", 2)[0] // dim,
         context_layers=sum(name.startswith("audio_proj.context.") and name.endswith(".conv.weight") for name in shapes),
         context_dim=_shape(shapes, "audio_proj.context.input.weight", 2)[0] if is_context else 0,
+        lids=declared.get("lids", False),
     )
     vector = audio.blocks * audio.channels
     expected = (audio.window * vector, audio.later_vectors(stride_t) * vector)
@@ -339,6 +349,7 @@ class SamplingConfig:
     leads from the reference latents to the chunk (LeapTalk).
     ``steps`` 1..50, ``shift`` > 0, ``guidance`` >= 1 against zero audio (1 is off), ``frames_per_chunk`` pixel frames.
     ``detail`` 0..1 is how much of what the VAE loses of the portrait the frames get back (see ``models.detail``).
+    ``blinks`` 0..60 is their number per minute, for networks whose audio condition has ``lids``.
     """
 
     sampler: str = "few_step"
@@ -347,6 +358,7 @@ class SamplingConfig:
     guidance: float = 1.0
     frames_per_chunk: int = 33
     detail: float = 0.0
+    blinks: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("sampler", self.sampler, SAMPLERS)
@@ -355,6 +367,7 @@ class SamplingConfig:
         check_number("audio guidance (1 is off)", self.guidance, 1, 1000)
         check_integer("frames_per_chunk", self.frames_per_chunk, 2, MAX_FRAMES)
         check_number("detail", self.detail, 0, 1)
+        check_number("blinks", self.blinks, 0, MAX_BLINKS)
 
     def to_metadata(self) -> dict[str, str]:
         return {"sampling": json.dumps(dataclasses.asdict(self))}

@@ -127,7 +127,7 @@ NANO = ModelSpec(
         prediction="reference_residual",
     ),
     size=256,
-    face_share=0.61,
+    face_share=0.625,
     network=Weights("nano", "", "", (NANO_NETWORK.name,), 0.02, APACHE),
     vae=Weights("nano's VAE", "", "", (NANO_VAE.name,), 0.005, APACHE),
 )

@@ -269,15 +269,21 @@ class AudioProjection(nn.Module):
         self.norm = operations.LayerNorm(config.dim, **factory)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """``windows`` [B, F, window, blocks, channels], F = 1 + k * stride_t -> tokens [B, 1 + k, n, dim]."""
+        """``windows`` [B, F, window, blocks, channels], F = 1 + k * stride_t -> tokens [B, 1 + k, n, dim].
+
+        With ``AudioConfig.lids``, there is one more channel.
+        """
         return self.tokens(self.hidden(windows))
 
     def hidden(self, windows: Tensor) -> Tensor:
         """Hidden units of each latent frame: [B, 1 + k, intermediate_dim], before the last ReLU."""
         if windows.shape[1] % self.stride_t != 1:
             raise ValueError(f"a chunk has 1 + k x {self.stride_t} frames, got audio for {windows.shape[1]}")
-        windows = self.context(windows)
         middle = self.audio.window // 2
+        lids = windows[:, :, middle, 0, -1]
+        if self.audio.lids:
+            windows = windows[..., :-1]
+        windows = self.context(windows)
         first, later = windows[:, :1], windows[:, 1:]
         groups = rearrange(later, "b (t f) w l c -> b t f w l c", f=self.stride_t)
         opening = groups[:, :, 0, : middle + 1]
@@ -290,7 +296,14 @@ class AudioProjection(nn.Module):
             ),
             dim=1,
         )
-        return self.proj2(torch.relu(x))
+        hidden = self.proj2(torch.relu(x))
+        return self.with_lids(hidden, lids) if self.audio.lids else hidden
+
+    def with_lids(self, hidden: Tensor, lids: Tensor) -> Tensor:
+        """``hidden`` [B, 1 + k, intermediate_dim] whose last units are ``lids`` [B, 1 + k * stride_t] (1 is closed)."""
+        first = lids[:, :1].expand(-1, self.stride_t)
+        units = torch.cat((first, lids[:, 1:]), dim=1).unflatten(1, (-1, self.stride_t))
+        return torch.cat((hidden[..., : -self.stride_t], units.to(hidden.dtype)), dim=-1)
 
     def tokens(self, hidden: Tensor) -> Tensor:
         """``hidden`` [B, 1 + k, intermediate_dim] -> tokens [B, 1 + k, n, dim]."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...models.config import DiTConfig
+from ...models.dit import TalkingHeadDiT
 from ..corpus.motion import Pose, opening
 from ..corpus.viseme import CHANNELS
 
@@ -40,6 +41,12 @@ def hidden_units(articulation: Tensor, config: DiTConfig) -> Tensor:
     """``AudioProjection``'s hidden units [B, 1 + k, intermediate_dim] for a true articulation, the others silent."""
     units = per_latent(articulation, config.vae_stride[0])
     return torch.nn.functional.pad(units, (0, config.audio.intermediate_dim - units.shape[-1]))
+
+
+def articulated(network: TalkingHeadDiT, articulation: Tensor, windows: Tensor) -> Tensor:
+    """``hidden_units`` of a chunk, with the lids of its audio ``windows`` if the network is told of them."""
+    hidden, audio = hidden_units(articulation, network.config), network.config.audio
+    return network.audio_proj.with_lids(hidden, windows[:, :, audio.window // 2, 0, -1]) if audio.lids else hidden
 
 
 def articulation_loss(hidden: Tensor, articulation: Tensor, stride_t: int, opening_weight: float = 1.0) -> Tensor:

@@ -12,11 +12,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...models.audio import audio_windows, log_mel_features
+from ...models.blinks import with_lids
 from ...models.reference import ReferenceKind
 from ..corpus.augment import augment
 from .chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from .config import TrainingError
 from .latents import clip_frames, num_chunks, read_chunks
+
+
+BEGINNINGS = 0.4
+"""Share of the clips' first chunks that begin a video. The others are taken as later ones: most clips have no more."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,22 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
     Clips that bring features of their speech (those of the published models) are taken as they are.
 
     Several chunks always begin with their clip, as generation does. ``reference`` "static" is the baseline without TRE:
-    the latent of the portrait as one image for every latent frame.
+    the latent of the portrait as one image for every latent frame. ``lids`` gives windows the channel of networks with
+    ``AudioConfig.lids``.
 
     Raises:
         TrainingError: no clips there, or clips shorter than ``chunks``.
     """
 
     def __init__(
-        self, folder: Path, seed: int, length: int, *, chunks: int = 1, reference: str = ReferenceKind.TRE
+        self,
+        folder: Path,
+        seed: int,
+        length: int,
+        *,
+        chunks: int = 1,
+        reference: str = ReferenceKind.TRE,
+        lids: bool = False,
     ) -> None:
         if reference not in ReferenceKind.texts():
             raise TrainingError(f"reference must be one of {ReferenceKind.texts()}, got {reference!r}")
@@ -65,6 +78,7 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         if chunks > fewest:
             raise TrainingError(f"{folder}: its clips have {fewest} chunks, but {chunks} are needed")
         self.seed, self.length = seed, length
+        self.lids = lids
         self.chunks, self.static = chunks, reference == ReferenceKind.STATIC
 
     def __len__(self) -> int:
@@ -83,15 +97,24 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
             features = log_mel_features(audio, clip_frames(audio))
         stride_t = stride_of(latents.shape[2])
         starts = [n * new_frames(stride_t) for n in range(first, first + self.chunks)]
-        windows = torch.cat([audio_windows(features, start, FRAMES_PER_CHUNK) for start in starts])
+        windows = torch.cat([chunk_windows(features, start, clip.lids if self.lids else None) for start in starts])
         if self.static:
             reference = reference[:, :1].expand_as(reference).contiguous()
-        if first == 0:
+        begins = first == 0 and (self.chunks > 1 or rng.random() < BEGINNINGS)
+        if begins:
             # The first chunk of a video continues the portrait itself.
             latents = latents.clone()
             latents[0, :, :1] = reference[:, :1]
         mask = torch.stack([mouth_mask(boxes, latents.shape[1:], stride_t) for boxes in clip.boxes])
-        return latents, reference, windows, mask, clip.mouth, torch.tensor(1 if first == 0 else 2)
+        return latents, reference, windows, mask, clip.mouth, torch.tensor(1 if begins else 2)
+
+
+def chunk_windows(features: Tensor, start: int, lids: Tensor | None = None) -> Tensor:
+    """[1, F, 5, blocks, channels] around the chunk from frame ``start`` on; with ``lids`` [frames], a channel more."""
+    windows = audio_windows(features, start, FRAMES_PER_CHUNK)
+    if lids is None:
+        return windows
+    return with_lids(windows, audio_windows(lids, start, FRAMES_PER_CHUNK))
 
 
 def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...models.blinks import silenced
 from ...models.checkpoint import read_checkpoint
 from ...models.config import DiTConfig, SamplingConfig
 from ...models.dit import TalkingHeadDiT
@@ -64,17 +65,22 @@ def load_for_sampling(path: Path) -> TrainedNetwork:
     return TrainedNetwork(network, SamplingConfig.from_metadata(metadata), ReferenceTraining.from_metadata(metadata))
 
 
-def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guidance: float = 1.0) -> Denoise:
+def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guidance: float | Tensor = 1.0) -> Denoise:
     """x0 [B, C, T, h, w] at level u [] or [B], given ``windows`` [B, F, 5, blocks, channels] and ``reference``.
 
-    ``guidance`` above 1 moves away from what silence gives.
+    ``guidance`` above 1 moves away from what silence gives; it may be one for each site, [B, 1, T, h, w].
     """
-    silence = network.encode_audio(torch.zeros_like(windows)) if guidance != 1 else None
+    guides = isinstance(guidance, Tensor) or guidance != 1
+    silence = network.encode_audio(silenced(windows, network.config.audio)) if guides else None
     return condition_on_tokens(network, network.encode_audio(windows), reference, silence, guidance)
 
 
 def condition_on_tokens(
-    network: TalkingHeadDiT, tokens: Tensor, reference: Tensor, silent: Tensor | None = None, guidance: float = 1.0
+    network: TalkingHeadDiT,
+    tokens: Tensor,
+    reference: Tensor,
+    silent: Tensor | None = None,
+    guidance: float | Tensor = 1.0,
 ) -> Denoise:
     """As ``condition``, given audio tokens [B, T, n, dim]; ``silent`` are those of silence, to guide against."""
     speech = network.audio_keys_values(tokens)

@@ -24,6 +24,7 @@ from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.nano_vae import STRIDE_T, NanoVAE
 from ...models.rates import SAMPLES_PER_FRAME
 from ...models.reference import fit_portrait, temporal_reference
+from ..corpus.motion import POSE_FIELDS
 from ..corpus.vary import vary
 from .articulation import VALUES, articulation_of
 from .chunks import FRAMES_PER_CHUNK, encode_chunks, new_frames, stride_of
@@ -38,8 +39,9 @@ class Prepared:
     """K consecutive chunks as a trainer takes them.
 
     ``latents`` [K, C, T, h, w]; ``reference`` [C, T, h, w]; ``audio`` [N] of the whole clip; mouth ``boxes`` [K, F, 4]
-    as fractions of the picture; ``mouth`` [K, F, 8] articulation, NaN where it is unknown;
-    ``features`` [frames, blocks, channels] of the whole clip's speech where they are not made from ``audio`` afresh.
+    as fractions of the picture; ``mouth`` [K, F, 8] articulation, NaN where it is unknown; ``lids`` [frames] of the
+    whole clip, 1 closed, 0 open or unknown; ``features`` [frames, blocks, channels] of the
+    whole clip's speech where they are not made from ``audio`` afresh.
     """
 
     latents: Tensor
@@ -47,6 +49,7 @@ class Prepared:
     audio: Tensor
     boxes: Tensor
     mouth: Tensor
+    lids: Tensor
     features: Tensor | None
 
 
@@ -64,6 +67,7 @@ def encode_clip(vae: NanoVAE, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "audio": (clip["audio"].clamp(-1, 1) * 32767).to(torch.int16),
         "boxes": clip["mouth_boxes"].float() / size,
         "mouth": torch.from_numpy(articulation_of(clip["poses"].numpy())),
+        "lids": clip["poses"][:, POSE_FIELDS.index("blink")].clone(),
     }
 
 
@@ -98,6 +102,7 @@ def read_chunks(path: Path, first: int, count: int) -> Prepared:
             audio=file.get_tensor("audio").float() / 32767,
             boxes=torch.stack([boxes[span] for span in spans]),
             mouth=torch.stack([mouth[span] for span in spans]),
+            lids=file.get_tensor("lids") if "lids" in file.keys() else torch.zeros(len(boxes)),  # noqa: SIM118
             features=file.get_tensor("features").float() if "features" in file.keys() else None,  # noqa: SIM118
         )
 

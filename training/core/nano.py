@@ -12,7 +12,7 @@ from ...models.config import AudioConfig, DiTConfig
 class NanoNetwork:
     """Width, depth and heads of the transformer, what its VAE makes, and the size of its audio projection.
 
-    ``prediction`` is as in ``DiTConfig``.
+    ``audio_lids`` is ``AudioConfig.lids``; ``prediction`` is as in ``DiTConfig``.
     """
 
     dim: int
@@ -25,6 +25,7 @@ class NanoNetwork:
     audio_tokens: int
     audio_context_layers: int
     audio_context_dim: int
+    audio_lids: bool = False
     prediction: str = "reference_residual"
 
     def network(self) -> DiTConfig:
@@ -48,5 +49,6 @@ class NanoNetwork:
                 context_tokens=self.audio_tokens,
                 context_layers=self.audio_context_layers,
                 context_dim=self.audio_context_dim,
+                lids=self.audio_lids,
             ),
         )

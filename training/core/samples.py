@@ -15,7 +15,7 @@ from ...models.config import DiTConfig, SamplingConfig
 from ...models.dit import TalkingHeadDiT
 from ...models.flow import SAMPLERS, chunk_noise
 from ...models.nano_vae import NanoVAE
-from .articulation import hidden_units
+from .articulation import articulated
 from .data import Batch, PreparedClips
 from .images import save_strip, shrunk
 from .inference import ReferenceTraining, condition, condition_on_tokens
@@ -64,8 +64,8 @@ def sample_batch(
     """The first chunk of one sample, from its true continuity frames: latents [1, C, T, h, w]."""
     sampler = SAMPLERS[sampling.sampler]
     if condition_on == "articulation":
-        hidden = hidden_units(batch.mouth[:, 0], network.config)
-        denoise = condition_on_tokens(network, network.audio_proj.tokens(hidden), batch.reference)
+        tokens = network.audio_proj.tokens(articulated(network, batch.mouth[:, 0], batch.windows[:, 0]))
+        denoise = condition_on_tokens(network, tokens, batch.reference)
     else:
         denoise = condition(network, batch.windows[:, 0], batch.reference, sampling.guidance)
     continuity = batch.latents[:, 0, :, : int(batch.continuity)]

@@ -8,9 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ...models.blinks import silenced
+from ...models.config import AudioConfig
 from .data import Batch
 from .inference import denoiser
 from .objectives import draw_levels, flow_matching_loss, given_frames
+
+FAMILY = AudioConfig()
 
 
 class LossConfig(Protocol):
@@ -22,10 +26,10 @@ class LossConfig(Protocol):
     def mouth_weight(self) -> float: ...
 
 
-def drop_audio(windows: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def drop_audio(windows: Tensor, probability: float, generator: torch.Generator, config: AudioConfig = FAMILY) -> Tensor:
     """Zero the audio of some samples, so that the network can be guided against silence."""
     keep = torch.rand(windows.shape[0], generator=generator) >= probability
-    return windows * keep[:, None, None, None, None]
+    return torch.where(keep[:, None, None, None, None], windows, silenced(windows, config))
 
 
 def teacher_loss(

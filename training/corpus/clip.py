@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...models.blinks import lids
 from ...models.rates import FPS, SAMPLE_RATE
 from .identity import Identity, sample_identity
 from .motion import POSE_FIELDS, Pose, sample_motion
@@ -19,6 +20,8 @@ from .text import sample_sentence
 from .viseme import emphasis_track, mouth_track
 
 SETTLE_FRAMES = 15
+# More than people blink: clips are short, and a chunk without a blink teaches nothing of one.
+BLINKS_PER_MINUTE = 45
 HEAD_FIELDS = ("gaze_x", "gaze_y", "yaw", "pitch", "roll", "shift_x", "shift_y", "breath")
 FACE_FIELDS = ("smile", "brow", "blink")
 HEADS = ("spoken", "free")
@@ -137,7 +140,8 @@ def make_poses(
     track = mouth_track(speech.phonemes, speech.audio, num_frames)
     portrait = portrait_pose(seed, index)
     if head == "spoken":
-        rows = spoken_motion(portrait, track, speech.phonemes)
+        closed = lids(f"{seed}/{index}", 0, num_frames, BLINKS_PER_MINUTE).numpy()
+        rows = spoken_motion(portrait, track, closed)
         return _settled(portrait, rows, head_motion, face_motion, np.ones(num_frames))
     rng = np.random.default_rng([seed, index, _MOTION_STREAM])
     rows = sample_motion(rng, track, emphasis_track(speech.audio, num_frames))

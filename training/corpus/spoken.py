@@ -1,19 +1,17 @@
-"""Head motion that follows speech: springs pulled by the mouth, blinks in the pauses.
+"""Head motion that follows speech: springs pulled by the mouth.
 
 Motion that does not follow from speech (see ``motion.sample_motion``) is a matter of chance, of which a small network
 in a few denoising steps makes a blur. Here all of it follows from the frames before and from the audio: a critically
-damped spring's place and speed are in any two frames, and what pulls it is in the audio.
+damped spring's place and speed are in any two frames, and what pulls it is in the audio. Of the blinks, which follow
+from neither, the network is told (see ``models.blinks``).
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from ...models.rates import FPS
 from .motion import POSE_FIELDS, Pose
-from .speech import Phoneme
 
 # Small, for what moves in the whole picture costs a network that has to redraw it far more than the mouth does.
 # Field: (pull of jaw, rounding, width at full swing; angular frequency of the spring in 1/s).
@@ -28,12 +26,13 @@ _SPRINGS: dict[str, tuple[tuple[float, float, float], float]] = {
 # Where jaw, rounding and width are on average, so that the head sways about its resting place.
 _AVERAGE_MOUTH = np.array([0.33, 0.17, 0.19])
 _RESTLESS = frozenset({"pitch", "shift_y", "brow"})
-_BLINK = np.array([0.35, 1.0, 1.0, 0.6, 0.25])
-_BLINK_DELAY_S, _BLINK_PAUSE_S = 0.08, 0.2
 
 
-def spoken_motion(portrait: Pose, mouth: np.ndarray, phonemes: Sequence[Phoneme]) -> np.ndarray:
-    """Poses `[F, len(POSE_FIELDS)]` that begin at rest in the `portrait`'s pose; `mouth` as in `sample_motion`."""
+def spoken_motion(portrait: Pose, mouth: np.ndarray, lids: np.ndarray) -> np.ndarray:
+    """Poses `[F, len(POSE_FIELDS)]` that begin at rest in the `portrait`'s pose.
+
+    `mouth` is as in `sample_motion`; `lids` `[F]` are closed at 1.
+    """
     rows = np.tile(portrait.to_row(), (len(mouth), 1))
     column = {name: i for i, name in enumerate(POSE_FIELDS)}
     rows[:, : mouth.shape[1]] = mouth
@@ -46,7 +45,7 @@ def spoken_motion(portrait: Pose, mouth: np.ndarray, phonemes: Sequence[Phoneme]
     turn = rows - portrait.to_row()
     rows[:, column["gaze_x"]] -= 0.035 * turn[:, column["yaw"]]
     rows[:, column["gaze_y"]] -= 0.03 * turn[:, column["pitch"]]
-    rows[:, column["blink"]] = _blinks(phonemes, len(mouth))
+    rows[:, column["blink"]] = lids
     return rows.astype(np.float32)
 
 
@@ -62,13 +61,3 @@ def _spring(target: np.ndarray, frequency: float) -> np.ndarray:
         place += step * speed
         places[frame] = place
     return places
-
-
-def _blinks(phonemes: Sequence[Phoneme], num_frames: int) -> np.ndarray:
-    """Lids `[F]`: a blink at the beginning of every pause, where people blink most."""
-    lids = np.zeros(num_frames + len(_BLINK))
-    for pause in (p for p in phonemes if p.symbol == "" and p.end - p.start >= _BLINK_PAUSE_S):
-        first = round((pause.start + _BLINK_DELAY_S) * FPS)
-        if first < num_frames:
-            lids[first : first + len(_BLINK)] = _BLINK
-    return lids[:num_frames]

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.audio import FPS, AudioFeatures, log_mel_features
+from ...models.audio import FPS, AudioFeatures, RecordingFeatures, log_mel_features
+from ...models.blinks import Blinking
 from ...models.checkpoint import read_checkpoint
 from ...models.flow import Denoise
 from ...models.nano_vae import NanoVAE
@@ -104,7 +105,9 @@ def measure(
     """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
     reference = generator.condition_on(subject.portrait)
     features = log_mel_features(subject.audio, subject.num_frames)
-    audio = AudioFeatures(features, "log-mel")
+    audio: RecordingFeatures = AudioFeatures(features, "log-mel")
+    if generator.trained.network.config.audio.lids:
+        audio = Blinking(audio, seed, generator.trained.sampling.blinks)
     _, who = probe.read(subject.portrait[None])
     reading, first, strip = Reading(), [], []
     wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)

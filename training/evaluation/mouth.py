@@ -75,7 +75,8 @@ def measure_clip(network: TalkingHeadDiT, batch: Batch, noise: Tensor) -> MouthF
 
 def measured(network: TalkingHeadDiT, data: Path) -> Iterator[tuple[str, MouthFigures]]:
     """Every clip of ``data``, with its kind ("people" or "drawn")."""
-    clips = PreparedClips(data, SEED, len(sorted(data.glob("clip_*.safetensors"))))
+    count = len(sorted(data.glob("clip_*.safetensors")))
+    clips = PreparedClips(data, SEED, count, lids=network.config.audio.lids)
     for index, path in enumerate(list(clips.paths)):
         clips.paths = [path]
         batch = Batch(*(part[None] for part in clips[index]))

@@ -90,10 +90,13 @@ def train(
     ema = Ema(student, config.ema_decay)
     state = TrainingState({"student": student, "critic": critic}, optimizers, {"student": ema}, config.record())
     count = config.batch * config.steps
-    clips = PreparedClips(data, config.seed, count, chunks=config.chunks, reference=config.reference)
+    clips = PreparedClips(
+        data, config.seed, count,
+        chunks=config.chunks, reference=config.reference, lids=teacher.config.audio.lids,
+    )  # fmt: skip
     strip = SampleStrip(clips, vae_path, out)
-    detail = SamplingConfig.from_metadata(metadata).detail
-    sampling = SamplingConfig("few_step", config.denoising_steps, config.shift, detail=detail)
+    own = SamplingConfig.from_metadata(metadata)
+    sampling = SamplingConfig("few_step", config.denoising_steps, config.shift, detail=own.detail, blinks=own.blinks)
     published = metadata | sampling.to_metadata() | {"distillation": config.continuity}
 
     def publish() -> None:

@@ -19,12 +19,13 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...models.audio import audio_windows, log_mel_features
+from ...models.audio import log_mel_features
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.flow import SAMPLERS, chunk_noise
 from ...models.nano_vae import SPATIAL_STRIDE, NanoVAE
 from ..core.chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from ..core.config import RunConfig, TrainingError, read_config
+from ..core.data import chunk_windows
 from ..core.device import CPU, training_device
 from ..core.distillation import carry
 from ..core.images import save_strip
@@ -65,11 +66,12 @@ def generate_latents(network_path: Path, vae: NanoVAE, data: Path, out: Path, co
             continue
         clip = read_chunks(path, 0, num_chunks(path))
         features = log_mel_features(clip.audio, clip_frames(clip.audio))
+        lids = clip.lids if network.config.audio.lids else None
         reference = clip.reference[None]
         portrait, own, made = vae.decode(reference[:, :, :1]), reference[:, :, :1], []
         for chunk in range(len(clip.latents)):
             start = chunk * new_frames(stride_of(reference.shape[2]))
-            denoise = condition(network, audio_windows(features, start, FRAMES_PER_CHUNK), reference, sampling.guidance)
+            denoise = condition(network, chunk_windows(features, start, lids), reference, sampling.guidance)
             draws = sampler.draws(reference, chunk_noise(number, chunk, tuple(reference.shape)))
             made.append(sampler.sample(denoise, levels, own, draws))
             own = carry(vae, made[-1], portrait)

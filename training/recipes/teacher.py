@@ -16,7 +16,7 @@ from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
 from ...models.dit import PLAIN, TalkingHeadDiT
 from ...models.layers import Kernels
-from ..core.articulation import articulation_loss, hidden_units
+from ..core.articulation import articulated, articulation_loss
 from ..core.audio_projection import AUDIO_HIDDEN, PREFIX, copy_audio_projection, part, shapes
 from ..core.config import RunConfig, TrainingError, read_config
 from ..core.data import Batch, PreparedClips, load_batches
@@ -140,7 +140,9 @@ def train(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
     ema = Ema(network, config.ema_decay)
     state = new_state(network, optimizer, ema, config, world)
-    clips = PreparedClips(data, config.seed, config.batch * config.steps, reference=config.reference)
+    clips = PreparedClips(
+        data, config.seed, config.batch * config.steps, reference=config.reference, lids=config.audio_lids
+    )
     strip = SampleStrip(clips, vae, out, config.condition_on)
 
     def publish() -> None:
@@ -209,10 +211,11 @@ def step_losses(
     if config.condition_on == "articulation":
         if not mouth.isfinite().all():
             raise TrainingError('the clips have no articulation (real videos?): set condition_on = "audio"')
-        hidden = hidden_units(mouth, network.config)
+        hidden = articulated(network, mouth, batch.windows[:, 0])
         loss = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
         return {"flow": loss.item()}, loss
-    hidden = projection.hidden(drop_audio(batch.windows[:, 0], config.audio_dropout, generator))
+    windows = drop_audio(batch.windows[:, 0], config.audio_dropout, generator, network.config.audio)
+    hidden = projection.hidden(windows)
     flow = teacher_loss(forward, projection.tokens(hidden), batch, config, generator)
     articulation = articulation_loss(hidden, mouth, network.config.vae_stride[0])
     return {"flow": flow.item(), "articulation": articulation.item()}, flow + config.audio_weight * articulation

@@ -26,7 +26,7 @@ from asymtalker.training.core.config import TrainingError
 from asymtalker.training.core.latents import encode_clip
 from asymtalker.training.core.paths import VAE
 from asymtalker.training.corpus.clip import make_clip
-from asymtalker.training.corpus.motion import Pose
+from asymtalker.training.corpus.motion import Pose, opening
 from asymtalker.training.corpus.write import ARRAYS
 from asymtalker.training.people import clip
 from asymtalker.training.people.background import make_background
@@ -87,7 +87,7 @@ def test_clip_of_a_person(tmp_path: Path) -> None:
     assert footage.audio.shape == (33 * 640,)
     # The first frame is the portrait of those who do not smile there, and the mouth moves as it was told to.
     assert np.abs(footage.frames[0].astype(int) - footage.portrait).mean() < 0.5
-    asked = np.array([Pose.from_row(row).jaw for row in footage.poses])
+    asked = np.array([opening(Pose.from_row(row)) for row in footage.poses])
     assert np.corrcoef(asked, footage.opening)[0, 1] > 0.8
     x0, y0, x1, y1 = footage.mouth_boxes.T
     assert (x0 < x1).all()
