@@ -19,7 +19,6 @@ from .chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from .config import TrainingError
 from .latents import clip_frames, num_chunks, read_chunks
 
-
 BEGINNINGS = 0.4
 """Share of the clips' first chunks that begin a video. The others are taken as later ones: most clips have no more."""
 
@@ -29,7 +28,8 @@ class Batch:
     """Samples of K consecutive chunks each.
 
     ``latents`` [B, K, C, T, h, w]; ``reference`` [B, C, T, h, w]; ``windows`` [B, K, F, 5, blocks, channels]; ``mask``
-    [B, K, 1, T, h, w] of the mouth; ``mouth`` [B, K, F, 8] true articulation (NaN where unknown);
+    [B, K, 1, T, h, w] of the mouth; ``eyes`` of the same shape, where they blink; ``mouth`` [B, K, F, 8] true
+    articulation (NaN where unknown);
     ``continuity`` [B] latent frames that are given to the first of the chunks (1 at the beginning of a video, else 2).
     """
 
@@ -37,8 +37,14 @@ class Batch:
     reference: Tensor
     windows: Tensor
     mask: Tensor
+    eyes: Tensor
     mouth: Tensor
     continuity: Tensor
+
+    @property
+    def watched(self) -> Tensor:
+        """Sites of which losses may take more account: of the mouth, and of eyes that blink."""
+        return torch.maximum(self.mask, self.eyes)
 
     def to(self, device: torch.device) -> Batch:
         """The same samples on ``device``."""
@@ -106,7 +112,11 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
             latents = latents.clone()
             latents[0, :, :1] = reference[:, :1]
         mask = torch.stack([mouth_mask(boxes, latents.shape[1:], stride_t) for boxes in clip.boxes])
-        return latents, reference, windows, mask, clip.mouth, torch.tensor(1 if begins else 2)
+        eyes = torch.zeros_like(mask)
+        if self.lids:
+            spans = [clip.lids[start : start + FRAMES_PER_CHUNK] for start in starts]
+            eyes = torch.stack([eye_mask(clip.eyes, span, latents.shape[1:], stride_t) for span in spans])
+        return latents, reference, windows, mask, eyes, clip.mouth, torch.tensor(1 if begins else 2)
 
 
 def chunk_windows(features: Tensor, start: int, lids: Tensor | None = None) -> Tensor:
@@ -122,10 +132,17 @@ def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
     _, num_latents, height, width = shape
     mask = torch.zeros(1, num_latents, height, width)
     for frame, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        if x1 <= x0:
+            continue
         latent = (frame + stride_t - 1) // stride_t
         rows = slice(max(0, int(y0 * height)), int(y1 * height) + 1)
         mask[:, latent, rows, max(0, int(x0 * width)) : int(x1 * width) + 1] = 1
     return mask
+
+
+def eye_mask(box: Tensor, lids: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
+    """Latent sites [1, T, h, w] of the eyes' ``box`` [4] (fractions), in latent frames in which ``lids`` [F] close."""
+    return mouth_mask(box * (lids > 0)[:, None], shape, stride_t)
 
 
 def load_batches(

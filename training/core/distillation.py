@@ -69,7 +69,7 @@ class RolledChunk:
     """One chunk of a rollout [B, C, T, h, w] and the conditions it was made under.
 
     ``xhat`` is the x0 of the denoising step that carries the gradient, ``sample`` the finished chunk without one,
-    ``reference`` as the networks see it.
+    ``reference`` as the networks see it, ``mask`` and ``watched`` those of the batch.
     """
 
     xhat: Tensor
@@ -79,6 +79,7 @@ class RolledChunk:
     student_continuity: Tensor
     clip_continuity: Tensor
     mask: Tensor
+    watched: Tensor
 
 
 def carry(vae: VideoCodec, latents: Tensor, portrait: Tensor) -> Tensor:
@@ -115,7 +116,8 @@ def roll_out(
             continuity = clip_continuity
         reference = uncertain(batch.reference, config.reference_noise, generator)
         xhat, sample = _sample(student, reference, windows, continuity, config, gradient_step, generator)
-        yield RolledChunk(xhat, sample, reference, windows, continuity, clip_continuity, batch.mask[:, chunk])
+        mask, watched = batch.mask[:, chunk], batch.watched[:, chunk]
+        yield RolledChunk(xhat, sample, reference, windows, continuity, clip_continuity, mask, watched)
         if chunk + 1 < config.chunks:
             with torch.no_grad():
                 continuity = carry(vae, sample, portrait)
@@ -175,7 +177,7 @@ def student_loss(
     with torch.no_grad():
         real: Denoise = condition(teacher, rolled.windows, rolled.reference, _guidance(config, rolled.mask))
         fake: Denoise = condition(critic, rolled.windows, rolled.reference)
-    weight = 1 + config.mouth_weight * rolled.mask
+    weight = 1 + config.mouth_weight * rolled.watched
     return distribution_matching_loss(
         real, fake, rolled.xhat, seen_by_teacher, rolled.student_continuity, u, eps, weight
     )
@@ -221,4 +223,4 @@ def critic_loss(
     eps = torch.randn(rolled.sample.shape, generator=generator)
     given = given_frames(torch.full((people,), rolled.student_continuity.shape[2]), num_latents)
     denoise = condition(critic, rolled.windows, rolled.reference)
-    return flow_matching_loss(denoise, rolled.sample, given, u, eps, 1 + config.mouth_weight * rolled.mask)
+    return flow_matching_loss(denoise, rolled.sample, given, u, eps, 1 + config.mouth_weight * rolled.watched)

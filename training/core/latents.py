@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...faces.detector import find_faces
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.nano_vae import STRIDE_T, NanoVAE
 from ...models.rates import SAMPLES_PER_FRAME
@@ -40,8 +41,8 @@ class Prepared:
 
     ``latents`` [K, C, T, h, w]; ``reference`` [C, T, h, w]; ``audio`` [N] of the whole clip; mouth ``boxes`` [K, F, 4]
     as fractions of the picture; ``mouth`` [K, F, 8] articulation, NaN where it is unknown; ``lids`` [frames] of the
-    whole clip, 1 closed, 0 open or unknown; ``features`` [frames, blocks, channels] of the
-    whole clip's speech where they are not made from ``audio`` afresh.
+    whole clip, 1 closed, 0 open or unknown; ``eyes`` [4] the box of both, zeros where unknown;
+    ``features`` [frames, blocks, channels] of the whole clip's speech where they are not made from ``audio`` afresh.
     """
 
     latents: Tensor
@@ -50,6 +51,7 @@ class Prepared:
     boxes: Tensor
     mouth: Tensor
     lids: Tensor
+    eyes: Tensor
     features: Tensor | None
 
 
@@ -67,8 +69,19 @@ def encode_clip(vae: NanoVAE, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "audio": (clip["audio"].clamp(-1, 1) * 32767).to(torch.int16),
         "boxes": clip["mouth_boxes"].float() / size,
         "mouth": torch.from_numpy(articulation_of(clip["poses"].numpy())),
+        "eyes": eye_box(clip["portrait"].numpy()),
         "lids": clip["poses"][:, POSE_FIELDS.index("blink")].clone(),
     }
+
+
+def eye_box(portrait: np.ndarray) -> Tensor:
+    """(x0, y0, x1, y1) around both eyes and their lids, as fractions of uint8 [S, S, 3]; zeros where none are found."""
+    face = next(iter(find_faces(portrait)), None)
+    if face is None:
+        return torch.zeros(4)
+    (x, y), side = np.array(face.landmarks[:2]).T, face.framing_box[2]
+    box = x.min() - 0.15 * side, y.min() - 0.1 * side, x.max() + 0.15 * side, y.max() + 0.07 * side
+    return torch.tensor(box, dtype=torch.float32).div(len(portrait)).clamp(0, 1)
 
 
 def encode_folder(vae_path: Path, clips: Path, out: Path, variants: int = 0, seed: int = 0) -> None:
@@ -102,6 +115,7 @@ def read_chunks(path: Path, first: int, count: int) -> Prepared:
             audio=file.get_tensor("audio").float() / 32767,
             boxes=torch.stack([boxes[span] for span in spans]),
             mouth=torch.stack([mouth[span] for span in spans]),
+            eyes=file.get_tensor("eyes") if "eyes" in file.keys() else torch.zeros(4),  # noqa: SIM118
             lids=file.get_tensor("lids") if "lids" in file.keys() else torch.zeros(len(boxes)),  # noqa: SIM118
             features=file.get_tensor("features").float() if "features" in file.keys() else None,  # noqa: SIM118
         )

@@ -47,6 +47,6 @@ def teacher_loss(
     eps = torch.randn(x0.shape, generator=generator)
     u = draw_levels(x0.shape[0], config.shift, generator)
     given = given_frames(batch.continuity, x0.shape[2])
-    weight = 1 + config.mouth_weight * batch.mask[:, 0]
+    weight = 1 + config.mouth_weight * batch.watched[:, 0]
     denoise = denoiser(lambda x, timestep: network(x, timestep, tokens, batch.reference))
     return flow_matching_loss(denoise, x0, given, u, eps, weight)

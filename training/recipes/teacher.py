@@ -105,7 +105,7 @@ def cropped(batch: Batch, size: int, generator: torch.Generator, anywhere: float
 
 def _window(batch: Batch, corner: Sequence[int], size: int) -> Batch:
     window = (..., *(slice(start, start + size) for start in corner))
-    parts = {name: getattr(batch, name)[window] for name in ("latents", "reference", "mask")}
+    parts = {name: getattr(batch, name)[window] for name in ("latents", "reference", "mask", "eyes")}
     return dataclasses.replace(batch, **parts)
 
 

@@ -47,7 +47,7 @@ def batch() -> Batch:
     reference = torch.randn(2, 48, 9, 4, 4)
     latents[:, 0, :, :1] = reference[:, :, :1]
     windows, mask = torch.randn(2, 3, 33, 5, 1, 320), torch.zeros(2, 3, 1, 9, 4, 4)
-    return Batch(latents, reference, windows, mask, torch.zeros(2, 3, 33, 3), torch.ones(2))
+    return Batch(latents, reference, windows, mask, torch.zeros_like(mask), torch.zeros(2, 3, 33, 3), torch.ones(2))
 
 
 def config(**changes: object) -> AKDTraining:
