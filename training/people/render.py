@@ -62,7 +62,7 @@ def sample_view(rng: np.random.Generator) -> View:
         fov=float(rng.uniform(0.22, 0.62)),
         head=head,
         centre=(0.5 + float(rng.normal(0, 0.03)), 0.5 - 0.12 * (0.9 - head) + float(rng.normal(0, 0.02))),
-        turn=(float(rng.normal(0, 0.07)), float(rng.normal(0, 0.17)), float(rng.normal(0, 0.02))),
+        turn=(float(rng.normal(0, 0.07)), float(rng.normal(0, 0.21)), float(rng.normal(0, 0.02))),
     )
 
 
