@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..models.audio import AudioFeatures
+from ..models.blinks import with_blinks
 from ..models.checkpoint import read_checkpoint
 from ..models.color import match_color
 from ..models.config import DiTConfig, SamplingConfig
@@ -176,7 +177,7 @@ class _Nano:
     def run(self, state: ContinuityState | None = None, chunks: int = 3) -> list[tuple[Chunk, ContinuityState]]:
         """``chunks`` chunks from ``state`` on."""
         features = _random(FRAMES if chunks > 1 else 20, 1, 320, seed=2)
-        audio = AudioFeatures(features, "random")
+        audio = with_blinks(AudioFeatures(features, "random"), self._network.config.audio, 7, 20)
         found: list[tuple[Chunk, ContinuityState]] = []
         options: dict[str, Any] = {"seed": 7, "state": state}
         made = rollout(self._prepare, self._vae, self._reference, audio, self._sampling, ContinuityOptions(), **options)

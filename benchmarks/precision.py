@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..models.audio import AudioFeatures, log_mel_features
+from ..models.blinks import with_blinks
 from ..models.checkpoint import read_checkpoint
 from ..models.config import DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
@@ -113,7 +114,8 @@ class _Nano:
         self._sampling = SamplingConfig.from_metadata(metadata)
         self._vae = NanoVAE.from_checkpoint(*read_checkpoint(NANO_VAE))
         speech = repeated_speech(num_frames / 25)
-        self._audio = AudioFeatures(log_mel_features(speech, num_frames), "log-mel")
+        heard = AudioFeatures(log_mel_features(speech, num_frames), "log-mel")
+        self._audio = with_blinks(heard, self._network.config.audio, SEED, self._sampling.blinks)
 
     @torch.inference_mode()
     def frames(self, change: Change) -> Tensor:

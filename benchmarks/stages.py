@@ -68,7 +68,7 @@ class Bench:
             size // config.vae_stride[2],
         )
         self.speech = self._random(self.num_frames * SAMPLE_RATE // FPS)
-        self.features = self._random(frames, config.audio.blocks, config.audio.channels)
+        self.features = self._random(frames, config.audio.blocks, config.audio.channels + config.audio.lids)
         self.portrait = self._random(1, 3, 1, size, size).tanh()
         self.latents = self._random(1, *latent)
         self.pixels = self._random(1, 3, frames, size, size).tanh()

@@ -66,7 +66,8 @@ class Face:
         right_eye, left_eye, _, *corners = np.array(self.landmarks)
         eyes, mouth = (right_eye + left_eye) / 2, sum(corners) / 2
         x, y = (eyes + mouth) / 2 + ABOVE_MIDDLE * (eyes - mouth)
-        side = float(np.hypot(*(eyes - mouth))) / EYES_TO_MOUTH
+        # The landmarks of a face seen from above, or of no face at all, may be close together.
+        side = float(np.clip(np.hypot(*(eyes - mouth)) / EYES_TO_MOUTH, 0.75 * self.height, 1.33 * self.height))
         return float(x) - side / 2, float(y) - side / 2, side, side
 
     def moved(self, x: float, y: float) -> Face:

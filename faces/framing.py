@@ -68,7 +68,7 @@ class Frame:
 def framed(rgb: Tensor, width: int, height: int, face_share: float, framing: Framing) -> tuple[Tensor, list[str]]:
     """The part of a picture [1, H, W, 3] for a video of that size, and notes on the face in it.
 
-    face_share: the face's longer side as a share of the frame's shorter one, as the model was trained.
+    face_share: side of the face's framing box as a share of the frame's shorter side, as the model was trained.
     framing: "centre" does not crop here, because the picture's middle is encoded anyway.
     """
     picture_height, picture_width = rgb.shape[1:3]
@@ -89,7 +89,7 @@ def framed(rgb: Tensor, width: int, height: int, face_share: float, framing: Fra
 def _warnings(face: Face, frame: Frame, remedy: str = "use a picture with a larger face") -> list[str]:
     """Problems of a face that will affect the video, each with its remedy."""
     warnings = []
-    share = max(face.width, face.height) / min(frame.width, frame.height)
+    share = face.framing_box[2] / min(frame.width, frame.height)
     is_inside = all(
         start <= at <= start + side
         for at, start, side in zip(_centre(face), (frame.x, frame.y), (frame.width, frame.height), strict=True)

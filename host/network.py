@@ -70,6 +70,7 @@ class ChunkNetwork:
         self._bring = bring
         self._strength, self._encode_silence = strength, silence
         self._silence: Tensor | None = None
+        self._held: dict[bool, list[AudioKeyValue]] = {}
 
     @torch.no_grad()
     def __call__(self, windows: Tensor, reference_latents: Tensor, guidance: float) -> ChunkGuider:
@@ -90,7 +91,7 @@ class ChunkNetwork:
         tables = self._network.diffusion_model.rotary_tables(shape, device)
         conditions = [Condition(COND, uuid.uuid4(), reference, self._speech(windows), tables)]
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
-            unvoiced = self._keys_values(silenced(windows, self._audio))
+            unvoiced = self._without_speech(windows, None)
             conditions.append(Condition(UNCOND, uuid.uuid4(), reference, unvoiced, tables))
         return ChunkGuider(self._model, self._network, conditions, guidance, bring)
 
@@ -108,9 +109,16 @@ class ChunkNetwork:
         speech = self._keys_values(windows)
         if self._silence is None:
             return speech
-        silence = self._keys_values(silenced(windows, self._audio, self._silence))
+        silence = self._without_speech(windows, self._silence)
         pairs = zip(silence, speech, strict=True)
         return [(torch.lerp(k0, k, self._strength), torch.lerp(v0, v, self._strength)) for (k0, v0), (k, v) in pairs]
+
+    def _without_speech(self, windows: Tensor, silence: Tensor | None) -> list[AudioKeyValue]:
+        """Keys and values of ``silence``, or of zeros; the same for every chunk, if no blinks are in them."""
+        heard = silence is not None
+        if self._audio.lids or heard not in self._held:
+            self._held[heard] = self._keys_values(silenced(windows, self._audio, silence))
+        return self._held[heard]
 
     def _keys_values(self, windows: Tensor) -> list[AudioKeyValue]:
         network, device = self._network.diffusion_model, self._model.load_device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from comfy.sd import VAE
 
 from ..host.model import TalkingHeadModel, talking_head
 from ..models.audio import RecordingFeatures
-from ..models.blinks import Blinking
+from ..models.blinks import with_blinks
 from ..models.choices import Keep
 from ..models.config import SAMPLERS, SamplingConfig
 from ..models.reference import Reference
@@ -85,10 +86,17 @@ class Inputs:
         """Whether the network is told when to blink."""
         return self.network.checkpoint.config.audio.lids
 
-    @property
+    @cached_property
     def condition(self) -> RecordingFeatures:
         """What the network follows: the audio, and blinks if it takes them."""
-        return Blinking(self.audio, self.settings.seed, self.sampling.blinks) if self.takes_lids else self.audio
+        audio = self.network.checkpoint.config.audio
+        return with_blinks(self.audio, audio, self._blink_seed, self.sampling.blinks)
+
+    @property
+    def _blink_seed(self) -> str:
+        """Not the seed alone: two people in one picture, made with the same seed, do not blink together."""
+        portrait = self.reference.portrait.float().cpu().contiguous().numpy()
+        return f"{self.settings.seed}/{hashlib.blake2b(portrait, digest_size=8).hexdigest()}"
 
     def check(self) -> None:
         """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""

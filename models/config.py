@@ -173,6 +173,8 @@ class DiTConfig:
                 "the family compresses time in the VAE only: "
                 f"vae_stride {self.vae_stride}, patch_size {self.patch_size}"
             )
+        if self.audio.lids and self.audio.intermediate_dim < self.vae_stride[0]:
+            raise ConfigError(f"audio.lids take {self.vae_stride[0]} of {self.audio.intermediate_dim} hidden units")
         if self.in_dim != 2 * self.out_dim:
             raise ConfigError(f"in_dim must be 2 x out_dim (noisy + reference), got {self.in_dim} and {self.out_dim}")
         if self.freq_dim % 2:

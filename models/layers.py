@@ -279,11 +279,12 @@ class AudioProjection(nn.Module):
         """Hidden units of each latent frame: [B, 1 + k, intermediate_dim], before the last ReLU."""
         if windows.shape[1] % self.stride_t != 1:
             raise ValueError(f"a chunk has 1 + k x {self.stride_t} frames, got audio for {windows.shape[1]}")
+        channels = self.audio.channels + self.audio.lids
+        if windows.shape[-1] != channels:
+            raise ValueError(f"the network takes {channels} channels of audio, got {windows.shape[-1]}")
         middle = self.audio.window // 2
-        lids = windows[:, :, middle, 0, -1]
-        if self.audio.lids:
-            windows = windows[..., :-1]
-        windows = self.context(windows)
+        closed = self.lids_of(windows)
+        windows = self.context(windows[..., : self.audio.channels])
         first, later = windows[:, :1], windows[:, 1:]
         groups = rearrange(later, "b (t f) w l c -> b t f w l c", f=self.stride_t)
         opening = groups[:, :, 0, : middle + 1]
@@ -296,13 +297,18 @@ class AudioProjection(nn.Module):
             ),
             dim=1,
         )
-        hidden = self.proj2(torch.relu(x))
-        return self.with_lids(hidden, lids) if self.audio.lids else hidden
+        return self.told_of(self.proj2(torch.relu(x)), closed)
 
-    def with_lids(self, hidden: Tensor, lids: Tensor) -> Tensor:
-        """``hidden`` [B, 1 + k, intermediate_dim] whose last units are ``lids`` [B, 1 + k * stride_t] (1 is closed)."""
-        first = lids[:, :1].expand(-1, self.stride_t)
-        units = torch.cat((first, lids[:, 1:]), dim=1).unflatten(1, (-1, self.stride_t))
+    def lids_of(self, windows: Tensor) -> Tensor | None:
+        """How far the lids are closed in each frame, [B, F] of ``windows``; None if the network is not told."""
+        return windows[:, :, self.audio.window // 2, 0, -1] if self.audio.lids else None
+
+    def told_of(self, hidden: Tensor, closed: Tensor | None) -> Tensor:
+        """``hidden`` [B, 1 + k, intermediate_dim] whose last units are the lids, ``closed`` [B, 1 + k * stride_t]."""
+        if closed is None:
+            return hidden
+        first = closed[:, :1].expand(-1, self.stride_t)
+        units = torch.cat((first, closed[:, 1:]), dim=1).unflatten(1, (-1, self.stride_t))
         return torch.cat((hidden[..., : -self.stride_t], units.to(hidden.dtype)), dim=-1)
 
     def tokens(self, hidden: Tensor) -> Tensor:

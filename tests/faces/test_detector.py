@@ -120,3 +120,4 @@ def test_portraits_are_framed_by_eyes_and_mouth() -> None:
     # A hat or a beard, which change the box, change nothing.
     other = replace(face.moved(30, -20), x=0.0, width=2 * face.width)
     assert other.framing_box == pytest.approx((x + 30, y - 20, side, side))
+    assert replace(face, landmarks=((9.0, 9.0),) * 5).framing_box[2] == pytest.approx(0.75 * face.height)

@@ -45,8 +45,8 @@ def hidden_units(articulation: Tensor, config: DiTConfig) -> Tensor:
 
 def articulated(network: TalkingHeadDiT, articulation: Tensor, windows: Tensor) -> Tensor:
     """``hidden_units`` of a chunk, with the lids of its audio ``windows`` if the network is told of them."""
-    hidden, audio = hidden_units(articulation, network.config), network.config.audio
-    return network.audio_proj.with_lids(hidden, windows[:, :, audio.window // 2, 0, -1]) if audio.lids else hidden
+    projection = network.audio_proj
+    return projection.told_of(hidden_units(articulation, network.config), projection.lids_of(windows))
 
 
 def articulation_loss(hidden: Tensor, articulation: Tensor, stride_t: int, opening_weight: float = 1.0) -> Tensor:

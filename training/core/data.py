@@ -12,15 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...models.audio import audio_windows, log_mel_features
-from ...models.blinks import with_lids
+from ...models.blinks import with_channel
 from ...models.reference import ReferenceKind
 from ..corpus.augment import augment
 from .chunks import FRAMES_PER_CHUNK, new_frames, stride_of
 from .config import TrainingError
-from .latents import clip_frames, num_chunks, read_chunks
-
-BEGINNINGS = 0.4
-"""Share of the clips' first chunks that begin a video. The others are taken as later ones: most clips have no more."""
+from .latents import check_lids, clip_frames, num_chunks, read_chunks
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,8 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
 
     Several chunks always begin with their clip, as generation does. ``reference`` "static" is the baseline without TRE:
     the latent of the portrait as one image for every latent frame. ``lids`` gives windows the channel of networks with
-    ``AudioConfig.lids``.
+    ``AudioConfig.lids``. Of single chunks that are their clip's first, the share ``beginnings`` begins a video; the
+    others are taken as later ones, which clips of one chunk do not have.
 
     Raises:
         TrainingError: no clips there, or clips shorter than ``chunks``.
@@ -73,6 +71,7 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         chunks: int = 1,
         reference: str = ReferenceKind.TRE,
         lids: bool = False,
+        beginnings: float = 1.0,
     ) -> None:
         if reference not in ReferenceKind.texts():
             raise TrainingError(f"reference must be one of {ReferenceKind.texts()}, got {reference!r}")
@@ -84,7 +83,9 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         if chunks > fewest:
             raise TrainingError(f"{folder}: its clips have {fewest} chunks, but {chunks} are needed")
         self.seed, self.length = seed, length
-        self.lids = lids
+        self.lids, self.beginnings = lids, beginnings
+        if lids:
+            check_lids(self.paths)
         self.chunks, self.static = chunks, reference == ReferenceKind.STATIC
 
     def __len__(self) -> int:
@@ -106,7 +107,7 @@ class PreparedClips(Dataset[tuple[Tensor, ...]]):
         windows = torch.cat([chunk_windows(features, start, clip.lids if self.lids else None) for start in starts])
         if self.static:
             reference = reference[:, :1].expand_as(reference).contiguous()
-        begins = first == 0 and (self.chunks > 1 or rng.random() < BEGINNINGS)
+        begins = first == 0 and (self.chunks > 1 or self.beginnings == 1 or rng.random() < self.beginnings)
         if begins:
             # The first chunk of a video continues the portrait itself.
             latents = latents.clone()
@@ -124,7 +125,7 @@ def chunk_windows(features: Tensor, start: int, lids: Tensor | None = None) -> T
     windows = audio_windows(features, start, FRAMES_PER_CHUNK)
     if lids is None:
         return windows
-    return with_lids(windows, audio_windows(lids, start, FRAMES_PER_CHUNK))
+    return with_channel(windows, audio_windows(lids, start, FRAMES_PER_CHUNK))
 
 
 def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:

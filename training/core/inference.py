@@ -89,7 +89,8 @@ def condition_on_tokens(
     def velocity(x: Tensor, timestep: Tensor) -> Tensor:
         flow = network.velocity(x, timestep, speech, reference)
         if silence is not None:
-            flow = torch.lerp(network.velocity(x, timestep, silence, reference), flow, guidance)
+            weight = guidance.to(flow) if isinstance(guidance, Tensor) else guidance
+            flow = torch.lerp(network.velocity(x, timestep, silence, reference), flow, weight)
         return flow
 
     return denoiser(velocity)

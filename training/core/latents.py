@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -20,13 +20,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...faces.detector import find_faces
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.nano_vae import STRIDE_T, NanoVAE
 from ...models.rates import SAMPLES_PER_FRAME
 from ...models.reference import fit_portrait, temporal_reference
 from ..corpus.motion import POSE_FIELDS
-from ..corpus.vary import vary
+from ..corpus.vary import speaker, vary
 from .articulation import VALUES, articulation_of
 from .chunks import FRAMES_PER_CHUNK, encode_chunks, new_frames, stride_of
 from .config import TrainingError
@@ -69,14 +68,17 @@ def encode_clip(vae: NanoVAE, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "audio": (clip["audio"].clamp(-1, 1) * 32767).to(torch.int16),
         "boxes": clip["mouth_boxes"].float() / size,
         "mouth": torch.from_numpy(articulation_of(clip["poses"].numpy())),
-        "eyes": eye_box(clip["portrait"].numpy()),
+        "eyes": eye_box(clip["portrait"].numpy(), clip["mouth_boxes"].numpy()),
         "lids": clip["poses"][:, POSE_FIELDS.index("blink")].clone(),
     }
 
 
-def eye_box(portrait: np.ndarray) -> Tensor:
-    """(x0, y0, x1, y1) around both eyes and their lids, as fractions of uint8 [S, S, 3]; zeros where none are found."""
-    face = next(iter(find_faces(portrait)), None)
+def eye_box(portrait: np.ndarray, boxes: np.ndarray) -> Tensor:
+    """(x0, y0, x1, y1) around both eyes and their lids, as fractions of uint8 [S, S, 3]; zeros where none are found.
+
+    ``boxes`` [F, 4] of the mouth say whose, in pixels.
+    """
+    face = speaker(portrait, boxes)
     if face is None:
         return torch.zeros(4)
     (x, y), side = np.array(face.landmarks[:2]).T, face.framing_box[2]
@@ -119,6 +121,16 @@ def read_chunks(path: Path, first: int, count: int) -> Prepared:
             lids=file.get_tensor("lids") if "lids" in file.keys() else torch.zeros(len(boxes)),  # noqa: SIM118
             features=file.get_tensor("features").float() if "features" in file.keys() else None,  # noqa: SIM118
         )
+
+
+def check_lids(paths: Sequence[Path]) -> None:
+    """Raises TrainingError unless the clips at ``paths`` say when they blink."""
+    for path in paths:
+        with _open(path) as file:
+            if "lids" not in file.keys():  # noqa: SIM118
+                raise TrainingError(
+                    f"{path} does not say when its person blinks: encode it again, or set audio_lids = false"
+                )
 
 
 def num_chunks(path: Path) -> int:

@@ -15,16 +15,17 @@ from .mouth import MAX_OPENING, mouth_shape
 from .neural import available, speak_neural
 from .render import mouth_box, render
 from .speech import HELD_OUT_VARIANTS, VARIANTS, Espeak, Phoneme, Utterance, sample_voice
-from .spoken import spoken_motion
+from .spoken import blinks_in_pauses, spoken_motion
 from .text import sample_sentence
 from .viseme import emphasis_track, mouth_track
 
 SETTLE_FRAMES = 15
-# More than people blink: clips are short, and a chunk without a blink teaches nothing of one.
-BLINKS_PER_MINUTE = 45
+# A minute, more than people do: clips are short, and a chunk without a blink teaches nothing of one.
+TOLD_BLINKS = 45
 HEAD_FIELDS = ("gaze_x", "gaze_y", "yaw", "pitch", "roll", "shift_x", "shift_y", "breath")
 FACE_FIELDS = ("smile", "brow", "blink")
 HEADS = ("spoken", "free")
+BLINKS = ("pauses", "told")
 # One stream of random numbers per part, so that a change in one leaves the others alone.
 _SPEECH_STREAM, _MOTION_STREAM, _PORTRAIT_STREAM = 1, 2, 3
 
@@ -131,16 +132,20 @@ def make_poses(
     head: str = "spoken",
     head_motion: float = 1.0,
     face_motion: float = 1.0,
+    blinks: str = "pauses",
 ) -> np.ndarray:
     """Poses `[F, len(POSE_FIELDS)]` of the person during that speech.
 
     `head` is one of `HEADS`: it follows the speech, or moves freely. `head_motion` 0..1 scales the head and the gaze,
-    `face_motion` the brows, the lids and the smile.
+    `face_motion` the brows, the lids and the smile. `blinks` is one of `BLINKS`: where the head follows the
+    speech, so do they, or they come at any time, for networks that are told of them.
     """
     track = mouth_track(speech.phonemes, speech.audio, num_frames)
     portrait = portrait_pose(seed, index)
     if head == "spoken":
-        closed = lids(f"{seed}/{index}", 0, num_frames, BLINKS_PER_MINUTE).numpy()
+        closed = blinks_in_pauses(speech.phonemes, num_frames)
+        if blinks == "told":
+            closed = lids(f"{seed}/{index}", 0, num_frames, TOLD_BLINKS).numpy()
         rows = spoken_motion(portrait, track, closed)
         return _settled(portrait, rows, head_motion, face_motion, np.ones(num_frames))
     rng = np.random.default_rng([seed, index, _MOTION_STREAM])
@@ -167,11 +172,12 @@ def make_clip(
     head: str = "spoken",
     head_motion: float = 1.0,
     face_motion: float = 1.0,
+    blinks: str = "pauses",
 ) -> Clip:
     """Clip `index` of the corpus `seed`: the same numbers give the same clip, with the same voices installed."""
     identity = identity_of(seed, index)
     speech = make_speech(seed, index, num_frames / FPS)
-    rows = make_poses(seed, index, speech, num_frames, head, head_motion, face_motion)
+    rows = make_poses(seed, index, speech, num_frames, head, head_motion, face_motion, blinks)
     poses = [Pose.from_row(row) for row in rows]
     shapes = [mouth_shape(identity, pose) for pose in poses]
     return Clip(

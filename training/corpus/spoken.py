@@ -2,16 +2,20 @@
 
 Motion that does not follow from speech (see ``motion.sample_motion``) is a matter of chance, of which a small network
 in a few denoising steps makes a blur. Here all of it follows from the frames before and from the audio: a critically
-damped spring's place and speed are in any two frames, and what pulls it is in the audio. Of the blinks, which follow
-from neither, the network is told (see ``models.blinks``).
+damped spring's place and speed are in any two frames, and what pulls it is in the audio. Blinks are in the pauses,
+or at any time for networks that are told of them (see ``models.blinks``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ...models.blinks import PULSE
 from ...models.rates import FPS
 from .motion import POSE_FIELDS, Pose
+from .speech import Phoneme
 
 # Small, for what moves in the whole picture costs a network that has to redraw it far more than the mouth does.
 # Field: (pull of jaw, rounding, width at full swing; angular frequency of the spring in 1/s).
@@ -25,6 +29,7 @@ _SPRINGS: dict[str, tuple[tuple[float, float, float], float]] = {
 }
 # Where jaw, rounding and width are on average, so that the head sways about its resting place.
 _AVERAGE_MOUTH = np.array([0.33, 0.17, 0.19])
+_BLINK_DELAY_S, _BLINK_PAUSE_S = 0.08, 0.2
 _RESTLESS = frozenset({"pitch", "shift_y", "brow"})
 
 
@@ -61,3 +66,13 @@ def _spring(target: np.ndarray, frequency: float) -> np.ndarray:
         place += step * speed
         places[frame] = place
     return places
+
+
+def blinks_in_pauses(phonemes: Sequence[Phoneme], num_frames: int) -> np.ndarray:
+    """Lids `[F]`: a blink at the beginning of every pause, where people blink most."""
+    lids = np.zeros(num_frames + len(PULSE))
+    for pause in (p for p in phonemes if p.symbol == "" and p.end - p.start >= _BLINK_PAUSE_S):
+        first = round((pause.start + _BLINK_DELAY_S) * FPS)
+        if first < num_frames:
+            lids[first : first + len(PULSE)] = PULSE
+    return lids[:num_frames]

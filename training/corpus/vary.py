@@ -17,11 +17,13 @@ from torch.nn import functional
 
 from ...faces.detector import Face, find_faces
 from ...models.family import NANO
+from .motion import POSE_FIELDS
 
 # The frames of one call of the resampling: what bounds its memory.
 _FRAMES = 16
 _TRIES = 12
 TALKING_PORTRAITS = 1 / 3
+_BLINK = POSE_FIELDS.index("blink")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def framed_again(grid: Tensor, face: Face, rng: np.random.Generator) -> Tensor:
     moved = replace(face, landmarks=tuple((at % size + 0.5, at // size + 0.5) for at in nearest))
     x, y, side, _ = moved.framing_box
     scale = side / (NANO.face_share * size * float(np.exp(rng.normal(0, 0.03))))
-    across, down = ((middle + side / 2) * (2 / size) - 1 - scale * float(rng.normal(0, 0.024)) for middle in (x, y))
+    across, down = ((corner + side / 2) * (2 / size) - 1 - scale * float(rng.normal(0, 0.024)) for corner in (x, y))
     place = torch.tensor([[scale, 0, across], [0, scale, down]])[None]
     places = functional.affine_grid(place, [1, 2, size, size], align_corners=False)
     return functional.grid_sample(grid.permute(2, 0, 1)[None], places, padding_mode="reflection", align_corners=False)[
@@ -132,6 +134,17 @@ def moved_boxes(boxes: np.ndarray, grid: Tensor) -> np.ndarray:
     return moved
 
 
+def speaker(portrait: np.ndarray, boxes: np.ndarray) -> Face | None:
+    """The face in uint8 [S, S, 3] whose mouth lies in the first of the mouths' ``boxes`` [F, 4]; None if there is none.
+
+    Some backgrounds hold what is taken for a face.
+    """
+    middle = (boxes[0, :2] + boxes[0, 2:]) / 2
+    reach = 0.2 * len(portrait)
+    near = (face for face in find_faces(portrait) if np.hypot(*(np.mean(face.landmarks[3:], axis=0) - middle)) < reach)
+    return next(near, None)
+
+
 def vary(clip: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
     """A variant of a rendered ``clip`` (see ``clip.Clip``): other pictures, the same speech and poses.
 
@@ -139,10 +152,10 @@ def vary(clip: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tens
     """
     boxes = clip["mouth_boxes"].numpy()
     portrait = clip["portrait"]
-    face = next(iter(find_faces(portrait.numpy())), None)
-    variation = sample_variation(rng, boxes, portrait.shape[0], face)
+    variation = sample_variation(rng, boxes, portrait.shape[0], speaker(portrait.numpy(), boxes))
     if rng.random() < TALKING_PORTRAITS:
-        chances = clip["opening"].numpy() + 0.15
+        # Nobody is photographed while blinking.
+        chances = (clip["opening"].numpy() + 0.15) * (clip["poses"].numpy()[:, _BLINK] == 0)
         portrait = clip["frames"][int(rng.choice(len(chances), p=chances / chances.sum()))]
     return {
         **clip,

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from ...models.files import replacing
-from .clip import HEADS, make_clip
+from .clip import BLINKS, HEADS, make_clip
 
 SIZE = 256
 ARRAYS = ("frames", "audio", "poses", "opening", "width", "rounding", "mouth_boxes", "portrait")
@@ -50,11 +50,17 @@ def add_motion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--face-motion", type=float, default=1.0, help="amount of brow and eyelid motion, 0 to 1 (default: %(default)s)"
     )
+    parser.add_argument(
+        "--blinks",
+        choices=BLINKS,
+        default="pauses",
+        help="blinks in the pauses, or at any time for networks that are told of them (default: %(default)s)",
+    )
 
 
 def motion_of(args: argparse.Namespace) -> dict[str, Any]:
     """The motion of a clip, as `make_clip` takes it."""
-    return {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion}
+    return {"head": args.head, "head_motion": args.head_motion, "face_motion": args.face_motion, "blinks": args.blinks}
 
 
 def run(args: argparse.Namespace) -> int:

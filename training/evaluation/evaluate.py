@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...models.audio import FPS, AudioFeatures, RecordingFeatures, log_mel_features
-from ...models.blinks import Blinking
+from ...models.blinks import WithLids, known_lids, with_blinks
 from ...models.checkpoint import read_checkpoint
 from ...models.flow import Denoise
 from ...models.nano_vae import NanoVAE
@@ -27,6 +27,7 @@ from ..core.inference import TrainedNetwork, condition, load_for_sampling
 from ..core.objectives import uncertain
 from ..core.paths import NETWORK, PROBE, add_vae_argument
 from ..core.tables import markdown_table
+from ..corpus.motion import POSE_FIELDS
 from .alignment import align, read_transcripts
 from .measure import Reading, psnr, window_figures
 from .plots import save_frames, save_opening, save_tracks
@@ -72,6 +73,13 @@ class Generator:
             return Reference(static_reference(self.vae.encode, pixels, num_latents).contiguous(), pixels, frames)
         return Reference(temporal_reference(self.vae.encode, pixels, frames), pixels, frames)
 
+    def hear(self, audio: RecordingFeatures, subject: Subject, seed: int) -> RecordingFeatures:
+        """``audio`` with the blinks of the true motion, where it is known, if the network is told of blinks."""
+        config, per_minute = self.trained.network.config.audio, self.trained.sampling.blinks
+        if subject.poses is None or not config.lids:
+            return with_blinks(audio, config, f"{seed}/{subject.name}", per_minute)
+        return WithLids(audio, known_lids(torch.from_numpy(subject.poses[:, POSE_FIELDS.index("blink")])))
+
     def conditioning(self, seed: int) -> Network:
         """The network as the rollout takes it; an uncertain reference is drawn afresh for every chunk."""
         generator = torch.Generator().manual_seed(seed)
@@ -105,9 +113,7 @@ def measure(
     """Generate ``subject``'s video chunk by chunk, reading and forgetting its frames."""
     reference = generator.condition_on(subject.portrait)
     features = log_mel_features(subject.audio, subject.num_frames)
-    audio: RecordingFeatures = AudioFeatures(features, "log-mel")
-    if generator.trained.network.config.audio.lids:
-        audio = Blinking(audio, seed, generator.trained.sampling.blinks)
+    audio = generator.hear(AudioFeatures(features, "log-mel"), subject, seed)
     _, who = probe.read(subject.portrait[None])
     reading, first, strip = Reading(), [], []
     wanted = np.linspace(0, subject.num_frames - 1, STRIP_FRAMES).astype(int)

@@ -17,7 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...models.audio import AudioFeatures, audio_windows, log_mel_features
+from ...models.audio import AudioFeatures, log_mel_features
 from ...models.flow import apply_continuity, chunk_noise
 from ...models.rates import FPS
 from ...models.rollout import ContinuityOptions, ContinuityState, continuity_frames, rollout, to_uint8
@@ -52,7 +52,8 @@ class ExposureMeter:
     def __init__(self, network: Generator, teacher: Generator, probe: FaceProbe, subject: Subject) -> None:
         self._network, self._teacher, self._probe, self._subject = network, teacher, probe, subject
         self._reference = network.condition_on(subject.portrait)
-        self._audio = AudioFeatures(log_mel_features(subject.audio, subject.num_frames), "log-mel")
+        heard = AudioFeatures(log_mel_features(subject.audio, subject.num_frames), "log-mel")
+        self._audio, self._teacher_audio = (made.hear(heard, subject, CHUNK_SEED) for made in (network, teacher))
         self._portrait = probe.read(subject.portrait[None])[1][0]
         stride = stride_of(self._reference.latents.shape[2])
         self._advance, self._overlap = new_frames(stride), continuity_frames(CONTINUITY_LATENTS, stride)
@@ -90,7 +91,7 @@ class ExposureMeter:
         """The teacher's x0, as frames, of the network's chunk after ``own`` when ``shown`` is its continuity."""
         number, vae = own.chunk_index, self._network.vae
         latents = vae.encode(torch.cat((vae.decode(own.latents), as_pixels(frames)), dim=2))
-        windows = audio_windows(self._audio.features, number * self._advance, FRAMES_PER_CHUNK)
+        windows = self._teacher_audio.stream().windows(number * self._advance, FRAMES_PER_CHUNK)
         denoise = self._teacher.conditioning(number)(windows, self._reference.latents, 1.0)
         noise = next(chunk_noise(TARGET_SEED, number, tuple(latents.shape)))
         noisy = apply_continuity(torch.lerp(latents, noise, LEVEL), shown.latents)

@@ -60,7 +60,7 @@ class TeacherTraining(NanoNetwork, RunConfig):
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
     windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
     as fast, and rotary positions are relative. In a share ``crop_anywhere`` of these steps, they lie anywhere.
-    ``reference`` "static" is the baseline without TRE;
+    ``beginnings`` is as in ``PreparedClips``. ``reference`` "static" is the baseline without TRE;
     ``reference_noise`` (a standard deviation) makes either kind uncertain (see ``core.objectives.uncertain``).
     """
 
@@ -73,6 +73,7 @@ class TeacherTraining(NanoNetwork, RunConfig):
     crop: int
     crop_until: float
     crop_anywhere: float = 0.0
+    beginnings: float = 1.0
     shift: float
     reference: str
     reference_noise: float = 0.0
@@ -141,8 +142,9 @@ def train(
     ema = Ema(network, config.ema_decay)
     state = new_state(network, optimizer, ema, config, world)
     clips = PreparedClips(
-        data, config.seed, config.batch * config.steps, reference=config.reference, lids=config.audio_lids
-    )
+        data, config.seed, config.batch * config.steps,
+        reference=config.reference, lids=config.audio_lids, beginnings=config.beginnings,
+    )  # fmt: skip
     strip = SampleStrip(clips, vae, out, config.condition_on)
 
     def publish() -> None:

@@ -10,7 +10,8 @@ pytest.importorskip(
 from asymtalker.models.rates import FPS
 from asymtalker.training.corpus.clip import make_poses, make_speech, portrait_pose
 from asymtalker.training.corpus.motion import POSE_FIELDS, Pose
-from asymtalker.training.corpus.spoken import spoken_motion
+from asymtalker.training.corpus.speech import Phoneme
+from asymtalker.training.corpus.spoken import blinks_in_pauses, spoken_motion
 
 YAW, PITCH, BLINK = (POSE_FIELDS.index(name) for name in ("yaw", "pitch", "blink"))
 
@@ -50,9 +51,16 @@ def test_the_next_frame_follows_from_two_frames_and_the_mouth() -> None:
     assert gap[100] < 0.1 * gap[60]
 
 
-def test_most_short_clips_blink() -> None:
+def test_blinks_begin_in_pauses() -> None:
+    phonemes = (Phoneme("a", 0.0, 1.0), Phoneme("", 1.0, 1.6), Phoneme("a", 1.6, 2.0), Phoneme("", 2.0, 2.1))
+    closed = np.flatnonzero(blinks_in_pauses(phonemes, 60) > 0.9)
+    assert closed.min() > 25
+    assert closed.max() < 35
+
+
+def test_most_short_clips_blink_at_any_time() -> None:
     speech = make_speech(3, 0, 33 / FPS)
-    tracks = [make_poses(3, index, speech, 33)[:, BLINK] for index in range(20)]
+    tracks = [make_poses(3, index, speech, 33, blinks="told")[:, BLINK] for index in range(20)]
     assert sum(track.max() == 1 for track in tracks) >= 12
     assert max(np.mean(track > 0.5) for track in tracks) < 0.3
 

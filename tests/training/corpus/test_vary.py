@@ -2,12 +2,18 @@
 
 import numpy as np
 import torch
+from PIL import Image
 
+from asymtalker.faces.detector import find_faces
+from asymtalker.models.family import NANO
+from asymtalker.scripts._environment import ROOT
+from asymtalker.training.corpus.motion import POSE_FIELDS
 from asymtalker.training.corpus.vary import (
     moved_boxes,
     sample_grid,
     sample_light,
     sample_variation,
+    speaker,
     varied_pictures,
     vary,
 )
@@ -27,7 +33,7 @@ def clip() -> dict[str, torch.Tensor]:
         "mouth_boxes": boxes,
         "opening": torch.linspace(0, 1, 5),
         "audio": torch.arange(10.0),
-        "poses": torch.ones(5, 3),
+        "poses": torch.zeros(5, len(POSE_FIELDS)),
     }
 
 
@@ -83,3 +89,32 @@ def test_many_frames_are_treated_as_few() -> None:
     variation = sample_variation(np.random.default_rng(1), np.array([[26, 40, 38, 46]]), SIZE)
     frames = clip()["frames"].repeat(7, 1, 1, 1)
     assert torch.equal(varied_pictures(frames, variation)[30], varied_pictures(frames[30:31], variation)[0])
+
+
+def test_faces_are_framed_again() -> None:
+    """Copies of a photograph have eyes and mouth at one place, whatever was done to the face before."""
+    with Image.open(ROOT / "tests" / "data" / "astronaut.jpg") as picture:
+        pixels = torch.from_numpy(np.array(picture.convert("RGB").resize((256, 256))))
+    box = torch.tensor([[125, 110, 160, 140]], dtype=torch.int32)
+    photograph = clip() | {"frames": pixels[None], "portrait": pixels, "mouth_boxes": box}
+    photograph |= {"opening": torch.zeros(1), "poses": torch.zeros(1, len(POSE_FIELDS))}
+    for seed in range(6):
+        (face,) = find_faces(vary(photograph, np.random.default_rng(seed))["portrait"].numpy())
+        x, y, side, _ = face.framing_box
+        assert abs(side / 256 - NANO.face_share) < 0.12
+        assert max(abs((corner + side / 2) / 256 - 0.5) for corner in (x, y)) < 0.06
+
+
+def test_nobody_blinks_on_a_portrait() -> None:
+    blinking = clip()
+    blinking["poses"][1:4, POSE_FIELDS.index("blink")] = 1
+    for seed in range(24):
+        made = vary(blinking, np.random.default_rng(seed))
+        assert any(torch.equal(made["frames"][at], made["portrait"]) for at in (0, 4))
+
+
+def test_a_face_elsewhere_is_not_the_speaker() -> None:
+    with Image.open(ROOT / "tests" / "data" / "astronaut.jpg") as picture:
+        pixels = np.array(picture.convert("RGB"))
+    assert speaker(pixels, np.array([[160, 145, 200, 170]])) is not None
+    assert speaker(pixels, np.array([[0, 300, 20, 310]])) is None
