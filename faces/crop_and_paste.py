@@ -75,8 +75,8 @@ def _choose(rgb: Tensor, width: int, height: int, options: CropOptions) -> tuple
         side = min(width, height)
         return Crop((width - side) // 2, (height - side) // 2, side, width, height), "no face found, the centre"
     face = _indexed(faces, options.face_index)
-    crop = square_around(face.framing_box, width, height, options.margin)
-    return crop, f"face {options.face_index} of {len(faces)}"
+    box = face.x, face.y, face.width, face.height
+    return square_around(box, width, height, options.margin), f"face {options.face_index} of {len(faces)}"
 
 
 def _indexed(faces: list[Face], index: int) -> Face:

@@ -30,11 +30,6 @@ MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3
 """Intersection over union beyond which two boxes are the same face."""
 
-EYES_TO_MOUTH = 0.353
-"""Distance of the mouth from the middle between the eyes, as a share of a box's height: its mean on photographs."""
-ABOVE_MIDDLE = 0.2
-"""How far a box's middle is above the middle between eyes and mouth, as a share of their distance."""
-
 
 @dataclass(frozen=True)
 class Face:
@@ -55,20 +50,6 @@ class Face:
     def area(self) -> float:
         """Square pixels of the box."""
         return self.width * self.height
-
-    @property
-    def framing_box(self) -> tuple[float, float, float, float]:
-        """The square (x, y, width, height) by which a portrait is framed: as large as the box, placed by the landmarks.
-
-        The box itself varies with hair and beards. A network that finds every mouth at about the same place needs far
-        fewer people to learn from.
-        """
-        right_eye, left_eye, _, *corners = np.array(self.landmarks)
-        eyes, mouth = (right_eye + left_eye) / 2, sum(corners) / 2
-        x, y = (eyes + mouth) / 2 + ABOVE_MIDDLE * (eyes - mouth)
-        # The landmarks of a face seen from above, or of no face at all, may be close together.
-        side = float(np.clip(np.hypot(*(eyes - mouth)) / EYES_TO_MOUTH, 0.75 * self.height, 1.33 * self.height))
-        return float(x) - side / 2, float(y) - side / 2, side, side
 
     def moved(self, x: float, y: float) -> Face:
         """The same face in a picture of which this one is the part from (x, y) on."""

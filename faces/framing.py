@@ -48,13 +48,12 @@ class Frame:
     def around(self, face: Face, face_share: float, width: int, height: int) -> Frame:
         """A smaller frame, of which the face takes ``face_share``, or the frame itself if it is about as good."""
         shorter = min(self.width, self.height)
-        box = Frame(*face.framing_box)
-        scale = min(box.height / face_share / shorter, 1.0)
-        off = math.dist(_centre(box), _centre(self)) / shorter
+        scale = min(max(face.width, face.height) / face_share / shorter, 1.0)
+        off = math.dist(_centre(face), _centre(self)) / shorter
         if scale >= NEAR_ENOUGH and off <= OFF_CENTRE:
             return self
         frame_width, frame_height = self.width * scale, self.height * scale
-        x, y = (centre - side / 2 for centre, side in zip(_centre(box), (frame_width, frame_height), strict=True))
+        x, y = (centre - side / 2 for centre, side in zip(_centre(face), (frame_width, frame_height), strict=True))
         inside = min(max(x, 0), width - frame_width), min(max(y, 0), height - frame_height)
         return Frame(*inside, frame_width, frame_height)
 
@@ -68,7 +67,7 @@ class Frame:
 def framed(rgb: Tensor, width: int, height: int, face_share: float, framing: Framing) -> tuple[Tensor, list[str]]:
     """The part of a picture [1, H, W, 3] for a video of that size, and notes on the face in it.
 
-    face_share: side of the face's framing box as a share of the frame's shorter side, as the model was trained.
+    face_share: the face's longer side as a share of the frame's shorter one, as the model was trained.
     framing: "centre" does not crop here, because the picture's middle is encoded anyway.
     """
     picture_height, picture_width = rgb.shape[1:3]
@@ -89,7 +88,7 @@ def framed(rgb: Tensor, width: int, height: int, face_share: float, framing: Fra
 def _warnings(face: Face, frame: Frame, remedy: str = "use a picture with a larger face") -> list[str]:
     """Problems of a face that will affect the video, each with its remedy."""
     warnings = []
-    share = face.framing_box[2] / min(frame.width, frame.height)
+    share = max(face.width, face.height) / min(frame.width, frame.height)
     is_inside = all(
         start <= at <= start + side
         for at, start, side in zip(_centre(face), (frame.x, frame.y), (frame.width, frame.height), strict=True)

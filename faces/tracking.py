@@ -124,7 +124,7 @@ def make_track(shots: list[Shot], fps: Fraction, options: TrackOptions) -> Track
     height, width = picture.shape[:2]
     found = shot.faces[portrait_frame - shot.start]
     assert found is not None
-    crop = square_around(found.framing_box, width, height, options.margin)
+    crop = square_around((found.x, found.y, found.width, found.height), width, height, options.margin)
     present = np.array([face is not None for face in shot.faces])
     anchors = np.array([_anchor(face) if face is not None else (0.0, 0.0, 0.0) for face in shot.faces])
     anchors = smoothed(filled(anchors, present), options.smoothing * float(fps))

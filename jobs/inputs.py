@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from comfy.model_patcher import ModelPatcher
@@ -23,7 +23,7 @@ SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets. 0, ``auto`` and -1 (``detail``, ``blinks``) stand for the checkpoint's own values.
+    """The Sampler's widgets. 0, ``auto`` and a ``detail`` of -1 stand for the checkpoint's own values.
 
     ``keep`` may be its text.
     """
@@ -36,7 +36,6 @@ class Settings:
     continuity: ContinuityOptions
     keep: Keep = Keep.UNTIL_SAVED
     detail: float = -1.0
-    blinks: float = -1.0
 
     def __post_init__(self) -> None:
         # An unknown value must not determine which frames are kept.
@@ -52,7 +51,7 @@ class Settings:
             frames_per_chunk=frames_per_chunk,
             # A slider passes values between auto and none: none.
             detail=own.detail if self.detail <= -1 else max(self.detail, 0.0),
-            blinks=own.blinks if self.blinks <= -1 else max(self.blinks, 0.0),
+            blinks=own.blinks,
         )
 
 
@@ -78,25 +77,18 @@ class Inputs:
     @cached_property
     def sampling(self) -> SamplingConfig:
         """How the checkpoint is sampled under these settings."""
-        sampling = self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
-        return sampling if self.takes_lids else replace(sampling, blinks=0.0)
-
-    @property
-    def takes_lids(self) -> bool:
-        """Whether the network is told when to blink."""
-        return self.network.checkpoint.config.audio.lids
+        return self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
 
     @cached_property
     def condition(self) -> RecordingFeatures:
         """What the network follows: the audio, and blinks if it takes them."""
         audio = self.network.checkpoint.config.audio
-        return with_blinks(self.audio, audio, self._blink_seed, self.sampling.blinks)
-
-    @property
-    def _blink_seed(self) -> str:
-        """Not the seed alone: two people in one picture, made with the same seed, do not blink together."""
-        portrait = self.reference.portrait.float().cpu().contiguous().numpy()
-        return f"{self.settings.seed}/{hashlib.blake2b(portrait, digest_size=8).hexdigest()}"
+        if not audio.lids:
+            return self.audio
+        # Not the seed alone: two people in one picture, made with the same seed, do not blink together.
+        portrait = self.reference.portrait.float().cpu().numpy().tobytes()
+        seed = f"{self.settings.seed}/{hashlib.blake2b(portrait, digest_size=8).hexdigest()}"
+        return with_blinks(self.audio, audio, seed, self.sampling.blinks)
 
     def check(self) -> None:
         """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""

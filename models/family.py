@@ -82,7 +82,7 @@ class ModelSpec:
         size: usual width and height of its videos, in pixels.
         audio_encoder: None for log-mel features, which need no network.
         fast_vae: a smaller, faster VAE of the same latents.
-        face_share: side of the face's framing box as a share of the frame's shorter side, as the network was trained.
+        face_share: the face's longer side as a share of the frame's shorter one, as the network was trained.
         sampling: how it is sampled; None if its file says so or the defaults apply.
         adapter_of: the network that ``network`` is an adapter of; None for a network of its own.
     """
@@ -123,11 +123,11 @@ NANO = ModelSpec(
         out_dim=48,
         text_dim=8,
         vae_stride=(4, 16, 16),
-        audio=AudioConfig(blocks=1, channels=320, context_tokens=4, context_layers=5, context_dim=256, lids=True),
+        audio=AudioConfig(blocks=1, channels=320, context_tokens=4, context_layers=5, context_dim=256),
         prediction="reference_residual",
     ),
     size=256,
-    face_share=0.625,
+    face_share=0.61,
     network=Weights("nano", "", "", (NANO_NETWORK.name,), 0.02, APACHE),
     vae=Weights("nano's VAE", "", "", (NANO_VAE.name,), 0.005, APACHE),
 )

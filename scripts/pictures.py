@@ -180,7 +180,7 @@ def _square(picture: Image.Image) -> Image.Image:
 def _crop_pictures(painting: Image.Image) -> list[Image.Image]:
     """The picture with the square that Face Crop cuts with the graph's margin, and what it cuts."""
     face = find_faces(np.asarray(painting))[0]
-    crop = square_around(face.framing_box, *painting.size, 0.3)
+    crop = square_around((face.x, face.y, face.width, face.height), *painting.size, 0.3)
     box = crop.x, crop.y, crop.x + crop.side, crop.y + crop.side
     return [drawing.with_square(painting, box), painting.crop(box)]
 

@@ -37,15 +37,6 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
         video.save_to(str(tmp_path / "core.gif"), format="gif")
 
 
-def test_blinks_of_minus_1_are_the_checkpoints_own(pack: Import) -> None:
-    settings, config = pack("jobs.inputs").Settings, pack("models.config")
-    own = config.SamplingConfig(blinks=20.0)
-    for given, used in ((-1.0, 20.0), (0.0, 0.0), (-0.5, 0.0), (12.0, 12.0)):
-        assert settings(0, 0, "auto", 0.0, 0.0, None, blinks=given).resolve(own, 33).blinks == used
-    with pytest.raises(config.ConfigError, match=r"blinks must be a number in 0\.\.60, got 61"):
-        settings(0, 0, "auto", 0.0, 0.0, None, blinks=61.0).resolve(own, 33)
-
-
 def test_detail_of_minus_1_is_the_checkpoints_own(pack: Import) -> None:
     settings, config = pack("jobs.inputs").Settings, pack("models.config")
     own = config.SamplingConfig(detail=0.75)

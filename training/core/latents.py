@@ -81,7 +81,7 @@ def eye_box(portrait: np.ndarray, boxes: np.ndarray) -> Tensor:
     face = speaker(portrait, boxes)
     if face is None:
         return torch.zeros(4)
-    (x, y), side = np.array(face.landmarks[:2]).T, face.framing_box[2]
+    (x, y), side = np.array(face.landmarks[:2]).T, max(face.width, face.height)
     box = x.min() - 0.15 * side, y.min() - 0.1 * side, x.max() + 0.15 * side, y.max() + 0.07 * side
     return torch.tensor(box, dtype=torch.float32).div(len(portrait)).clamp(0, 1)
 

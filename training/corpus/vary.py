@@ -8,7 +8,7 @@ and size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...faces.detector import Face, find_faces
-from ...models.family import NANO
 from .motion import POSE_FIELDS
 
 # The frames of one call of the resampling: what bounds its memory.
@@ -47,7 +46,7 @@ def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
     """
     scale = float(np.exp(rng.normal(0, 0.06)))
     aspect = float(np.exp(rng.normal(0, 0.05)))
-    angle = float(rng.normal(0, 0.09))
+    angle = float(rng.normal(0, 0.14))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     across = torch.linspace(-1, 1, size + 1)[:-1] + 1 / size
     y, x = torch.meshgrid(across, across, indexing="ij")
@@ -56,26 +55,6 @@ def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
     source = torch.stack((aspect * (cos * x - sin * y), (sin * x + cos * y) / aspect), dim=-1)
     source = source + torch.tensor(rng.normal(0, 0.05, 2), dtype=torch.float32)
     return source + _smooth(rng.normal(0, 0.038, (2, 5, 5)), size)
-
-
-def framed_again(grid: Tensor, face: Face, rng: np.random.Generator) -> Tensor:
-    """``grid`` [S, S, 2] with its pixels scaled and moved, so that they show ``face`` as Face Crop frames a portrait.
-
-    ``face`` is one of the picture that the grid samples. Its size and place vary a little.
-    """
-    size = grid.shape[0]
-    # Where the landmarks go: to the pixels whose sources are nearest.
-    sources = torch.tensor(face.landmarks, dtype=torch.float32) * (2 / size) - 1
-    nearest = torch.cdist(sources, grid.flatten(0, 1)).argmin(1).tolist()
-    moved = replace(face, landmarks=tuple((at % size + 0.5, at // size + 0.5) for at in nearest))
-    x, y, side, _ = moved.framing_box
-    scale = side / (NANO.face_share * size * float(np.exp(rng.normal(0, 0.03))))
-    across, down = ((corner + side / 2) * (2 / size) - 1 - scale * float(rng.normal(0, 0.024)) for corner in (x, y))
-    place = torch.tensor([[scale, 0, across], [0, scale, down]])[None]
-    places = functional.affine_grid(place, [1, 2, size, size], align_corners=False)
-    return functional.grid_sample(grid.permute(2, 0, 1)[None], places, padding_mode="reflection", align_corners=False)[
-        0
-    ].permute(1, 2, 0)
 
 
 def sample_light(rng: np.random.Generator, size: int) -> Tensor:
@@ -90,20 +69,15 @@ def _smooth(values: np.ndarray, size: int) -> Tensor:
     return fine[0].permute(1, 2, 0)
 
 
-def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int, face: Face | None = None) -> Variation:
-    """Draws a variation that leaves the mouths' ``boxes`` [F, 4] (pixels) inside the picture.
-
-    ``face`` is the one in the pictures, where it is known.
-    """
+def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int) -> Variation:
+    """Draws a variation that leaves the mouths' ``boxes`` [F, 4] (pixels) inside the picture."""
     whole = np.array([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])
     for _ in range(_TRIES):
         grid = sample_grid(rng, size)
-        if face is not None:
-            grid = framed_again(grid, face, rng)
         x0, y0, x1, y1 = moved_boxes(whole[None], grid)[0]
         if x0 > 0 and y0 > 0 and x1 < size and y1 < size and x1 > x0 and y1 > y0:
             break
-    mix = np.eye(3) * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.05, (3, 3))
+    mix = np.eye(3) * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.07, (3, 3))
     light = sample_light(rng, size)
     return Variation(grid, light, torch.tensor(mix, dtype=torch.float32), float(np.exp(rng.normal(0, 0.2))))
 
@@ -151,8 +125,8 @@ def vary(clip: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tens
     In photographs, people may smile or talk: in one variant of three, the portrait is a frame of the clip.
     """
     boxes = clip["mouth_boxes"].numpy()
+    variation = sample_variation(rng, boxes, clip["frames"].shape[1])
     portrait = clip["portrait"]
-    variation = sample_variation(rng, boxes, portrait.shape[0], speaker(portrait.numpy(), boxes))
     if rng.random() < TALKING_PORTRAITS:
         # Nobody is photographed while blinking.
         chances = (clip["opening"].numpy() + 0.15) * (clip["poses"].numpy()[:, _BLINK] == 0)

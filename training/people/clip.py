@@ -26,7 +26,6 @@ FRAMINGS = ("portrait", "any")
 SMILES = 1 / 3
 # A detection is the person's face if its middle is within so many head heights of the head's.
 FACE_WITHIN = 0.5
-FRAMING_ROUNDS = 2
 # One stream of random numbers per part, apart from those of ``training.corpus.clip``.
 _KIND_STREAM, _PERSON_STREAM, _PLACE_STREAM, _LOOK_STREAM, _NOISE_STREAM = 11, 12, 13, 14, 15
 _FRAMING_STREAM, _SMILE_STREAM = 16, 17
@@ -93,14 +92,13 @@ def studio_of(sources: Sources, seed: int, index: int, size: int = 256, framing:
     light, view = sample_light(rng), sample_view(rng)
     background = make_background(rng, size, sources.backgrounds)
     studio = Studio(sources.assets, sources.atlas, person_of(sources, seed, index), light, view, background)
-    # Again from nearby: the landmarks of a small face are less accurate.
-    for _ in range(FRAMING_ROUNDS if framing == "portrait" else 0):
+    if framing == "portrait":
         faces = find_faces(to_bytes(studio.frame(portrait_pose(seed, index)).colour))
         # Some backgrounds hold what is taken for a face.
-        nearest = min(faces, key=lambda face: face_distance(studio.view, face, size), default=None)
-        if nearest and face_distance(studio.view, nearest, size) < FACE_WITHIN:
+        nearest = min(faces, key=lambda face: face_distance(view, face, size), default=None)
+        if nearest and face_distance(view, nearest, size) < FACE_WITHIN:
             rng = np.random.default_rng([seed, index, _FRAMING_STREAM])
-            studio.view = portrait_view(studio.view, nearest, size, rng)
+            studio.view = portrait_view(view, nearest, size, rng)
     return studio
 
 

@@ -68,10 +68,9 @@ def face_crop(faces: list[list[Face]], width: int, height: int, margin: float) -
     if len(seen) < MIN_SEEN * len(track):
         raise BadClip(f"a face is found in only {len(seen)} of {len(track)} pictures")
     boxes = np.array([(face.x, face.y, face.x + face.width, face.y + face.height) for face in seen])
-    x, y, face_side, _ = np.median([face.framing_box for face in seen], axis=0)
-    side = min(round(margin * float(face_side)), width, height)
-    corner = np.array((x, y)) + (face_side - side) / 2
-    left, top = corner.round().clip(0, (width - side, height - side)).astype(int).tolist()
+    low, high = np.median(boxes[:, :2], axis=0), np.median(boxes[:, 2:], axis=0)
+    side = min(round(margin * float((high - low).max())), width, height)
+    left, top = ((low + high) / 2 - side / 2).round().clip(0, (width - side, height - side)).astype(int).tolist()
     size = boxes[:, 2:] - boxes[:, :2]
     # A face at the picture's edge, or one larger than the picture, is cut there in any crop.
     bottom = np.maximum(boxes[:, :2], 0) + FACE_OUTSIDE * size

@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from asymtalker.faces.detector import find_faces
-from asymtalker.models.family import NANO
 from asymtalker.scripts._environment import ROOT
 from asymtalker.training.corpus.motion import POSE_FIELDS
 from asymtalker.training.corpus.vary import (
@@ -89,20 +87,6 @@ def test_many_frames_are_treated_as_few() -> None:
     variation = sample_variation(np.random.default_rng(1), np.array([[26, 40, 38, 46]]), SIZE)
     frames = clip()["frames"].repeat(7, 1, 1, 1)
     assert torch.equal(varied_pictures(frames, variation)[30], varied_pictures(frames[30:31], variation)[0])
-
-
-def test_faces_are_framed_again() -> None:
-    """Copies of a photograph have eyes and mouth at one place, whatever was done to the face before."""
-    with Image.open(ROOT / "tests" / "data" / "astronaut.jpg") as picture:
-        pixels = torch.from_numpy(np.array(picture.convert("RGB").resize((256, 256))))
-    box = torch.tensor([[125, 110, 160, 140]], dtype=torch.int32)
-    photograph = clip() | {"frames": pixels[None], "portrait": pixels, "mouth_boxes": box}
-    photograph |= {"opening": torch.zeros(1), "poses": torch.zeros(1, len(POSE_FIELDS))}
-    for seed in range(6):
-        (face,) = find_faces(vary(photograph, np.random.default_rng(seed))["portrait"].numpy())
-        x, y, side, _ = face.framing_box
-        assert abs(side / 256 - NANO.face_share) < 0.12
-        assert max(abs((corner + side / 2) / 256 - 0.5) for corner in (x, y)) < 0.06
 
 
 def test_nobody_blinks_on_a_portrait() -> None:
