@@ -133,8 +133,6 @@ def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
     _, num_latents, height, width = shape
     mask = torch.zeros(1, num_latents, height, width)
     for frame, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
-        if x1 <= x0:
-            continue
         latent = (frame + stride_t - 1) // stride_t
         rows = slice(max(0, int(y0 * height)), int(y1 * height) + 1)
         mask[:, latent, rows, max(0, int(x0 * width)) : int(x1 * width) + 1] = 1
@@ -143,7 +141,9 @@ def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
 
 def eye_mask(box: Tensor, lids: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
     """Latent sites [1, T, h, w] of the eyes' ``box`` [4] (fractions), in latent frames in which ``lids`` [F] close."""
-    return mouth_mask(box * (lids > 0)[:, None], shape, stride_t)
+    closing = torch.cat((lids[:1].expand(stride_t), lids[1:])).unflatten(0, (-1, stride_t)).amax(1) > 0
+    # A box of zeros is unknown, and is not the site in the corner.
+    return mouth_mask(box.expand(len(lids), 4), shape, stride_t) * (closing & box.any())[:, None, None]
 
 
 def load_batches(
