@@ -8,6 +8,7 @@ encoded on its own, as at inference, consecutive chunks sharing the continuity f
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,9 @@ def encode_folder(vae_path: Path, clips: Path, out: Path, variants: int = 0, see
         if not target.exists():
             tensors, metadata = read_checkpoint(path)
             if variant:
-                tensors = vary(tensors, np.random.default_rng([seed, variant, number]))
+                # Drawn faces are trained where they are drawn: they are not cropped to be used.
+                is_person = metadata.get("kind") == json.dumps("people")
+                tensors = vary(tensors, np.random.default_rng([seed, variant, number]), reframed=is_person)
             write_checkpoint(target, encode_clip(vae, tensors), metadata)
         if done % 50 == 0 or done == len(jobs):
             log.info("clip %d of %d", done, len(jobs))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from .motion import POSE_FIELDS
 _FRAMES = 16
 _TRIES = 12
 TALKING_PORTRAITS = 1 / 3
+# Of photographs as Face Crop frames them for nano: the row of the mouth (-1..1), and the distance between the middle of
+# the eyes and that of the mouth as a share of the picture.
+MOUTH_ROW, EYES_TO_MOUTH = 0.305, 0.225
 _BLINK = POSE_FIELDS.index("blink")
 
 
@@ -39,12 +43,16 @@ class Variation:
     gamma: float
 
 
-def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
+def sample_grid(rng: np.random.Generator, size: int, face: Face | None = None) -> Tensor:
     """A mirrored, turned, scaled, moved and smoothly warped picture's source: [S, S, 2].
 
-    The head keeps about its size and place: how nano's portraits are framed is part of the corpus.
+    The head keeps about its size and place: how nano's portraits are framed is part of the corpus. A ``face`` whose
+    place is known gets those of photographs, which vary less than those of rendered people.
     """
-    scale = float(np.exp(rng.normal(0, 0.06)))
+    if face is None:
+        scale, place = float(np.exp(rng.normal(0, 0.06))), None
+    else:
+        scale, place = _photographed(rng, size, face)
     aspect = float(np.exp(rng.normal(0, 0.05)))
     angle = float(rng.normal(0, 0.14))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
@@ -53,13 +61,36 @@ def sample_grid(rng: np.random.Generator, size: int) -> Tensor:
     x = mirror * x
     cos, sin = float(np.cos(angle)) * scale, float(np.sin(angle)) * scale
     source = torch.stack((aspect * (cos * x - sin * y), (sin * x + cos * y) / aspect), dim=-1)
-    source = source + torch.tensor(rng.normal(0, 0.05, 2), dtype=torch.float32)
-    return source + _smooth(rng.normal(0, 0.038, (2, 5, 5)), size)
+    source = source + _smooth(rng.normal(0, 0.038, (2, 5, 5)), size)
+    if place is None:
+        return source + torch.tensor(rng.normal(0, 0.05, 2), dtype=torch.float32)
+    column, row = (min(max(int((at + 1) * size / 2), 0), size - 1) for at in place.shown)
+    return source + torch.tensor(place.source, dtype=torch.float32) - source[row, column]
+
+
+class _Place(NamedTuple):
+    """A point of a picture and where a variant shows it, both (x, y) in -1..1."""
+
+    source: tuple[float, float]
+    shown: tuple[float, float]
+
+
+def _photographed(rng: np.random.Generator, size: int, face: Face) -> tuple[float, _Place]:
+    """The scale of the source, and a point of ``face`` (its box's column, its mouth's row) with its place.
+
+    Mean and spread are those of photographs that Face Crop has framed.
+    """
+    right_eye, left_eye, _, *corners = np.array(face.landmarks)
+    eyes, mouth = (right_eye + left_eye) / 2, (corners[0] + corners[1]) / 2
+    scale = float(np.hypot(*(mouth - eyes))) / size / (EYES_TO_MOUTH * float(np.exp(rng.normal(0, 0.045))))
+    source = 2 * (face.x + face.width / 2) / size - 1, 2 * float(mouth[1]) / size - 1
+    x, y = rng.normal((0.0, MOUTH_ROW), (0.02, 0.03))
+    return scale, _Place(source, (float(x), float(y)))
 
 
 def sample_light(rng: np.random.Generator, size: int) -> Tensor:
     """What soft, slightly coloured lamps multiply a picture by: [S, S, 3]."""
-    return _smooth(rng.normal(0, 0.18, (1, 4, 4)) + rng.normal(0, 0.05, (3, 4, 4)), size).exp()
+    return _smooth(rng.normal(0, 0.18, (1, 4, 4)) + rng.normal(0, 0.04, (3, 4, 4)), size).exp()
 
 
 def _smooth(values: np.ndarray, size: int) -> Tensor:
@@ -69,15 +100,15 @@ def _smooth(values: np.ndarray, size: int) -> Tensor:
     return fine[0].permute(1, 2, 0)
 
 
-def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int) -> Variation:
+def sample_variation(rng: np.random.Generator, boxes: np.ndarray, size: int, face: Face | None = None) -> Variation:
     """Draws a variation that leaves the mouths' ``boxes`` [F, 4] (pixels) inside the picture."""
     whole = np.array([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)])
     for _ in range(_TRIES):
-        grid = sample_grid(rng, size)
+        grid = sample_grid(rng, size, face)
         x0, y0, x1, y1 = moved_boxes(whole[None], grid)[0]
         if x0 > 0 and y0 > 0 and x1 < size and y1 < size and x1 > x0 and y1 > y0:
             break
-    mix = np.eye(3) * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.07, (3, 3))
+    mix = np.eye(3) * np.exp(rng.normal(0, 0.1)) + rng.normal(0, 0.035, (3, 3))
     light = sample_light(rng, size)
     return Variation(grid, light, torch.tensor(mix, dtype=torch.float32), float(np.exp(rng.normal(0, 0.2))))
 
@@ -119,14 +150,15 @@ def speaker(portrait: np.ndarray, boxes: np.ndarray) -> Face | None:
     return next(near, None)
 
 
-def vary(clip: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+def vary(clip: Mapping[str, Tensor], rng: np.random.Generator, *, reframed: bool = False) -> dict[str, Tensor]:
     """A variant of a rendered ``clip`` (see ``clip.Clip``): other pictures, the same speech and poses.
 
-    In photographs, people may smile or talk: in one variant of three, the portrait is a frame of the clip.
+    In photographs, people may smile or talk: in one variant of three, the portrait is a frame of the clip. A variant
+    that is ``reframed`` shows its face where and as large as Face Crop shows those of photographs.
     """
-    boxes = clip["mouth_boxes"].numpy()
-    variation = sample_variation(rng, boxes, clip["frames"].shape[1])
-    portrait = clip["portrait"]
+    boxes, portrait = clip["mouth_boxes"].numpy(), clip["portrait"]
+    face = speaker(portrait.numpy(), boxes) if reframed else None
+    variation = sample_variation(rng, boxes, clip["frames"].shape[1], face)
     if rng.random() < TALKING_PORTRAITS:
         # Nobody is photographed while blinking.
         chances = (clip["opening"].numpy() + 0.15) * (clip["poses"].numpy()[:, _BLINK] == 0)

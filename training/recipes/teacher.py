@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ...models.checkpoint import read_checkpoint, write_checkpoint
-from ...models.config import SamplingConfig
+from ...models.config import DiTConfig, SamplingConfig
 from ...models.dit import PLAIN, TalkingHeadDiT
+from ...models.flow import broadcast
 from ...models.layers import Kernels
 from ..core.articulation import articulated, articulation_loss
 from ..core.audio_projection import AUDIO_HIDDEN, PREFIX, copy_audio_projection, part, shapes
@@ -60,6 +61,7 @@ class TeacherTraining(NanoNetwork, RunConfig):
     ``mouth_weight`` is added to the flow loss on sites of the mouth. Until ``crop_until`` of the steps, the input is
     windows of ``crop`` x ``crop`` latent sites around the mouth: attention over fewer tokens makes a step several times
     as fast, and rotary positions are relative. In a share ``crop_anywhere`` of these steps, they lie anywhere.
+    ``blend`` is the most that a person takes of another one's appearance, see ``blended``.
     ``beginnings`` is as in ``PreparedClips``. ``reference`` "static" is the baseline without TRE;
     ``reference_noise`` (a standard deviation) makes either kind uncertain (see ``core.objectives.uncertain``).
     """
@@ -73,6 +75,7 @@ class TeacherTraining(NanoNetwork, RunConfig):
     crop: int
     crop_until: float
     crop_anywhere: float = 0.0
+    blend: float = 0.0
     beginnings: float = 1.0
     shift: float
     reference: str
@@ -87,18 +90,18 @@ class TeacherTraining(NanoNetwork, RunConfig):
 def cropped(batch: Batch, size: int, generator: torch.Generator, anywhere: float = 0.0) -> Batch:
     """A random window of ``size`` x ``size`` latent sites, its corner on even sites.
 
-    It shows the mouths, or with the probability ``anywhere`` any part of the picture.
+    It shows the mouths and the eyes that blink, or with the probability ``anywhere`` any part of the picture.
     """
     lengths = batch.latents.shape[-2:]
     # A draw of its own would change the noise of runs that have no such windows.
     if anywhere and float(torch.rand(1, generator=generator)) < anywhere:
         places = [(length - size) // 2 + 1 for length in lengths]
         return _window(batch, [2 * int(torch.randint(n, (1,), generator=generator)) for n in places], size)
-    spans = [batch.mask.amax(dim=dims).nonzero()[:, 0] for dims in ((0, 1, 2, 3, 5), (0, 1, 2, 3, 4))]
+    spans = [batch.watched.amax(dim=dims).nonzero()[:, 0] for dims in ((0, 1, 2, 3, 5), (0, 1, 2, 3, 4))]
     corner = []
     for sites, length in zip(spans, lengths, strict=True):
         low, high = max(0, int(sites.max()) + 1 - size), min(int(sites.min()), length - size)
-        # Mouths that are further apart than a window is wide: their middle.
+        # What is further apart than a window is wide: the middle.
         choices = [even for even in range(0, length - size + 1, 2) if low <= even <= high] or [2 * ((low + high) // 4)]
         corner.append(choices[int(torch.randint(len(choices), (1,), generator=generator))])
     return _window(batch, corner, size)
@@ -108,6 +111,16 @@ def _window(batch: Batch, corner: Sequence[int], size: int) -> Batch:
     window = (..., *(slice(start, start + size) for start in corner))
     parts = {name: getattr(batch, name)[window] for name in ("latents", "reference", "mask", "eyes")}
     return dataclasses.replace(batch, **parts)
+
+
+def blended(batch: Batch, most: float, generator: torch.Generator) -> Batch:
+    """Half of the people with up to ``most`` (0..1) of the appearance of the batch's next one, in latent space.
+
+    Reference and frames move alike, so that the motion stays. A network that has seen few people moves only those.
+    """
+    share = most * (2 * torch.rand(len(batch.reference), generator=generator) - 1).clamp_min(0)
+    shift = broadcast(share) * (batch.reference.roll(1, 0) - batch.reference)
+    return dataclasses.replace(batch, reference=batch.reference + shift, latents=batch.latents + shift[:, None])
 
 
 def train(
@@ -174,7 +187,8 @@ def new_network(config: TeacherTraining, start: Path | None, audio: Path | None)
     network = TalkingHeadDiT(config.network(), kernels=SHORT if config.mixed_precision else PLAIN)
     network.initialise()
     if start is not None:
-        start_from(network, read_checkpoint(start)[0])
+        tensors, metadata = read_checkpoint(start)
+        start_from(network, tensors, told=DiTConfig.from_state_dict(tensors, metadata).audio.lids)
     if audio is not None:
         copy_audio_projection(network, audio)
     return network
@@ -189,12 +203,19 @@ def new_state(
     return ShardedState({"teacher": network}, {"adamw": optimizer}, {"teacher": ema}, config.record(), world=world)
 
 
-def start_from(network: TalkingHeadDiT, tensors: Mapping[str, Tensor]) -> None:
-    """Load ``tensors``; an audio projection that does not fit is left as it was initialised."""
+def start_from(network: TalkingHeadDiT, tensors: Mapping[str, Tensor], *, told: bool = False) -> None:
+    """Load ``tensors``; an audio projection that does not fit is left as it was initialised.
+
+    ``told`` says whether their network was told of blinks. If only ``network`` is, what its last hidden units meant
+    before they became the lids is forgotten.
+    """
     own = part(network.state_dict(), PREFIX)
     if shapes(part(tensors, PREFIX)) != shapes(own):
         tensors = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)} | own
     network.load_state_dict(tensors)
+    if network.config.audio.lids and not told:
+        with torch.no_grad():
+            network.audio_proj.proj3.weight[:, -network.config.vae_stride[0] :] = 0
 
 
 def step_losses(
@@ -208,6 +229,9 @@ def step_losses(
     """The terms to report and the loss of one step."""
     if step < config.crop_until * config.steps:
         batch = cropped(batch, config.crop, generator, config.crop_anywhere)
+    # A draw of its own would change the noise of runs without it.
+    if config.blend:
+        batch = blended(batch, config.blend, generator)
     batch = dataclasses.replace(batch, reference=uncertain(batch.reference, config.reference_noise, generator))
     projection, mouth = network.audio_proj, batch.mouth[:, 0]
     if config.condition_on == "articulation":

@@ -4,9 +4,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from asymtalker.faces.detector import find_faces
 from asymtalker.scripts._environment import ROOT
 from asymtalker.training.corpus.motion import POSE_FIELDS
 from asymtalker.training.corpus.vary import (
+    EYES_TO_MOUTH,
+    MOUTH_ROW,
     moved_boxes,
     sample_grid,
     sample_light,
@@ -87,6 +90,21 @@ def test_many_frames_are_treated_as_few() -> None:
     variation = sample_variation(np.random.default_rng(1), np.array([[26, 40, 38, 46]]), SIZE)
     frames = clip()["frames"].repeat(7, 1, 1, 1)
     assert torch.equal(varied_pictures(frames, variation)[30], varied_pictures(frames[30:31], variation)[0])
+
+
+def test_reframed_faces_lie_where_photographs_have_them() -> None:
+    """Whatever was done to the face before: its mouth's row, and its size."""
+    with Image.open(ROOT / "tests" / "data" / "astronaut.jpg") as picture:
+        pixels = torch.from_numpy(np.array(picture.convert("RGB").resize((256, 256))))
+    box = torch.tensor([[125, 110, 160, 140]], dtype=torch.int32)
+    photograph = clip() | {"frames": pixels[None], "portrait": pixels, "mouth_boxes": box}
+    photograph |= {"opening": torch.zeros(1), "poses": torch.zeros(1, len(POSE_FIELDS))}
+    for seed in range(6):
+        (face,) = find_faces(vary(photograph, np.random.default_rng(seed), reframed=True)["portrait"].numpy())
+        right_eye, left_eye, _, *corners = np.array(face.landmarks) / 256
+        eyes, mouth = (right_eye + left_eye) / 2, (corners[0] + corners[1]) / 2
+        assert abs(np.hypot(*(mouth - eyes)) - EYES_TO_MOUTH) < 0.05
+        assert abs(2 * mouth[1] - 1 - MOUTH_ROW) < 0.16
 
 
 def test_nobody_blinks_on_a_portrait() -> None:

@@ -71,6 +71,15 @@ def test_a_start_with_another_projection_gives_the_transformer_alone() -> None:
     assert torch.equal(wide.audio_proj.proj1.weight, own)
 
 
+def test_a_start_that_was_not_told_of_blinks_gives_nothing_in_place_of_them() -> None:
+    before, told = network(tiny()), network(dataclasses.replace(tiny(), audio_lids=True))
+    for known in (True, False):
+        start_from(told, before.state_dict(), told=known)
+        columns = told.audio_proj.proj3.weight
+        assert torch.equal(columns[:, :-4], before.audio_proj.proj3.weight[:, :-4])
+        assert bool(columns[:, -4:].any()) is known
+
+
 def test_hidden_units_are_articulation() -> None:
     articulation = torch.rand(2, 33, len(ARTICULATION)) * torch.tensor([1.0, 1, 2, 1, 1, 1, 1, 1]) - torch.tensor(
         [0.0, 0, 1, 0, 0, 0, 0, 0]
