@@ -125,6 +125,15 @@ class _TensorStream:
         return hashlib.blake2b(windows.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 
+def frames_of_latents(values: Tensor, stride_t: int) -> Tensor:
+    """``values`` [B, 1 + k * stride_t, ...] of frames as those of latent frames, [B, 1 + k, stride_t, ...].
+
+    The first latent frame holds one frame, which is repeated.
+    """
+    first = values[:, :1].repeat_interleave(stride_t, dim=1)
+    return torch.cat((first, values[:, 1:]), dim=1).unflatten(1, (-1, stride_t))
+
+
 def num_video_frames(num_samples: int, sample_rate: int) -> int:
     """Video frames that cover ``num_samples`` at ``sample_rate`` Hz: ceil(seconds * 25), exactly."""
     return -(-num_samples * FPS // sample_rate)

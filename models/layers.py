@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .audio import frames_of_windows, windows_of_frames
+from .audio import frames_of_latents, frames_of_windows, windows_of_frames
 from .config import AudioConfig, DiTConfig
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -307,9 +307,8 @@ class AudioProjection(nn.Module):
         """``hidden`` [B, 1 + k, intermediate_dim] whose last units are the lids, ``closed`` [B, 1 + k * stride_t]."""
         if closed is None:
             return hidden
-        first = closed[:, :1].expand(-1, self.stride_t)
-        units = torch.cat((first, closed[:, 1:]), dim=1).unflatten(1, (-1, self.stride_t))
-        return torch.cat((hidden[..., : -self.stride_t], units.to(hidden.dtype)), dim=-1)
+        units = frames_of_latents(closed, self.stride_t).to(hidden.dtype)
+        return torch.cat((hidden[..., : -self.stride_t], units), dim=-1)
 
     def tokens(self, hidden: Tensor) -> Tensor:
         """``hidden`` [B, 1 + k, intermediate_dim] -> tokens [B, 1 + k, n, dim]."""

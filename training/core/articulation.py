@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...models.audio import frames_of_latents
 from ...models.config import DiTConfig
 from ...models.dit import TalkingHeadDiT
 from ..corpus.motion import Pose, opening
@@ -31,10 +32,9 @@ def articulation_of(poses: np.ndarray) -> np.ndarray:
 
 def per_latent(articulation: Tensor, stride_t: int) -> Tensor:
     """[B, 1 + k*stride_t, 8] of frames -> [B, 1 + k, stride_t * 8] of latent frames; the first repeats its frame."""
-    first = articulation[:, :1].expand(-1, stride_t, -1)
-    values = torch.cat((first, articulation[:, 1:]), dim=1).clone()
+    values = frames_of_latents(articulation, stride_t)
     values[..., _WIDTH] = 0.5 + 0.5 * values[..., _WIDTH]
-    return values.unflatten(1, (-1, stride_t)).flatten(2)
+    return values.flatten(2)
 
 
 def hidden_units(articulation: Tensor, config: DiTConfig) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...models.audio import audio_windows, log_mel_features
+from ...models.audio import audio_windows, frames_of_latents, log_mel_features
 from ...models.blinks import with_channel
 from ...models.reference import ReferenceKind
 from ..corpus.augment import augment
@@ -141,7 +141,7 @@ def mouth_mask(boxes: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
 
 def eye_mask(box: Tensor, lids: Tensor, shape: torch.Size, stride_t: int) -> Tensor:
     """Latent sites [1, T, h, w] of the eyes' ``box`` [4] (fractions), in latent frames in which ``lids`` [F] close."""
-    closing = torch.cat((lids[:1].expand(stride_t), lids[1:])).unflatten(0, (-1, stride_t)).amax(1) > 0
+    closing = frames_of_latents(lids[None], stride_t)[0].amax(1) > 0
     # A box of zeros is unknown, and is not the site in the corner.
     return mouth_mask(box.expand(len(lids), 4), shape, stride_t) * (closing & box.any())[:, None, None]
 

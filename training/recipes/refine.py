@@ -30,7 +30,7 @@ from ..core.device import CPU, training_device
 from ..core.distillation import carry
 from ..core.images import save_strip
 from ..core.inference import ReferenceTraining, condition, load_for_sampling
-from ..core.latents import clip_frames, num_chunks, read_chunks
+from ..core.latents import check_lids, clip_frames, num_chunks, read_chunks
 from ..core.loop import TrainingRun, clip_and_step
 from ..core.paths import add_nano_arguments
 from ..core.state import Ema, TrainingState
@@ -61,7 +61,10 @@ def generate_latents(network_path: Path, vae: NanoVAE, data: Path, out: Path, co
     sampler = SAMPLERS[sampling.sampler]
     levels = sampler.schedule(sampling.steps, sampling.shift)
     out.mkdir(parents=True, exist_ok=True)
-    for number, path in enumerate(sorted(data.glob("clip_*.safetensors"))[:count], 1):
+    paths = sorted(data.glob("clip_*.safetensors"))[:count]
+    if network.config.audio.lids:
+        check_lids(paths)
+    for number, path in enumerate(paths, 1):
         if (out / path.name).exists():
             continue
         clip = read_chunks(path, 0, num_chunks(path))
