@@ -35,7 +35,8 @@ class AKDTraining(RunConfig):
     own continuity frames and shows them to all three networks, ``symmetric-self`` shows the student's own to all three.
     ``chunks`` is K, the length of a rollout; ``denoising_steps`` and ``shift`` are the student's. The critic is updated
     ``critic_updates`` times for every update of the student, on fresh noise over the same rollout. ``guidance`` is the
-    teacher's against silence, with ``guide_mouth`` only at the mouth, so that the rest of the face keeps its identity;
+    teacher's against silence, with ``guide_mouth`` only at the mouth, so that the rest of the face keeps its identity,
+    and ``blink_guidance`` at eyes that blink, against open ones;
     ``mouth_weight`` and ``reference_noise`` are as in the teacher's training.
     ``critic_warmup`` updates of the critic alone come first: it has to fit the student before its gradient means
     anything.
@@ -53,6 +54,7 @@ class AKDTraining(RunConfig):
     mouth_weight: float
     reference_noise: float = 0.0
     guide_mouth: bool = False
+    blink_guidance: float = 1.0
 
     def __post_init__(self) -> None:
         if self.continuity not in CONTINUITIES:
@@ -155,12 +157,17 @@ def draw_gradient_step(config: AKDTraining, generator: torch.Generator) -> int:
     return int(torch.randint(config.denoising_steps, (1,), generator=generator))
 
 
-def _guidance(config: AKDTraining, mask: Tensor) -> float | Tensor:
-    """The teacher's guidance, for each site if it is that of the mouth and its neighbours alone."""
-    if config.guidance == 1 or not config.guide_mouth:
+def _guidance(config: AKDTraining, rolled: RolledChunk) -> float | Tensor:
+    """The teacher's guidance, for each site if only those of the mouth and of blinking eyes have some."""
+    if not config.guide_mouth:
         return config.guidance
-    near = torch.nn.functional.max_pool3d(mask, (1, 3, 3), stride=1, padding=(0, 1, 1))
-    return 1 + (config.guidance - 1) * near
+    eyes = rolled.watched - rolled.mask
+    return 1 + (config.guidance - 1) * _near(rolled.mask) + (config.blink_guidance - 1) * _near(eyes)
+
+
+def _near(mask: Tensor) -> Tensor:
+    """The sites [B, 1, T, h, w] of ``mask`` and their neighbours."""
+    return torch.nn.functional.max_pool3d(mask, (1, 3, 3), stride=1, padding=(0, 1, 1))
 
 
 def student_loss(
@@ -175,7 +182,10 @@ def student_loss(
     eps = torch.randn(rolled.xhat.shape, generator=generator)
     seen_by_teacher = rolled.student_continuity if config.continuity == "symmetric-self" else rolled.clip_continuity
     with torch.no_grad():
-        real: Denoise = condition(teacher, rolled.windows, rolled.reference, _guidance(config, rolled.mask))
+        # Against silence with open eyes.
+        silence = torch.zeros_like(rolled.windows) if config.guide_mouth else None
+        guidance = _guidance(config, rolled)
+        real: Denoise = condition(teacher, rolled.windows, rolled.reference, guidance, silence)
         fake: Denoise = condition(critic, rolled.windows, rolled.reference)
     weight = 1 + config.mouth_weight * rolled.watched
     return distribution_matching_loss(

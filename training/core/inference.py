@@ -65,14 +65,24 @@ def load_for_sampling(path: Path) -> TrainedNetwork:
     return TrainedNetwork(network, SamplingConfig.from_metadata(metadata), ReferenceTraining.from_metadata(metadata))
 
 
-def condition(network: TalkingHeadDiT, windows: Tensor, reference: Tensor, guidance: float | Tensor = 1.0) -> Denoise:
+def condition(
+    network: TalkingHeadDiT,
+    windows: Tensor,
+    reference: Tensor,
+    guidance: float | Tensor = 1.0,
+    silence: Tensor | None = None,
+) -> Denoise:
     """x0 [B, C, T, h, w] at level u [] or [B], given ``windows`` [B, F, 5, blocks, channels] and ``reference``.
 
-    ``guidance`` above 1 moves away from what silence gives; it may be one for each site, [B, 1, T, h, w].
+    ``guidance`` above 1 moves away from what the windows ``silence`` give: without speech, but with the same blinks, if
+    none are given. It may be one for each site, [B, 1, T, h, w].
     """
-    guides = isinstance(guidance, Tensor) or guidance != 1
-    silence = network.encode_audio(silenced(windows, network.config.audio)) if guides else None
-    return condition_on_tokens(network, network.encode_audio(windows), reference, silence, guidance)
+    if isinstance(guidance, Tensor) or guidance != 1:
+        silence = silenced(windows, network.config.audio) if silence is None else silence
+        silent = network.encode_audio(silence)
+    else:
+        silent = None
+    return condition_on_tokens(network, network.encode_audio(windows), reference, silent, guidance)
 
 
 def condition_on_tokens(

@@ -10,12 +10,13 @@ import torch
 from asymtalker.models.color import match_color
 from asymtalker.models.config import AudioConfig, DiTConfig
 from asymtalker.models.dit import TalkingHeadDiT
-from asymtalker.models.flow import schedule
+from asymtalker.models.flow import Denoise, schedule
 from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
 from asymtalker.training.core import distillation
 from asymtalker.training.core.config import TrainingError, read_config
 from asymtalker.training.core.data import Batch
-from asymtalker.training.core.distillation import AKDTraining, carry, roll_out
+from asymtalker.training.core.distillation import AKDTraining, RolledChunk, carry, roll_out
+from asymtalker.training.core.inference import condition
 from asymtalker.training.core.paths import CONFIGS
 from asymtalker.training.recipes.akd import Distillation
 
@@ -162,3 +163,35 @@ def test_student_moves_towards_the_teacher(vae: NanoVAE, batch: Batch) -> None:
 def test_unknown_continuity_is_named() -> None:
     with pytest.raises(TrainingError, match="symmetric-gt"):
         config(continuity="sideways")
+
+
+def test_guidance_for_each_site_moves_away_from_the_silence_given(batch: Batch) -> None:
+    dit, windows, reference = network(3), batch.windows[:, 0], batch.reference
+    x, u, other = torch.randn(reference.shape), torch.tensor(0.8), torch.ones_like(windows)
+    speech, silence = (condition(dit, w, reference)(x, u) for w in (windows, other))
+    guidance = torch.ones_like(batch.mask[:, 0])
+    guidance[..., 2:] = 3.0
+    guided = condition(dit, windows, reference, guidance, other)(x, u)
+    torch.testing.assert_close(guided[..., :2], speech[..., :2])
+    wanted = silence + 3 * (speech - silence)
+    torch.testing.assert_close(guided[..., 2:], wanted[..., 2:], atol=1e-4, rtol=1e-4)
+
+
+def test_mouth_and_blinking_eyes_have_their_own_guidance(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def spy(dit: TalkingHeadDiT, windows: torch.Tensor, reference: torch.Tensor, *guided: torch.Tensor) -> Denoise:
+        seen.extend(guided)
+        return condition(dit, windows, reference, *guided)
+
+    monkeypatch.setattr(distillation, "condition", spy)
+    mask, eyes = batch.mask[:, 0].clone(), batch.mask[:, 0].clone()
+    mask[:, :, :, 3, 3], eyes[:, :, 4, 0, 0] = 1, 1
+    x, continuity, windows = batch.latents[:, 0], batch.reference[:, :, :1], batch.windows[:, 0]
+    rolled = RolledChunk(x, x, batch.reference, windows, continuity, continuity, mask, torch.maximum(mask, eyes))
+    settings = config(guide_mouth=True, guidance=4.0, blink_guidance=2.0)
+    distillation.student_loss(network(1), network(2), rolled, settings, torch.Generator().manual_seed(0))
+    (guidance, silence) = seen
+    assert not silence.any()
+    assert (guidance[0, 0, 4, :2, :2] == 2).all() and (guidance[0, 0, 3, :2, :2] == 1).all()
+    assert (guidance[0, 0, :, 2:, 2:] == 4).all() and (guidance[0, 0, :, 0, 3] == 1).all()
