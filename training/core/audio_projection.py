@@ -22,7 +22,7 @@ AUDIO_HIDDEN = tuple(PREFIX + part for part in ("context.", "proj1.", "proj1_vf.
 def copy_audio_projection(network: TalkingHeadDiT, path: Path) -> None:
     """Copy the audio projection of the checkpoint at ``path``, up to its hidden units, to ``network``.
 
-    Its tokens know nothing yet of hidden units beside those of the articulation: these say nothing at first.
+    Its tokens know nothing yet of hidden units beside those of the articulation: these say nothing at first. Lids stay.
 
     Raises:
         TrainingError: the file has no audio projection, or one of another shape.
@@ -31,7 +31,8 @@ def copy_audio_projection(network: TalkingHeadDiT, path: Path) -> None:
     if shapes(given) != shapes(part(network.state_dict(), AUDIO_HIDDEN)):
         raise TrainingError(f"{path} holds no audio projection of this network's shape")
     network.load_state_dict(given, strict=False)
-    network.audio_proj.proj3.weight[:, VALUES * network.config.vae_stride[0] :] = 0
+    stride_t, weight = network.config.vae_stride[0], network.audio_proj.proj3.weight
+    weight[:, VALUES * stride_t : weight.shape[1] - stride_t * network.config.audio.lids] = 0
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str | tuple[str, ...]) -> dict[str, Tensor]:

@@ -35,8 +35,8 @@ class AKDTraining(RunConfig):
     own continuity frames and shows them to all three networks, ``symmetric-self`` shows the student's own to all three.
     ``chunks`` is K, the length of a rollout; ``denoising_steps`` and ``shift`` are the student's. The critic is updated
     ``critic_updates`` times for every update of the student, on fresh noise over the same rollout. ``guidance`` is the
-    teacher's against silence, with ``guide_mouth`` only at the mouth, so that the rest of the face keeps its identity,
-    and ``blink_guidance`` at eyes that blink, against open ones;
+    teacher's against silence. With ``guide_mouth``, it holds only at the mouth, so that the rest of the face keeps its
+    identity, and ``blink_guidance`` holds at blinking eyes, against open ones;
     ``mouth_weight`` and ``reference_noise`` are as in the teacher's training.
     ``critic_warmup`` updates of the critic alone come first: it has to fit the student before its gradient means
     anything.
@@ -59,6 +59,8 @@ class AKDTraining(RunConfig):
     def __post_init__(self) -> None:
         if self.continuity not in CONTINUITIES:
             raise TrainingError(f"continuity must be one of {CONTINUITIES}, got {self.continuity!r}")
+        if self.blink_guidance != 1 and not self.guide_mouth:
+            raise TrainingError("blink_guidance needs guide_mouth: without it, guidance holds everywhere")
 
     @property
     def reference_training(self) -> ReferenceTraining:
@@ -158,11 +160,12 @@ def draw_gradient_step(config: AKDTraining, generator: torch.Generator) -> int:
 
 
 def _guidance(config: AKDTraining, rolled: RolledChunk) -> float | Tensor:
-    """The teacher's guidance, for each site if only those of the mouth and of blinking eyes have some."""
-    if not config.guide_mouth:
+    """The teacher's guidance; with ``guide_mouth``, one for each site."""
+    if not config.guide_mouth or config.guidance == config.blink_guidance == 1:
         return config.guidance
-    eyes = rolled.watched - rolled.mask
-    return 1 + (config.guidance - 1) * _near(rolled.mask) + (config.blink_guidance - 1) * _near(eyes)
+    mouth = (config.guidance - 1) * _near(rolled.mask)
+    eyes = (config.blink_guidance - 1) * _near(rolled.watched - rolled.mask)
+    return 1 + torch.maximum(mouth, eyes)
 
 
 def _near(mask: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def encode_folder(vae_path: Path, clips: Path, out: Path, variants: int = 0, see
         if not target.exists():
             tensors, metadata = read_checkpoint(path)
             if variant:
-                # Drawn faces are trained where they are drawn: they are not cropped to be used.
+                # Drawn faces keep their place: they are not put through Face Crop.
                 is_person = metadata.get("kind") == json.dumps("people")
                 tensors = vary(tensors, np.random.default_rng([seed, variant, number]), reframed=is_person)
             write_checkpoint(target, encode_clip(vae, tensors), metadata)

@@ -46,8 +46,8 @@ class Variation:
 def sample_grid(rng: np.random.Generator, size: int, face: Face | None = None) -> Tensor:
     """A mirrored, turned, scaled, moved and smoothly warped picture's source: [S, S, 2].
 
-    The head keeps about its size and place: how nano's portraits are framed is part of the corpus. A ``face`` whose
-    place is known gets those of photographs, which vary less than those of rendered people.
+    The head keeps about its size and place: how nano's portraits are framed is part of the corpus. A given
+    ``face`` is placed and sized as in photographs, which vary less than rendered people.
     """
     if face is None:
         scale, place = float(np.exp(rng.normal(0, 0.06))), None
@@ -76,7 +76,7 @@ class _Place(NamedTuple):
 
 
 def _photographed(rng: np.random.Generator, size: int, face: Face) -> tuple[float, _Place]:
-    """The scale of the source, and a point of ``face`` (its box's column, its mouth's row) with its place.
+    """The scale of the source, and a point of ``face`` (its box's middle column, its mouth's row) with its place.
 
     Mean and spread are those of photographs that Face Crop has framed.
     """
@@ -154,7 +154,7 @@ def vary(clip: Mapping[str, Tensor], rng: np.random.Generator, *, reframed: bool
     """A variant of a rendered ``clip`` (see ``clip.Clip``): other pictures, the same speech and poses.
 
     In photographs, people may smile or talk: in one variant of three, the portrait is a frame of the clip. A variant
-    that is ``reframed`` shows its face where and as large as Face Crop shows those of photographs.
+    that is ``reframed`` shows its face, if it is found, where and as large as Face Crop shows those of photographs.
     """
     boxes, portrait = clip["mouth_boxes"].numpy(), clip["portrait"]
     face = speaker(portrait.numpy(), boxes) if reframed else None

@@ -90,7 +90,7 @@ class TeacherTraining(NanoNetwork, RunConfig):
 def cropped(batch: Batch, size: int, generator: torch.Generator, anywhere: float = 0.0) -> Batch:
     """A random window of ``size`` x ``size`` latent sites, its corner on even sites.
 
-    It shows the mouths and the eyes that blink, or with the probability ``anywhere`` any part of the picture.
+    It shows the mouths and the blinking eyes, or with the probability ``anywhere`` any part of the picture.
     """
     lengths = batch.latents.shape[-2:]
     # A draw of its own would change the noise of runs that have no such windows.
@@ -101,7 +101,7 @@ def cropped(batch: Batch, size: int, generator: torch.Generator, anywhere: float
     corner = []
     for sites, length in zip(spans, lengths, strict=True):
         low, high = max(0, int(sites.max()) + 1 - size), min(int(sites.min()), length - size)
-        # What is further apart than a window is wide: the middle.
+        # If they do not fit into one window, it shows the middle between them.
         choices = [even for even in range(0, length - size + 1, 2) if low <= even <= high] or [2 * ((low + high) // 4)]
         corner.append(choices[int(torch.randint(len(choices), (1,), generator=generator))])
     return _window(batch, corner, size)
@@ -114,9 +114,10 @@ def _window(batch: Batch, corner: Sequence[int], size: int) -> Batch:
 
 
 def blended(batch: Batch, most: float, generator: torch.Generator) -> Batch:
-    """Half of the people with up to ``most`` (0..1) of the appearance of the batch's next one, in latent space.
+    """Half of the people with up to ``most`` (0..1) of the appearance of the one before them in the batch.
 
-    Reference and frames move alike, so that the motion stays. A network that has seen few people moves only those.
+    In latent space, reference and frames move alike, so that the motion stays. A network that has seen few faces moves
+    only those.
     """
     share = most * (2 * torch.rand(len(batch.reference), generator=generator) - 1).clamp_min(0)
     shift = broadcast(share) * (batch.reference.roll(1, 0) - batch.reference)

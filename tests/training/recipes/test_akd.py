@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from asymtalker.models.blinks import with_channel
 from asymtalker.models.color import match_color
 from asymtalker.models.config import AudioConfig, DiTConfig
 from asymtalker.models.dit import TalkingHeadDiT
@@ -33,9 +34,11 @@ def vae() -> NanoVAE:
     return NanoVAE(NanoVAEConfig(width=16, encoder_blocks=1, decoder_blocks=3)).requires_grad_(False)
 
 
-def network(seed: int) -> TalkingHeadDiT:
+def network(seed: int, *, told: bool = False) -> TalkingHeadDiT:
+    """``told`` says whether the network is told of blinks."""
     torch.manual_seed(seed)
-    made = TalkingHeadDiT(DIT)
+    audio = dataclasses.replace(DIT.audio, lids=told)
+    made = TalkingHeadDiT(dataclasses.replace(DIT, audio=audio))
     made.initialise()
     torch.nn.init.normal_(made.head.head.weight, std=0.02)
     return made
@@ -186,12 +189,21 @@ def test_mouth_and_blinking_eyes_have_their_own_guidance(batch: Batch, monkeypat
 
     monkeypatch.setattr(distillation, "condition", spy)
     mask, eyes = batch.mask[:, 0].clone(), batch.mask[:, 0].clone()
-    mask[:, :, :, 3, 3], eyes[:, :, 4, 0, 0] = 1, 1
-    x, continuity, windows = batch.latents[:, 0], batch.reference[:, :, :1], batch.windows[:, 0]
+    mask[:, :, :, 3, 3], eyes[:, :, 4, 1, 1] = 1, 1
+    x, continuity = batch.latents[:, 0], batch.reference[:, :, :1]
+    windows = with_channel(batch.windows[:, 0], torch.ones(2, 33, 5))
     rolled = RolledChunk(x, x, batch.reference, windows, continuity, continuity, mask, torch.maximum(mask, eyes))
     settings = config(guide_mouth=True, guidance=4.0, blink_guidance=2.0)
-    distillation.student_loss(network(1), network(2), rolled, settings, torch.Generator().manual_seed(0))
+    teacher, critic = (network(seed, told=True) for seed in (1, 2))
+    distillation.student_loss(teacher, critic, rolled, settings, torch.Generator().manual_seed(0))
     (guidance, silence) = seen
-    assert not silence.any()
+    # Without speech, and with open eyes.
+    assert windows[..., -1].all() and not silence.any()
     assert (guidance[0, 0, 4, :2, :2] == 2).all() and (guidance[0, 0, 3, :2, :2] == 1).all()
+    # Where both are near, the larger one.
     assert (guidance[0, 0, :, 2:, 2:] == 4).all() and (guidance[0, 0, :, 0, 3] == 1).all()
+
+
+def test_blink_guidance_needs_a_mouth_that_is_guided() -> None:
+    with pytest.raises(TrainingError, match="blink_guidance needs guide_mouth"):
+        config(blink_guidance=2.0)
