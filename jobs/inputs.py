@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from comfy.model_patcher import ModelPatcher
@@ -21,14 +21,9 @@ AUTO = "auto"
 SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 
-def _chosen(value: float, own: float) -> float:
-    """A widget's ``value``, of which -1 is auto. What a slider passes between auto and none is none."""
-    return own if value <= -1 else max(value, 0.0)
-
-
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets. 0, ``auto`` and -1 (``detail``, ``blinks``) stand for the checkpoint's own values.
+    """The Sampler's widgets. 0, ``auto`` and a ``detail`` of -1 stand for the checkpoint's own values.
 
     ``keep`` may be its text.
     """
@@ -41,7 +36,6 @@ class Settings:
     continuity: ContinuityOptions
     keep: Keep = Keep.UNTIL_SAVED
     detail: float = -1.0
-    blinks: float = -1.0
 
     def __post_init__(self) -> None:
         # An unknown value must not determine which frames are kept.
@@ -55,8 +49,9 @@ class Settings:
             shift=self.shift or own.shift,
             guidance=self.audio_guidance or own.guidance,
             frames_per_chunk=frames_per_chunk,
-            detail=_chosen(self.detail, own.detail),
-            blinks=_chosen(self.blinks, own.blinks),
+            # A slider passes values between auto and none: none.
+            detail=own.detail if self.detail <= -1 else max(self.detail, 0.0),
+            blinks=own.blinks,
         )
 
 
@@ -82,23 +77,18 @@ class Inputs:
     @cached_property
     def sampling(self) -> SamplingConfig:
         """How the checkpoint is sampled under these settings."""
-        sampling = self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
-        return sampling if self.takes_lids else replace(sampling, blinks=0.0)
-
-    @property
-    def takes_lids(self) -> bool:
-        """Whether the network is told when to blink."""
-        return self.network.checkpoint.config.audio.lids
+        return self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
 
     @cached_property
     def condition(self) -> RecordingFeatures:
         """What the network follows: the audio, and blinks if it takes them."""
-        if not self.takes_lids:
+        audio = self.network.checkpoint.config.audio
+        if not audio.lids:
             return self.audio
         # Not the seed alone: two people in one picture, made with the same seed, do not blink together.
         portrait = self.reference.portrait.float().cpu().numpy().tobytes()
         seed = f"{self.settings.seed}/{hashlib.blake2b(portrait, digest_size=8).hexdigest()}"
-        return with_blinks(self.audio, self.network.checkpoint.config.audio, seed, self.sampling.blinks)
+        return with_blinks(self.audio, audio, seed, self.sampling.blinks)
 
     def check(self) -> None:
         """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""

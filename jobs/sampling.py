@@ -58,7 +58,6 @@ from .progress import RolloutProgress
 from .report import run_report
 
 ONE_GPU = "guidance is computed on one GPU: MultiGPU CFG Split has no effect"
-NO_BLINKS = "blinks has no effect: {model} cannot be told when to blink"
 NO_LOCKS = (
     "the disk of {folder} does not support file locks (like some network drives): do not use this folder in two "
     "ComfyUI servers at the same time"
@@ -99,8 +98,6 @@ def generate(
         cpu_share(prepared.residence.device) as share,
     ):
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
-        if settings.blinks > -1 and not prepared.inputs.takes_lids:
-            notes.append(NO_BLINKS.format(model=prepared.inputs.network.checkpoint.name))
         if MULTIGPU_COPIES in model.additional_models:
             notes.append(ONE_GPU)
         resumed, made, laps = _run(prepared, spool, live, share, notes)

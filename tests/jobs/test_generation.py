@@ -37,28 +37,6 @@ def test_video_has_every_frame_and_cores_interface(pack: Import, scene: SimpleNa
         video.save_to(str(tmp_path / "core.gif"), format="gif")
 
 
-def test_blinks_of_minus_1_are_the_checkpoints_own(pack: Import) -> None:
-    settings, config = pack("jobs.inputs").Settings, pack("models.config")
-    own = config.SamplingConfig(blinks=20.0)
-    for given, used in ((-1.0, 20.0), (0.0, 0.0), (-0.5, 0.0), (12.0, 12.0)):
-        assert settings(0, 0, "auto", 0.0, 0.0, None, blinks=given).resolve(own, 33).blinks == used
-    with pytest.raises(config.ConfigError, match=r"blinks must be a number in 0\.\.60, got 61"):
-        settings(0, 0, "auto", 0.0, 0.0, None, blinks=61.0).resolve(own, 33)
-
-
-def test_a_network_that_cannot_be_told_of_blinks_says_so(pack: Import, scene: SimpleNamespace) -> None:
-    inputs = [
-        pack("jobs.inputs").Inputs(
-            scene.model, scene.vae, scene.reference, scene.features, dataclasses.replace(scene.settings, blinks=blinks)
-        )
-        for blinks in (-1.0, 0.0, 12.0)
-    ]
-    assert len({pack("jobs.job").make_job(one).job_id for one in inputs}) == 1
-    for blinks, notes in ((-1.0, 0), (0.0, 1), (12.0, 1)):
-        _, report = generate(pack, scene, blinks=blinks)
-        assert sum("cannot be told when to blink" in note for note in report.get("notes", [])) == notes
-
-
 def test_detail_of_minus_1_is_the_checkpoints_own(pack: Import) -> None:
     settings, config = pack("jobs.inputs").Settings, pack("models.config")
     own = config.SamplingConfig(detail=0.75)
