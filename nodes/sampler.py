@@ -112,8 +112,8 @@ def _sampling_widgets() -> list[io.Input]:
             default=0,
             min=0,
             max=50,
-            tooltip="Denoising steps per chunk, 1 to 50; 0 uses the checkpoint's own value (2 for nano, 4 for other "
-            "distilled checkpoints, 20 for undistilled ones).",
+            tooltip="Denoising steps per chunk, 1 to 50; 0 uses the checkpoint's own value (2 for nano, 1 for "
+            "LeapTalk, 4 for other distilled checkpoints, 20 for undistilled ones).",
         ),
         io.Combo.Input(
             "sampler",
