@@ -36,12 +36,22 @@ def threads_beside(others: float, cores: int, most: int) -> int:
 
 
 class CpuShare:
-    """Sets the number of PyTorch's threads, up to ``most``, to the number of free ``cores``."""
+    """Sets the number of PyTorch's threads, up to ``most``, to the number of free ``cores``.
+
+    ``free`` is that number. While they are ``divided``, the calling thread has what a thread of ``beside`` threads
+    leaves.
+    """
 
     def __init__(self, most: int, cores: int | None = None) -> None:
         self._most = most
         self._cores = cores or os.cpu_count() or 1
         self._at, self._used = time.monotonic(), _used_by_others()
+        self.free, self.divided = most, False
+
+    @property
+    def beside(self) -> int:
+        """Threads for what runs beside the calling thread."""
+        return max(1, self.free // 3)
 
     def adapt(self) -> None:
         """Set the threads of the calling thread's operations by the time since the last call."""
@@ -51,7 +61,12 @@ class CpuShare:
         used = _used_by_others()
         others = (used - self._used) / (now - self._at)
         self._at, self._used = now, used
-        threads = threads_beside(others, self._cores, self._most)
+        self.free = threads_beside(others, self._cores, self._most)
+        self.apply()
+
+    def apply(self) -> None:
+        """Set the threads of the calling thread's operations."""
+        threads = self.free - self.beside if self.divided and self.free > 1 else self.free
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
 

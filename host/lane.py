@@ -1,18 +1,44 @@
-"""A second CUDA stream: a chunk is decoded beside the network of the next one, which does not need its pixels."""
+"""Where a chunk is finished beside the network of the next one, which does not need its pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from ..models.rollout import Carry, Lane
+from .cores import CpuShare
 from .residence import Residence
+
+T = TypeVar("T")
+
+WORTH_IT = 0.25
+"""The least share of the time that a CPU's second thread must be busy, as it takes cores from the network."""
+
+
+class CountingLane(Lane, Protocol):
+    """A lane that knows how many ``chunks`` were finished in it."""
+
+    chunks: int
+
+
+@contextmanager
+def open_lane(residence: Residence, share: CpuShare) -> Iterator[CountingLane]:
+    """The lane of the device on which ``residence`` keeps what is loaded."""
+    if residence.device.type != "cpu":
+        yield SideStream(residence)
+        return
+    with ThreadPoolExecutor(1, "asymtalker-frames") as worker:
+        yield SideThread(worker, share)
 
 
 class SideStream:
-    """The rollout's ``Lane``, open while MODEL and VAE are loaded whole and have room to run at the same time.
+    """A second CUDA stream, open while MODEL and VAE are loaded whole and have room to run at the same time.
 
     With dynamic VRAM it stays closed: there, core loads and frees weights on streams of its own.
     """
@@ -22,18 +48,55 @@ class SideStream:
         self._stream: torch.cuda.Stream | None = None
         self.chunks = 0
 
-    def is_open(self) -> bool:
-        """Whether it can be used now."""
-        return self._residence.holds_both()
+    def is_open(self, carry: Carry) -> bool:
+        """Whether it can be used now. What is left of a chunk whose pixels are carried is little on a GPU."""
+        return carry is Carry.LATENTS and self._residence.holds_both()
 
-    @contextmanager
-    def beside(self, used: Tensor) -> Iterator[None]:
-        """What is queued in the block starts after what was queued before it, and delays nothing after it."""
+    def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
+        """What ``work`` queues starts after what was queued before it, and delays nothing after it."""
         device = self._residence.device
         self._stream = self._stream or torch.cuda.Stream(device)
         self._stream.wait_stream(torch.cuda.current_stream(device))
         # Its memory must not be given to something else while the second stream reads it.
         used.record_stream(self._stream)
         with torch.cuda.stream(self._stream):
-            yield
+            result = work()
         self.chunks += 1
+        return lambda: result
+
+
+class SideThread:
+    """A second thread, with its own part of the free cores.
+
+    nano's operations are short. Two at a time on one core each are faster than one at a time on two cores.
+    """
+
+    def __init__(self, worker: ThreadPoolExecutor, share: CpuShare) -> None:
+        self._worker, self._share = worker, share
+        self._busy_s, self._began = 0.0, time.monotonic()
+        self.chunks = 0
+
+    def is_open(self, carry: Carry) -> bool:
+        """Whether there is a core for it, and it was busy enough until now."""
+        since = time.monotonic() - self._began
+        is_idle = self.chunks > 1 and self._busy_s < WORTH_IT * since
+        self._share.divided = self._share.free > 1 and not is_idle
+        return self._share.divided
+
+    def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
+        """Start ``work`` in the thread."""
+        if self.chunks == 0:
+            self._began = time.monotonic()
+        self.chunks += 1
+        self._share.apply()
+        threads, is_inference = self._share.beside, torch.is_inference_mode_enabled()
+
+        def timed() -> T:
+            start = time.monotonic()
+            torch.set_num_threads(threads)
+            with torch.no_grad(), torch.inference_mode(is_inference):
+                result = work()
+            self._busy_s += time.monotonic() - start
+            return result
+
+        return self._worker.submit(timed).result

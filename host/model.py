@@ -26,6 +26,7 @@ from ..models.layers import AudioKeyValue, Kernels, RotaryTables
 from ..models.network_tensors import fitted, network_tensors
 from ..models.reference import ReferenceKind
 from . import fused
+from .cores import multiplies_bf16
 from .lora import LoraNamedModel, patcher_class
 
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
@@ -216,13 +217,7 @@ def load_model(
     load_device = model_management.get_torch_device()
     offload_device = model_management.unet_offload_device()
     model_config = TalkingHeadConfig(checkpoint.config)
-    supported = model_config.supported_inference_dtypes
-    dtype = WEIGHT_DTYPES[weight_dtype] or model_management.unet_dtype(
-        model_params=comfy_utils.calculate_parameters(tensors),
-        supported_dtypes=list(supported),
-        weight_dtype=comfy_utils.weight_dtype(tensors),
-    )
-    compute_dtype = model_management.unet_manual_cast(dtype, load_device, list(supported))
+    dtype, compute_dtype = _dtypes(tensors, WEIGHT_DTYPES[weight_dtype], load_device)
     model_config.set_inference_dtype(dtype, compute_dtype)
     if weight_dtype == FP8_PRODUCTS:
         model_config.optimizations["fp8"] = True
@@ -238,6 +233,30 @@ def load_model(
         logging.warning("AsymTalker: %s: %s", name, note)
     logging.info("AsymTalker: %s, weights %s, latents %s", name, dtype, type(model.latent_format).__name__)
     return patcher
+
+
+def _dtypes(
+    tensors: Mapping[str, Tensor], asked: torch.dtype | None, device: torch.device
+) -> tuple[torch.dtype, torch.dtype | None]:
+    """The types of the weights, as ``asked`` or by core's choice, and of the arithmetic where that is another.
+
+    Core computes in float32 on a CPU. Weights in 16 bits are computed in bfloat16 where a CPU has instructions for it.
+    """
+    stored = comfy_utils.weight_dtype(tensors)
+    is_short = asked == torch.bfloat16 or (asked is None and stored in (torch.bfloat16, torch.float16))
+    if is_short and model_management.is_device_cpu(device) and multiplies_bf16() and not _is_type_set():
+        return torch.bfloat16, None
+    supported = list(TalkingHeadConfig.supported_inference_dtypes)
+    dtype = asked or model_management.unet_dtype(
+        model_params=comfy_utils.calculate_parameters(tensors), supported_dtypes=supported, weight_dtype=stored
+    )
+    return dtype, model_management.unet_manual_cast(dtype, device, supported)
+
+
+def _is_type_set() -> bool:
+    """Whether ComfyUI was started with an option for the type of diffusion models."""
+    options = vars(args).items()
+    return any(value for name, value in options if name.endswith("_unet") or name in ("force_fp32", "force_fp16"))
 
 
 def load_weights(patcher: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:

@@ -15,7 +15,7 @@ from comfy.sd import VAE
 from ..host.audio import recordings_of, sound_of
 from ..host.cores import CpuShare, cpu_share
 from ..host.guards import check_memory
-from ..host.lane import SideStream
+from ..host.lane import CountingLane, open_lane
 from ..host.model import talking_head
 from ..host.network import ChunkNetwork, noise_dtype
 from ..host.progress import duration, notify
@@ -96,18 +96,18 @@ def generate(
         _kept(folder, settings.keep),
         SpoolWriter(folder, header) as spool,
         cpu_share(prepared.residence.device) as share,
+        open_lane(prepared.residence, share) as lane,
     ):
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
         if MULTIGPU_COPIES in model.additional_models:
             notes.append(ONE_GPU)
-        resumed, made, laps = _run(prepared, spool, live, share, notes)
+        resumed, made, laps = _run(prepared, spool, live, share, lane, notes)
         # Before the lock is released, so that other servers always find the folder locked or held.
         handle = SpoolHandle.of(folder, settings.keep)
     enforce_cap(spool_root(), MAX_SPOOL_BYTES, keep=(folder,))
     elapsed_s = time.monotonic() - started
     prepared.times.note(laps)
-    overlapped = prepared.lane.chunks
-    report = run_report(prepared.inputs, header, resumed, made, elapsed_s, notes, overlapped, laps.usual)
+    report = run_report(prepared.inputs, header, resumed, made, elapsed_s, notes, lane.chunks, laps.usual)
     return _video(handle, audio, origin.node_id), report
 
 
@@ -119,7 +119,6 @@ class _Prepared:
     job: Job
     header: SpoolHeader
     residence: Residence
-    lane: SideStream
     codec: StockVideoCodec
     times: ChunkTimes
     memory: int
@@ -140,11 +139,11 @@ def _prepare(
     job = make_job(inputs)
     header = spool_header(job, reference, inputs.network.checkpoint.name, settings.seed, settings.keep)
     times = ChunkTimes.of(model, header, inputs.sampling, settings.continuity)
-    return _Prepared(inputs, job, header, residence, SideStream(residence), codec, times, memory)
+    return _Prepared(inputs, job, header, residence, codec, times, memory)
 
 
 def _run(
-    prepared: _Prepared, spool: SpoolWriter, live: LiveJob, share: CpuShare, notes: list[str]
+    prepared: _Prepared, spool: SpoolWriter, live: LiveJob, share: CpuShare, lane: CountingLane, notes: list[str]
 ) -> tuple[tuple[ChunkRecord, ...], list[ChunkRecord], Laps]:
     """Generate the chunks that ``spool`` lacks. Returns those that it had, the new ones, and their times."""
     inputs, job, header = prepared.inputs, prepared.job, prepared.header
@@ -161,13 +160,13 @@ def _run(
     if missing > 0:
         steps, latent_format = inputs.sampling.steps, inputs.network.latent_format
         progress = RolloutProgress(live, steps, latent_format, inputs.reference, laps)
-        made.extend(_store(share.between(_chunks(prepared, state, progress)), spool, progress, job))
+        made.extend(_store(share.between(_chunks(prepared, state, progress, lane)), spool, progress, job))
     spool.flush()
     return resumed, made, laps
 
 
 def _chunks(
-    prepared: _Prepared, state: ContinuityState | None, progress: RolloutProgress
+    prepared: _Prepared, state: ContinuityState | None, progress: RolloutProgress, lane: CountingLane
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The rollout from ``state`` on; each chunk is one sampling run of core."""
     inputs, condition = prepared.inputs, prepared.inputs.condition
@@ -185,7 +184,7 @@ def _chunks(
         on_step=progress.on_step,
         run_sampling=network.run_sampling,
         noise_dtype=noise_dtype(inputs.network, inputs.model.load_device),
-        lane=prepared.lane,
+        lane=lane,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+_IDLE = ""
+
 
 class StageClock:
     """Times stages on the host, or on a CUDA device, which runs asynchronously.
@@ -17,17 +19,22 @@ class StageClock:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._marks: list[tuple[str, Any]] = [("", self._now())]
+        self._marks: list[tuple[str, Any]] = [(_IDLE, self._now())]
 
     def stage(self, name: str) -> None:
         """Add the time since the last call (or the start) to ``name``."""
         self._marks.append((name, self._now()))
 
+    def resume(self) -> None:
+        """Leave out the time since the last call, in which nothing of the chunk was done."""
+        self._marks.append((_IDLE, self._now()))
+
     @property
     def seconds(self) -> dict[str, float]:
         seconds: dict[str, float] = {}
         for (_, begun), (name, ended) in itertools.pairwise(self._marks):
-            seconds[name] = round(seconds.get(name, 0.0) + self._between(begun, ended), 4)
+            if name != _IDLE:
+                seconds[name] = round(seconds.get(name, 0.0) + self._between(begun, ended), 4)
         return seconds
 
     def _now(self) -> Any:

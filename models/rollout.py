@@ -9,10 +9,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +29,8 @@ from .reference import Reference
 from .transfer import Arriving, queue_fetch, send
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Network = Callable[[Tensor, Tensor, float], Denoise]
 """(audio windows [1, F, 5, blocks, channels], reference latents, guidance) -> denoise; prepared once per chunk."""
@@ -57,14 +58,14 @@ class VideoCodec(Protocol):
 
 
 class Lane(Protocol):
-    """A second stream, on which a GPU decodes a chunk while the network generates the next one."""
+    """Where a chunk is finished while the network generates the next one: a GPU's second stream, or a CPU's thread."""
 
-    def is_open(self) -> bool:
-        """Whether it can be used now."""
+    def is_open(self, carry: Carry) -> bool:
+        """Whether it can be used now, for chunks that continue as ``carry`` says."""
         ...
 
-    def beside(self, used: Tensor) -> AbstractContextManager[None]:
-        """Run the block's operations concurrently with those queued after it; the block reads ``used``."""
+    def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
+        """Run ``work``, which reads ``used``, concurrently with what follows; the result gives what it returns."""
         ...
 
 
@@ -188,8 +189,8 @@ def rollout(
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
         run_sampling: what runs each chunk's denoising loop; None just calls it.
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
-        lane: where chunks are decoded beside the next one's network, if it continues from latents. A chunk is then
-            yielded after the next one's network is queued.
+        lane: where what the next chunk does not need is done beside its network: the chunk's decoding, if the next one
+            continues from latents, else its correction. A chunk is then yielded after the next one's network is queued.
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
@@ -211,17 +212,17 @@ def rollout(
         options = {"run_sampling": run_sampling, "noise_dtype": noise_dtype}
         attempt = partial(sample, denoise, reference, sampling, seed=seed, on_step=on_step, **options)
         work = _Work(attempt, draft, span, clock)
-        work.sample(state)
+        work.make(state)
         return work
 
-    usable = lane if continuity.carry is Carry.LATENTS else None
-    yield from _in_order(begin, spans[state.chunk_index :], state, usable)
+    yield from _in_order(begin, spans[state.chunk_index :], state, continuity.carry, lane)
 
 
 def _in_order(
     begin: Callable[[ChunkSpan, ContinuityState], _Work],
     spans: Sequence[ChunkSpan],
     state: ContinuityState,
+    carry: Carry,
     lane: Lane | None,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The chunks of ``spans``; while the ``lane`` is open, each is finished after the next one has begun."""
@@ -237,9 +238,9 @@ def _in_order(
         if waiting is not None:
             yield waiting.finish()
             if waiting.is_regenerated:
-                work.sample(waiting.next_state)
-        is_beside = lane is not None and lane.is_open() and span is not spans[-1]
-        work.decode(lane if is_beside else None)
+                work.make(waiting.next_state)
+        is_beside = lane is not None and span is not spans[-1] and lane.is_open(carry)
+        work.show(lane if is_beside else None)
         waiting = work if is_beside else None
         if waiting is None:
             yield work.finish()
@@ -270,8 +271,24 @@ class _Pending:
         return _Made(frames, state.view(self.like.shape).to(self.like.dtype), ChunkFigures(*figures.tolist()))
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """A decoded chunk: ``pixels`` [1, 3, F, H, W], of which the last ``corrected`` frames are in their final colours.
+
+    ``continuity`` [1, C, n, h, w] opens the next chunk; ``figures`` are ``DriftMeter.decoded``.
+    """
+
+    pixels: Tensor
+    corrected: int
+    continuity: Tensor
+    figures: Tensor
+
+
 class _Draft:
-    """Decode latents to frames. The host waits for a GPU once, after all copies are queued."""
+    """Latents to frames, in two parts: ``decode`` gives what the next chunk continues from, ``show`` the frames.
+
+    The host waits for a GPU once, after all copies are queued.
+    """
 
     def __init__(
         self, codec: VideoCodec, reference: Reference, continuity: ContinuityOptions, overlap: int, detail: float
@@ -280,40 +297,52 @@ class _Draft:
         self._detail = detail
         self._meter = DriftMeter(reference)
         self._target = color_target(reference.portrait)
+        self.carry = continuity.carry
         self.portrait_contrast = self._meter.portrait_contrast
         self._last_frame: Tensor | None = None
         self._transfer = self._transfer_from(reference) if detail else None
 
     def _transfer_from(self, reference: Reference) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
-        round_trip = match_color(frames, self._target, self._continuity.color_strength)
+        round_trip = self._correct(frames)
         return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0])
 
-    def queue(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Pending:
+    def _correct(self, pixels: Tensor) -> Tensor:
+        """``pixels`` in the portrait's colours, in place."""
+        return match_color(pixels, self._target, self._continuity.color_strength, out=pixels)
+
+    def decode(self, latents: Tensor, clock: StageClock) -> _Decoded:
         pixels = self._codec.decode(latents)
         clock.stage("decode")
-        decoded = self._meter.decoded(latents, pixels)
+        figures = self._meter.decoded(latents, pixels)
         clock.stage("statistics")
-        # Frames that the previous chunk already contains are skipped, unless the next state is encoded from them.
-        repeated = min(span.overlap, pixels.shape[2] - self._overlap)
-        pixels = match_color(pixels[:, :, repeated:], self._target, self._continuity.color_strength)
-        clock.stage("colour")
-        if self._continuity.carry is Carry.LATENTS:
-            carried = self.tail(latents)
+        corrected = 0 if self.carry is Carry.LATENTS else self._overlap
+        if corrected:
+            tail = self._correct(pixels[:, :, -corrected:])
+            clock.stage("colour")
+            continuity = self._codec.encode(tail)
         else:
-            carried = self._codec.encode(pixels[:, :, -self._overlap :])
+            continuity = self.tail(latents)
         clock.stage("continuity")
+        return _Decoded(pixels, corrected, continuity, figures)
+
+    def show(self, decoded: _Decoded, span: ChunkSpan, clock: StageClock) -> _Pending:
+        """Queue the new frames of ``decoded``; the previous chunk contains the first ``span.overlap``."""
+        clock.resume()
+        pixels = decoded.pixels[:, :, span.overlap :]
+        self._correct(pixels[:, :, : max(0, pixels.shape[2] - decoded.corrected)])
+        clock.stage("colour")
         shown = pixels
-        # After the next chunk's continuity: what chunks continue from stays as the checkpoints were trained.
+        # The next chunk continues from frames without it, as the checkpoints were trained.
         if self._transfer is not None:
             shown = self._transfer.apply(pixels[0], self._detail)[None]
             clock.stage("detail")
-        first = span.overlap - repeated
-        frames = to_uint8(shown[:, :, first : first + span.new_frames])
+        frames = to_uint8(shown[:, :, : span.new_frames])
         clock.stage("colour")
-        figures = torch.cat((decoded, self._meter.corrected(pixels, shown)))
+        figures = torch.cat((decoded.figures, self._meter.corrected(pixels, shown)))
         clock.stage("statistics")
         # One copy: the overhead of a copy to the host equals thousands of values.
+        carried = decoded.continuity
         arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
         return _Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
@@ -328,24 +357,41 @@ class _Draft:
 
 
 class _Work:
-    """One chunk: sampled, decoded, then waited for. ``attempt`` generates latents from a state."""
+    """One chunk: made, shown, then waited for. ``attempt`` generates latents from a state."""
 
     def __init__(self, attempt: Callable[..., Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock) -> None:
         self._attempt, self._draft, self._span, self._clock = attempt, draft, span, clock
         self.is_regenerated = False
 
-    def sample(self, state: ContinuityState) -> None:
-        """Generate the latents that continue from ``state``."""
+    def make(self, state: ContinuityState) -> None:
+        """Generate the latents that continue from ``state``, and decode them if the next chunk continues from pixels.
+
+        ``next_state`` is known then.
+        """
         self._state = state
-        self._latents = self._attempt(state=state)
+        self._sample()
+        self._decoded = None if self._draft.carry is Carry.LATENTS else self._decode()
+        continuity = self._draft.tail(self._latents) if self._decoded is None else self._decoded.continuity
+        self.next_state = ContinuityState(self._span.index + 1, continuity)
+
+    def show(self, lane: Lane | None) -> None:
+        """Queue the frames, in the ``lane`` if there is one."""
+        if lane is None:
+            pending = self._frames()
+            self._pending = lambda: pending
+        else:
+            self._pending = lane.run(self._frames, self._latents if self._decoded is None else self._decoded.pixels)
+
+    def _sample(self, attempt: int = 0) -> None:
+        self._latents = self._attempt(state=self._state, attempt=attempt)
         self._clock.stage("network")
 
-    def decode(self, lane: Lane | None) -> None:
-        """Queue the frames; with a ``lane``, ``next_state`` is set before they are available."""
-        with nullcontext() if lane is None else lane.beside(self._latents):
-            self._pending = self._draft.queue(self._latents, self._span, self._clock)
-        if lane is not None:
-            self.next_state = ContinuityState(self._span.index + 1, self._draft.tail(self._latents))
+    def _decode(self) -> _Decoded:
+        return self._draft.decode(self._latents, self._clock)
+
+    def _frames(self) -> _Pending:
+        decoded, self._decoded = self._decoded or self._decode(), None
+        return self._draft.show(decoded, self._span, self._clock)
 
     def finish(self) -> tuple[Chunk, ContinuityState]:
         """The chunk, regenerated with another seed if it collapsed, and the state from which the next one starts.
@@ -364,15 +410,14 @@ class _Work:
         return Chunk(record, made.frames), self.next_state
 
     def _wait(self) -> tuple[_Made, dict[str, float]]:
-        made, index = self._pending.wait(), self._span.index
+        made, index = self._pending().wait(), self._span.index
         problem = collapse(made.figures, self._draft.portrait_contrast)
         if problem is None:
             return made, {}
         logger.warning("chunk %d is regenerated: %s", index, problem)
         self.is_regenerated = True
-        self._latents = self._attempt(state=self._state, attempt=1)
-        self._clock.stage("network")
-        made = self._draft.queue(self._latents, self._span, self._clock).wait()
+        self._sample(attempt=1)
+        made = self._frames().wait()
         problem = collapse(made.figures, self._draft.portrait_contrast)
         if problem is None:
             return made, {REGENERATED: 1.0}

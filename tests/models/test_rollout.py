@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -142,14 +142,14 @@ class InOrder:
         self.events: list[str] = []
         self._closed_at, self._asked = closed_at, -1
 
-    def is_open(self) -> bool:
+    def is_open(self, carry: Carry) -> bool:
         self._asked += 1
         return self._asked != self._closed_at
 
-    @contextmanager
-    def beside(self, used: Tensor) -> Iterator[None]:
-        self.events.append("decode")
-        yield
+    def run(self, work: Callable[[], Any], used: Tensor) -> Callable[[], Any]:
+        self.events.append("lane")
+        result = work()
+        return lambda: result
 
 
 @pytest.mark.parametrize("carry", ["pixels", "latents"])
@@ -311,40 +311,78 @@ def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
         assert state.chunk_index == true_state.chunk_index and torch.equal(state.latents, true_state.latents)
 
 
+PIXELS = ContinuityOptions(Carry.PIXELS)
+both_carries = pytest.mark.parametrize("continuity", [PIXELS, LATENTS], ids=["pixels", "latents"])
+
+
+@both_carries
 @pytest.mark.parametrize("closed_at", [-1, 0, 2])
-def test_a_chunk_decoded_beside_the_next_network_is_the_same(closed_at: int) -> None:
+def test_a_chunk_finished_beside_the_next_network_is_the_same(closed_at: int, continuity: ContinuityOptions) -> None:
     lane = InOrder(closed_at)
-    assert_same(run(22, continuity=LATENTS, lane=lane), run(22, continuity=LATENTS))
-    assert lane.events.count("decode") == (4 if closed_at == -1 else 3)
+    assert_same(run(22, continuity=continuity, lane=lane), run(22, continuity=continuity))
+    assert lane.events.count("lane") == (4 if closed_at == -1 else 3)
 
 
-def test_a_chunk_is_waited_for_when_the_next_network_is_queued() -> None:
+@both_carries
+def test_a_chunk_finished_in_another_thread_is_the_same(continuity: ContinuityOptions) -> None:
+    class Thread(InOrder):
+        def run(self, work: Callable[[], Any], used: Tensor) -> Callable[[], Any]:
+            self.events.append("lane")
+            return worker.submit(torch.no_grad()(work)).result
+
+    lane, options = Thread(), {"continuity": continuity, "sampling": DETAILED}
+    with ThreadPoolExecutor(1) as worker:
+        assert_same(run(22, lane=lane, **options), run(22, **options))
+    assert lane.events == ["lane"] * 4
+
+
+@both_carries
+def test_a_chunk_is_waited_for_when_the_next_network_is_queued(continuity: ContinuityOptions) -> None:
     lane = InOrder()
-    for chunk, _ in chunk_by_chunk(14, continuity=LATENTS, lane=lane, on_step=lambda *step: lane.events.append("step")):
+    on_step = lambda *step: lane.events.append("step")  # noqa: E731
+    for chunk, _ in chunk_by_chunk(14, continuity=continuity, lane=lane, on_step=on_step):
         lane.events.append(f"chunk {chunk.record.index}")
     steps = ["step"] * SAMPLING.steps
-    assert lane.events == [*steps, "decode", *steps, "chunk 0", "decode", *steps, "chunk 1", "chunk 2"]
+    assert lane.events == [*steps, "lane", *steps, "chunk 0", "lane", *steps, "chunk 1", "chunk 2"]
 
 
-def test_frames_that_open_the_next_chunk_are_decoded_first() -> None:
-    lane = InOrder()
-    run(22, lane=lane)
-    assert not lane.events
+@pytest.mark.parametrize(("carry", "decoded"), [("pixels", 0), ("latents", 4)])
+def test_frames_that_open_the_next_chunk_are_decoded_first(carry: str, decoded: int) -> None:
+    """With ``latents``, nothing of the chunk is needed, and all of it is left to the lane."""
+    vae = tiny_vae()
+    in_lane: list[str] = []
+
+    class Noting(InOrder):
+        def run(self, work: Callable[[], Any], used: Tensor) -> Callable[[], Any]:
+            before = vae.decode
+
+            def decode(latents: Tensor) -> Tensor:
+                in_lane.append("decode")
+                return before(latents)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(vae, "decode", decode)
+                return super().run(work, used)
+
+    run(22, vae=vae, continuity=ContinuityOptions(Carry(carry)), lane=Noting())
+    assert len(in_lane) == decoded
 
 
-def test_a_regenerated_chunk_is_followed_by_its_own_continuation() -> None:
-    expected = run(22, continuity=LATENTS, network=BrokenNetwork(tiny_dit(), 1))
+@both_carries
+def test_a_regenerated_chunk_is_followed_by_its_own_continuation(continuity: ContinuityOptions) -> None:
+    expected = run(22, continuity=continuity, network=BrokenNetwork(tiny_dit(), 1))
     assert "regenerated" in expected[1][0].record.stats
-    assert_same(run(22, continuity=LATENTS, network=BrokenNetwork(tiny_dit(), 1), lane=InOrder()), expected)
+    assert_same(run(22, continuity=continuity, network=BrokenNetwork(tiny_dit(), 1), lane=InOrder()), expected)
 
 
-def test_an_error_in_a_chunk_does_not_lose_the_one_before() -> None:
+@both_carries
+def test_an_error_in_a_chunk_does_not_lose_the_one_before(continuity: ContinuityOptions) -> None:
     def on_step(chunk: int, step: int, x0: Tensor) -> None:
         if chunk == 1:
             raise KeyboardInterrupt
 
     made: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        for chunk, _ in chunk_by_chunk(22, continuity=LATENTS, lane=InOrder(), on_step=on_step):
+        for chunk, _ in chunk_by_chunk(22, continuity=continuity, lane=InOrder(), on_step=on_step):
             made.append(chunk.record.index)
     assert made == [0]
