@@ -75,6 +75,42 @@ def test_weight_dtypes_load_and_stay_close(
     assert error < tolerance * expected(case).square().mean().sqrt()
 
 
+@pytest.mark.parametrize(
+    ("stored", "weight_dtype", "option", "computed"),
+    [
+        (torch.float16, "default", "", torch.bfloat16),
+        (torch.bfloat16, "default", "", torch.bfloat16),
+        (torch.float32, "bf16", "", torch.bfloat16),
+        (torch.float32, "default", "", torch.float32),
+        (torch.float16, "fp16", "", torch.float32),
+        (torch.float16, "fp8_e4m3fn", "", torch.float32),
+        (torch.float16, "default", "fp32_unet", torch.float32),
+        (torch.float16, "default", "force_fp32", torch.float32),
+    ],
+)
+def test_16_bits_are_computed_in_bfloat16_where_the_cpu_can(
+    stored: torch.dtype,
+    weight_dtype: str,
+    option: str,
+    computed: torch.dtype,
+    comfy: Import,
+    pack: Import,
+    case: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = {**case, "tensors": {name: tensor.to(stored) for name, tensor in case["tensors"].items()}}
+    if option:
+        monkeypatch.setattr(comfy("comfy.cli_args").args, option, True)
+    monkeypatch.setattr(pack("host.model"), "multiplies_bf16", lambda: False)
+    if weight_dtype != "bf16":
+        assert pack("host.network").compute_dtype(load(pack, short, weight_dtype).model) == torch.float32
+    monkeypatch.setattr(pack("host.model"), "multiplies_bf16", lambda: True)
+    model = load(pack, short, weight_dtype)
+    assert pack("host.network").compute_dtype(model.model) == computed
+    error = (denoised(pack, model, short) - expected(case)).square().mean().sqrt()
+    assert error < (0.3 if "fp8" in weight_dtype else 0.03) * expected(case).square().mean().sqrt()
+
+
 LORA_NAMES = {
     "core": ("diffusion_model.{}", "lora_A.weight", "lora_B.weight"),
     "bare": ("{}", "lora_A.weight", "lora_B.weight"),
