@@ -38,8 +38,7 @@ def threads_beside(others: float, cores: int, most: int) -> int:
 class CpuShare:
     """Sets the number of PyTorch's threads, up to ``most``, to the number of free ``cores``.
 
-    ``free`` is that number. While they are ``divided``, the calling thread has what a thread of ``beside`` threads
-    leaves.
+    ``free`` is that number. While ``divided``, ``beside`` of these threads are left to a second thread.
     """
 
     def __init__(self, most: int, cores: int | None = None) -> None:
@@ -53,6 +52,11 @@ class CpuShare:
         """Threads for what runs beside the calling thread."""
         return max(1, self.free // 3)
 
+    def divide(self, divided: bool) -> None:
+        """Leave ``beside`` threads to a second thread, or take all back."""
+        self.divided = divided
+        self._apply()
+
     def adapt(self) -> None:
         """Set the threads of the calling thread's operations by the time since the last call."""
         now = time.monotonic()
@@ -62,11 +66,10 @@ class CpuShare:
         others = (used - self._used) / (now - self._at)
         self._at, self._used = now, used
         self.free = threads_beside(others, self._cores, self._most)
-        self.apply()
+        self._apply()
 
-    def apply(self) -> None:
-        """Set the threads of the calling thread's operations."""
-        threads = self.free - self.beside if self.divided and self.free > 1 else self.free
+    def _apply(self) -> None:
+        threads = max(1, self.free - self.beside) if self.divided else self.free
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from time import monotonic as clock
 from typing import Protocol, TypeVar
 
 import torch
@@ -49,7 +49,7 @@ class SideStream:
         self.chunks = 0
 
     def is_open(self, carry: Carry) -> bool:
-        """Whether it can be used now. What is left of a chunk whose pixels are carried is little on a GPU."""
+        """Whether it can be used now. With carried pixels, little of a chunk is left to do on a GPU."""
         return carry is Carry.LATENTS and self._residence.holds_both()
 
     def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
@@ -68,35 +68,46 @@ class SideStream:
 class SideThread:
     """A second thread, with its own part of the free cores.
 
-    nano's operations are short. Two at a time on one core each are faster than one at a time on two cores.
+    nano's operations are short. Two at a time on one core each are faster than one at a time on two cores. It is used
+    for the pixels of chunks alone: decoding is as much work as the network.
     """
 
     def __init__(self, worker: ThreadPoolExecutor, share: CpuShare) -> None:
         self._worker, self._share = worker, share
-        self._busy_s, self._began = 0.0, time.monotonic()
+        self._busy_s = self._beside_s = 0.0
+        self._started: float | None = None
         self.chunks = 0
 
     def is_open(self, carry: Carry) -> bool:
-        """Whether there is a core for it, and it was busy enough until now."""
-        since = time.monotonic() - self._began
-        is_idle = self.chunks > 1 and self._busy_s < WORTH_IT * since
-        self._share.divided = self._share.free > 1 and not is_idle
-        return self._share.divided
+        """Whether there is a core for it, and it has been busy enough so far."""
+        if self._started is not None:
+            self._beside_s += clock() - self._started
+            self._started = None
+        return carry is Carry.PIXELS and self._share.free > 1 and self._busy_s >= WORTH_IT * self._beside_s
 
     def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
-        """Start ``work`` in the thread."""
-        if self.chunks == 0:
-            self._began = time.monotonic()
-        self.chunks += 1
-        self._share.apply()
+        """Start ``work`` in the thread. The network leaves cores to it once it has proved to be enough work."""
         threads, is_inference = self._share.beside, torch.is_inference_mode_enabled()
+        self._share.divide(self.chunks > 0)
+        self._started = clock()
+        self.chunks += 1
 
         def timed() -> T:
-            start = time.monotonic()
+            start = clock()
+            # A new thread takes PyTorch's number at its first operation, and would forget its own.
+            torch.get_num_threads()
             torch.set_num_threads(threads)
-            with torch.no_grad(), torch.inference_mode(is_inference):
+            with torch.inference_mode(is_inference), torch.no_grad():
                 result = work()
-            self._busy_s += time.monotonic() - start
+            self._busy_s += clock() - start
             return result
 
-        return self._worker.submit(timed).result
+        future = self._worker.submit(timed)
+
+        def wait() -> T:
+            try:
+                return future.result()
+            finally:
+                self._share.divide(False)
+
+        return wait

@@ -26,8 +26,8 @@ from ..models.layers import AudioKeyValue, Kernels, RotaryTables
 from ..models.network_tensors import fitted, network_tensors
 from ..models.reference import ReferenceKind
 from . import fused
-from .cores import multiplies_bf16
 from .lora import LoraNamedModel, patcher_class
+from .precision import prefers_bf16
 
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
     "default": None,
@@ -45,6 +45,11 @@ NO_FP8_PRODUCTS = (
     "fp8_e4m3fn_fast: {device} does not support fp8 matrix products (NVIDIA GPUs do from GeForce 40 and Hopper on); "
     "weights are stored in fp8, and products are computed in {dtype}"
 )
+
+FLOAT32_OPTIONS = (
+    "force_fp32", "fp32_unet", "fp64_unet", "fp16_unet", "fp8_e4m3fn_unet", "fp8_e5m2_unet", "fp8_e8m0fnu_unet",
+)  # fmt: skip
+"""ComfyUI's options, as it names them itself, with which a CPU computes in float32."""
 
 FINGERPRINT = "asymtalker_fingerprint"
 """Attribute of loaded objects."""
@@ -240,23 +245,19 @@ def _dtypes(
 ) -> tuple[torch.dtype, torch.dtype | None]:
     """The types of the weights, as ``asked`` or by core's choice, and of the arithmetic where that is another.
 
-    Core computes in float32 on a CPU. Weights in 16 bits are computed in bfloat16 where a CPU has instructions for it.
+    Where a CPU is faster in bfloat16, it computes weights stored in 16 bits so.
     """
-    stored = comfy_utils.weight_dtype(tensors)
-    is_short = asked == torch.bfloat16 or (asked is None and stored in (torch.bfloat16, torch.float16))
-    if is_short and model_management.is_device_cpu(device) and multiplies_bf16() and not _is_type_set():
-        return torch.bfloat16, None
     supported = list(TalkingHeadConfig.supported_inference_dtypes)
+    stored = comfy_utils.weight_dtype(tensors)
+    is_fast = prefers_bf16(device, FLOAT32_OPTIONS)
+    if asked is None and is_fast and stored in (torch.bfloat16, torch.float16):
+        asked = torch.bfloat16
     dtype = asked or model_management.unet_dtype(
         model_params=comfy_utils.calculate_parameters(tensors), supported_dtypes=supported, weight_dtype=stored
     )
+    if dtype == torch.bfloat16 and is_fast:
+        return dtype, None
     return dtype, model_management.unet_manual_cast(dtype, device, supported)
-
-
-def _is_type_set() -> bool:
-    """Whether ComfyUI was started with an option for the type of diffusion models."""
-    options = vars(args).items()
-    return any(value for name, value in options if name.endswith("_unet") or name in ("force_fp32", "force_fp16"))
 
 
 def load_weights(patcher: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from comfy import latent_formats, model_management, model_patcher
-from comfy.cli_args import args
 from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
 from comfy.ldm.wan.vae import WanVAE
 from comfy.sd import VAE
@@ -21,9 +20,9 @@ from torch import Tensor
 from ..models.family import LITE, MODELS, PRO, ModelSpec
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from .checkpoints import ltx_keys
-from .cores import multiplies_bf16
 from .messages import with_article
 from .model import TalkingHeadModel, loaded_fingerprint
+from .precision import prefers_bf16
 
 WAN_CHANNELS, LTX_CHANNELS = PRO.config.latent_channels, LITE.config.latent_channels
 LTX_GENERATION = "0.9.0"
@@ -251,9 +250,8 @@ class NanoStockVAE(VAE):
 
 
 def _nano_dtype(device: torch.device, working: list[torch.dtype]) -> torch.dtype:
-    """Core's choice, or bfloat16 on a CPU with instructions for it: half the time, less error than 8-bit rounding."""
-    is_chosen = args.fp32_vae or args.fp16_vae or args.bf16_vae or args.force_fp32
-    if model_management.is_device_cpu(device) and not is_chosen and multiplies_bf16():
+    """Core's choice, or bfloat16 where a CPU is faster with it: the error is smaller than that of 8-bit rounding."""
+    if prefers_bf16(device, ("fp32_vae", "fp16_vae", "bf16_vae", "force_fp32")):
         return torch.bfloat16
     return model_management.vae_dtype(device, working)
 

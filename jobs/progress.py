@@ -40,14 +40,14 @@ class RolloutProgress:
         self._bar = ProgressBar(self._num_chunks * steps, self._node_id)
         self._previewer = _previewer(latent_format, reference)
         self._laps = laps
-        self._frames_done = 0
+        self._frames_done = self._steps_done = 0
 
     def on_step(self, chunk_index: int, step: int, x0: Tensor) -> None:
         """After each denoising step. Raises ComfyUI's InterruptProcessingException when the user cancelled."""
         model_management.throw_exception_if_processing_interrupted()
         wanted = self._previewer is not None and not self._live.is_watched
         preview = self._latent_preview(x0) if wanted else None
-        self._bar.update_absolute(chunk_index * self._steps + step + 1, preview=preview)
+        self._show(chunk_index * self._steps + step + 1, preview)
 
     def on_chunk(self, chunk: Chunk) -> None:
         """After each chunk: its last frame, and how long the rest will take."""
@@ -58,13 +58,18 @@ class RolloutProgress:
         preview = None
         if not self._live.is_watched:
             preview = ("JPEG", Image.fromarray(chunk.frames[-1].cpu().numpy()), args.preview_size)
-        self._bar.update_absolute(done * self._steps, preview=preview)
+        self._show(done * self._steps, preview)
         left = (self._laps.usual or 0.0) * (self._num_chunks - done)
         fps = self._frames_done / max(sum(self._laps.seconds), 1e-6)
         self._live.add(chunk, fps, left)
         again = ", regenerated after it collapsed" if chunk.record.is_regenerated else ""
         speed = f"{fps:.1f} fps ({fps / FPS:.2f}x real time), {duration(left)} left"
         notify(self._node_id, f"chunk {done} of {self._num_chunks}{again}, {speed}")
+
+    def _show(self, steps: int, preview: PreviewImage | None) -> None:
+        # A chunk may be finished during the next one's steps.
+        self._steps_done = max(self._steps_done, steps)
+        self._bar.update_absolute(self._steps_done, preview=preview)
 
     def _latent_preview(self, x0: Tensor) -> PreviewImage:
         assert self._previewer is not None

@@ -39,7 +39,7 @@ from ..models.audio import RecordingFeatures
 from ..models.choices import Keep
 from ..models.record import ChunkRecord
 from ..models.reference import Reference
-from ..models.rollout import Chunk, ContinuityState, rollout
+from ..models.rollout import Chunk, ContinuityState, Lane, rollout
 from ..video.spooled import SpooledVideo, SpoolHandle
 from .identity import MULTIGPU_COPIES
 from .inputs import Inputs, Settings
@@ -166,7 +166,7 @@ def _run(
 
 
 def _chunks(
-    prepared: _Prepared, state: ContinuityState | None, progress: RolloutProgress, lane: CountingLane
+    prepared: _Prepared, state: ContinuityState | None, progress: RolloutProgress, lane: Lane
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The rollout from ``state`` on; each chunk is one sampling run of core."""
     inputs, condition = prepared.inputs, prepared.inputs.condition

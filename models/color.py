@@ -62,28 +62,24 @@ def color_target(portrait: Tensor) -> ColorTarget:
     return mean, std
 
 
-def match_color(
-    frames: Tensor, portrait: Tensor | ColorTarget, strength: float, *, out: Tensor | None = None
-) -> Tensor:
+def match_color(frames: Tensor, portrait: Tensor | ColorTarget, strength: float, *, in_place: bool = False) -> Tensor:
     """Move each frame's Lab mean and standard deviation to the portrait's, blended by ``strength`` in 0..1.
 
-    ``frames`` [B, 3, T, H, W] and ``portrait`` [B, 3, 1, H', W'] in [-1, 1]; returns ``frames``' shape in [-1, 1],
-    in ``out`` if given, which may be ``frames``.
+    ``frames`` [B, 3, T, H, W] and ``portrait`` [B, 3, 1, H', W'] in [-1, 1]; returns ``frames``' shape in [-1, 1].
     """
     if strength == 0:
-        return frames if out is None or out is frames else out.copy_(frames)
+        return frames
     target_mean, target_std = color_target(portrait) if isinstance(portrait, Tensor) else portrait
-    matched = torch.empty(frames.shape, dtype=frames.dtype, device=frames.device) if out is None else out
+    matched = frames if in_place else torch.empty(frames.shape, dtype=frames.dtype, device=frames.device)
     # A GPU takes all frames at once; a CPU one at a time, which stays in its cache.
     together = 1 if frames.device.type == "cpu" else frames.shape[2]
     for some, result in zip(frames.split(together, dim=2), matched.split(together, dim=2), strict=True):
         deviation, _, std = _statistics(some)
         lab = torch.addcmul(target_mean, deviation, target_std / std.clamp_min(1e-6))
-        rgb = lab_to_rgb(lab)
-        if strength < 1:
-            result.copy_(torch.lerp(some, rgb.mul_(2).sub_(1), strength))
+        if strength == 1:
+            torch.mul(lab_to_rgb(lab), 2, out=result).sub_(1)
         else:
-            torch.mul(rgb, 2, out=result).sub_(1)
+            torch.lerp(some, lab_to_rgb(lab).mul_(2).sub_(1), strength, out=result)
     return matched
 
 

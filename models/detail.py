@@ -20,8 +20,8 @@ from torch.nn import functional
 COARSEST = 16
 # Gauss-Newton steps at each of its levels, and at the finest, where little is left to do.
 STEPS, FINEST_STEPS = 3, 1
-# Standard deviation of the flow's windows and of its smoothing after each step, in pixels of half a level's size, at
-# which both are made: a quarter of the work, and what is left out lies below the windows.
+# Standard deviation of the flow's windows and of its smoothing after each step, in pixels at half a level's size, where
+# both are computed: a quarter of the work. What this loses is smaller than the windows.
 WINDOW_SIGMA, FLOW_SIGMA = 1.25, 0.5
 # Added to squared gradients (of luma in [-1, 1]): where a window has no edge, the flow stays as it was.
 DAMPING = 2e-3
@@ -115,7 +115,8 @@ def _step(still: Tensor, target: Tensor, flow: Tensor) -> Tensor:
     x, y = (((a * b - xy * c) / determinant).clamp_(-1, 1) for a, b, c in ((yy, xt, yt), (xx, yt, xt)))
     height, width = still.shape[-2:]
     step = _blurred(torch.cat((x * (2 / width), y * (2 / height)), dim=1), FLOW_SIGMA)
-    return _resized(step, (height, width))
+    # Odd lengths were halved with the border's pixel alone in the last place.
+    return functional.interpolate(step, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
 def _warped(picture: Tensor, flow: Tensor) -> Tensor:

@@ -50,7 +50,10 @@ class RolloutError(RuntimeError):
 
 
 class VideoCodec(Protocol):
-    """A VAE in the network's latent space: pixels [1, 3, F, H, W] in [-1, 1] <-> latents [1, C, T, h, w]."""
+    """A VAE in the network's latent space: pixels [1, 3, F, H, W] in [-1, 1] <-> latents [1, C, T, h, w].
+
+    ``decode`` gives a new tensor, which the caller may overwrite.
+    """
 
     def encode(self, pixels: Tensor) -> Tensor: ...
 
@@ -65,7 +68,7 @@ class Lane(Protocol):
         ...
 
     def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
-        """Run ``work``, which reads ``used``, concurrently with what follows; the result gives what it returns."""
+        """Run ``work``, which reads ``used``, beside what follows. Returns a function that waits for its result."""
         ...
 
 
@@ -189,8 +192,8 @@ def rollout(
         state: where to continue (a state that an earlier run yielded); None starts at the beginning.
         run_sampling: what runs each chunk's denoising loop; None just calls it.
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
-        lane: where what the next chunk does not need is done beside its network: the chunk's decoding, if the next one
-            continues from latents, else its correction. A chunk is then yielded after the next one's network is queued.
+        lane: runs, beside the next chunk's network, what that chunk does not need: decoding, if it continues from
+            latents, else correction. A chunk is then yielded after the next one's network is queued.
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
@@ -238,9 +241,9 @@ def _in_order(
         if waiting is not None:
             yield waiting.finish()
             if waiting.is_regenerated:
-                work.make(waiting.next_state)
+                work.make_again(waiting.next_state)
         is_beside = lane is not None and span is not spans[-1] and lane.is_open(carry)
-        work.show(lane if is_beside else None)
+        work.queue(lane if is_beside else None)
         waiting = work if is_beside else None
         if waiting is None:
             yield work.finish()
@@ -275,7 +278,7 @@ class _Pending:
 class _Decoded:
     """A decoded chunk: ``pixels`` [1, 3, F, H, W], of which the last ``corrected`` frames are in their final colours.
 
-    ``continuity`` [1, C, n, h, w] opens the next chunk; ``figures`` are ``DriftMeter.decoded``.
+    ``continuity`` [1, C, n, h, w] opens the next chunk; ``figures`` are those of ``DriftMeter.decoded``.
     """
 
     pixels: Tensor
@@ -285,7 +288,7 @@ class _Decoded:
 
 
 class _Draft:
-    """Latents to frames, in two parts: ``decode`` gives what the next chunk continues from, ``show`` the frames.
+    """Latents to frames, in two parts: ``decode`` gives what the next chunk continues from, ``frames`` the frames.
 
     The host waits for a GPU once, after all copies are queued.
     """
@@ -309,31 +312,34 @@ class _Draft:
 
     def _correct(self, pixels: Tensor) -> Tensor:
         """``pixels`` in the portrait's colours, in place."""
-        return match_color(pixels, self._target, self._continuity.color_strength, out=pixels)
+        return match_color(pixels, self._target, self._continuity.color_strength, in_place=True)
 
-    def decode(self, latents: Tensor, clock: StageClock) -> _Decoded:
+    def decode(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Decoded:
         pixels = self._codec.decode(latents)
         clock.stage("decode")
         figures = self._meter.decoded(latents, pixels)
         clock.stage("statistics")
-        corrected = 0 if self.carry is Carry.LATENTS else self._overlap
-        if corrected:
-            tail = self._correct(pixels[:, :, -corrected:])
-            clock.stage("colour")
-            continuity = self._codec.encode(tail)
-        else:
+        corrected = 0
+        if self.carry is Carry.LATENTS:
             continuity = self.tail(latents)
+        else:
+            tail = pixels.shape[2] - self._overlap
+            # On a GPU, all at once: what matters there is the number of operations.
+            first = tail if pixels.device.type == "cpu" else min(span.overlap, tail)
+            corrected = pixels.shape[2] - first
+            self._correct(pixels[:, :, first:])
+            clock.stage("colour")
+            continuity = self._codec.encode(pixels[:, :, tail:])
         clock.stage("continuity")
         return _Decoded(pixels, corrected, continuity, figures)
 
-    def show(self, decoded: _Decoded, span: ChunkSpan, clock: StageClock) -> _Pending:
+    def frames(self, decoded: _Decoded, span: ChunkSpan, clock: StageClock) -> _Pending:
         """Queue the new frames of ``decoded``; the previous chunk contains the first ``span.overlap``."""
-        clock.resume()
         pixels = decoded.pixels[:, :, span.overlap :]
         self._correct(pixels[:, :, : max(0, pixels.shape[2] - decoded.corrected)])
         clock.stage("colour")
         shown = pixels
-        # The next chunk continues from frames without it, as the checkpoints were trained.
+        # The next chunk continues from frames without detail transfer, as the checkpoints were trained.
         if self._transfer is not None:
             shown = self._transfer.apply(pixels[0], self._detail)[None]
             clock.stage("detail")
@@ -357,7 +363,7 @@ class _Draft:
 
 
 class _Work:
-    """One chunk: made, shown, then waited for. ``attempt`` generates latents from a state."""
+    """One chunk: made, queued, then waited for. ``attempt`` generates latents from a state."""
 
     def __init__(self, attempt: Callable[..., Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock) -> None:
         self._attempt, self._draft, self._span, self._clock = attempt, draft, span, clock
@@ -374,7 +380,12 @@ class _Work:
         continuity = self._draft.tail(self._latents) if self._decoded is None else self._decoded.continuity
         self.next_state = ContinuityState(self._span.index + 1, continuity)
 
-    def show(self, lane: Lane | None) -> None:
+    def make_again(self, state: ContinuityState) -> None:
+        """``make``, because the chunk before has been regenerated."""
+        self._clock.resume()
+        self.make(state)
+
+    def queue(self, lane: Lane | None) -> None:
         """Queue the frames, in the ``lane`` if there is one."""
         if lane is None:
             pending = self._frames()
@@ -387,11 +398,12 @@ class _Work:
         self._clock.stage("network")
 
     def _decode(self) -> _Decoded:
-        return self._draft.decode(self._latents, self._clock)
+        return self._draft.decode(self._latents, self._span, self._clock)
 
     def _frames(self) -> _Pending:
+        self._clock.resume()
         decoded, self._decoded = self._decoded or self._decode(), None
-        return self._draft.show(decoded, self._span, self._clock)
+        return self._draft.frames(decoded, self._span, self._clock)
 
     def finish(self) -> tuple[Chunk, ContinuityState]:
         """The chunk, regenerated with another seed if it collapsed, and the state from which the next one starts.
@@ -416,6 +428,7 @@ class _Work:
             return made, {}
         logger.warning("chunk %d is regenerated: %s", index, problem)
         self.is_regenerated = True
+        self._clock.resume()
         self._sample(attempt=1)
         made = self._frames().wait()
         problem = collapse(made.figures, self._draft.portrait_contrast)

@@ -86,6 +86,7 @@ def test_weight_dtypes_load_and_stay_close(
         (torch.float16, "fp8_e4m3fn", "", torch.float32),
         (torch.float16, "default", "fp32_unet", torch.float32),
         (torch.float16, "default", "force_fp32", torch.float32),
+        (torch.float32, "default", "bf16_unet", torch.bfloat16),
     ],
 )
 def test_16_bits_are_computed_in_bfloat16_where_the_cpu_can(
@@ -101,10 +102,10 @@ def test_16_bits_are_computed_in_bfloat16_where_the_cpu_can(
     short = {**case, "tensors": {name: tensor.to(stored) for name, tensor in case["tensors"].items()}}
     if option:
         monkeypatch.setattr(comfy("comfy.cli_args").args, option, True)
-    monkeypatch.setattr(pack("host.model"), "multiplies_bf16", lambda: False)
+    monkeypatch.setattr(pack("host.precision"), "multiplies_bf16", lambda: False)
     if weight_dtype != "bf16":
         assert pack("host.network").compute_dtype(load(pack, short, weight_dtype).model) == torch.float32
-    monkeypatch.setattr(pack("host.model"), "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(pack("host.precision"), "multiplies_bf16", lambda: True)
     model = load(pack, short, weight_dtype)
     assert pack("host.network").compute_dtype(model.model) == computed
     error = (denoised(pack, model, short) - expected(case)).square().mean().sqrt()

@@ -19,7 +19,7 @@ def nano_vae(request: pytest.FixtureRequest, pack: Import, monkeypatch: pytest.M
     """As on a CPU with and without products of bfloat16."""
     torch.manual_seed(0)
     module = pack("models.nano_vae")
-    monkeypatch.setattr(pack("host.vae"), "multiplies_bf16", lambda: request.param == torch.bfloat16)
+    monkeypatch.setattr(pack("host.precision"), "multiplies_bf16", lambda: request.param == torch.bfloat16)
     network = module.NanoVAE(module.NanoVAEConfig(width=16))
     vae = pack("host.vae").load_nano_vae(network.state_dict(), network.config.to_metadata())
     assert vae.vae_dtype == request.param

@@ -139,3 +139,12 @@ def test_a_flat_frame_becomes_the_portraits_mean(size: tuple[int, int]) -> None:
     mean = lab_by_definition((portrait[0].flatten(1) + 1) / 2).mean(dim=1, keepdim=True)
     expected = (rgb_by_definition(mean) * 2 - 1).view(1, 3, 1, 1, 1).expand(flat.shape)
     torch.testing.assert_close(match_color(flat, portrait, 1.0).double(), expected, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_in_place_gives_the_same(strength: float) -> None:
+    frames, portrait = noise(1, 3, 4, 16, 24).tanh(), noise(1, 3, 1, 8, 8, seed=1).tanh()
+    expected = match_color(frames, portrait, strength)
+    given = frames.clone()
+    assert match_color(given, portrait, strength, in_place=True) is given
+    assert torch.equal(given, expected)
