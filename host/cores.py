@@ -38,24 +38,27 @@ def threads_beside(others: float, cores: int, most: int) -> int:
 class CpuShare:
     """Sets the number of PyTorch's threads, up to ``most``, to the number of free ``cores``.
 
-    ``free`` is that number. While ``divided``, ``beside`` of these threads are left to a second thread.
+    ``free`` is that number. From ``divide`` to ``unite``, ``beside`` of these threads are left to a second thread.
     """
 
     def __init__(self, most: int, cores: int | None = None) -> None:
         self._most = most
         self._cores = cores or os.cpu_count() or 1
         self._at, self._used = time.monotonic(), _used_by_others()
-        self.free, self.divided = most, False
+        self.free = most
 
     @property
     def beside(self) -> int:
         """Threads for what runs beside the calling thread."""
         return max(1, self.free // 3)
 
-    def divide(self, divided: bool) -> None:
-        """Leave ``beside`` threads to a second thread, or take all back."""
-        self.divided = divided
-        self._apply()
+    def divide(self) -> None:
+        """Leave ``beside`` threads to a second thread."""
+        _set_threads(max(1, self.free - self.beside))
+
+    def unite(self) -> None:
+        """Take all threads back."""
+        _set_threads(self.free)
 
     def adapt(self) -> None:
         """Set the threads of the calling thread's operations by the time since the last call."""
@@ -66,12 +69,7 @@ class CpuShare:
         others = (used - self._used) / (now - self._at)
         self._at, self._used = now, used
         self.free = threads_beside(others, self._cores, self._most)
-        self._apply()
-
-    def _apply(self) -> None:
-        threads = max(1, self.free - self.beside) if self.divided else self.free
-        if threads != torch.get_num_threads():
-            torch.set_num_threads(threads)
+        self.unite()
 
     def between(self, chunks: Iterable[T]) -> Iterator[T]:
         """The ``chunks``, with the threads set again before each; the first one waits for a measurement."""
@@ -110,6 +108,11 @@ def one_thread(device: torch.device) -> Iterator[None]:
         if device.type == "cpu":
             torch.set_num_threads(1)
         yield
+
+
+def _set_threads(threads: int) -> None:
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
 
 
 def _used_by_others() -> float:

@@ -75,22 +75,19 @@ class SideThread:
     def __init__(self, worker: ThreadPoolExecutor, share: CpuShare) -> None:
         self._worker, self._share = worker, share
         self._busy_s = self._beside_s = 0.0
-        self._started: float | None = None
         self.chunks = 0
 
     def is_open(self, carry: Carry) -> bool:
         """Whether there is a core for it, and it has been busy enough so far."""
-        if self._started is not None:
-            self._beside_s += clock() - self._started
-            self._started = None
         return carry is Carry.PIXELS and self._share.free > 1 and self._busy_s >= WORTH_IT * self._beside_s
 
     def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
         """Start ``work`` in the thread. The network leaves cores to it once it has proved to be enough work."""
         threads, is_inference = self._share.beside, torch.is_inference_mode_enabled()
-        self._share.divide(self.chunks > 0)
-        self._started = clock()
+        if self.chunks:
+            self._share.divide()
         self.chunks += 1
+        begun = clock()
 
         def timed() -> T:
             start = clock()
@@ -108,6 +105,7 @@ class SideThread:
             try:
                 return future.result()
             finally:
-                self._share.divide(False)
+                self._beside_s += clock() - begun
+                self._share.unite()
 
         return wait

@@ -85,8 +85,10 @@ def test_it_closes_where_there_is_little_to_do(
 
     monkeypatch.setattr(pack("host.lane"), "clock", lambda: now)
     carry = pack("models.rollout").Carry.PIXELS
-    lane.run(work, NOTHING)()
+    wait = lane.run(work, NOTHING)
+    lane._worker.submit(lambda: None).result()
     now = 1.0
+    wait()
     assert lane.is_open(carry) is stays
     now = 100.0
     assert lane.is_open(carry) is stays
