@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
 from ..host.model import TalkingHeadModel, talking_head
 from ..models.audio import RecordingFeatures
-from ..models.blinks import with_blinks
+from ..models.blinks import LidTrack, WithLids, lids
 from ..models.choices import Keep
 from ..models.config import SAMPLERS, SamplingConfig
 from ..models.reference import Reference
@@ -23,7 +23,7 @@ SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets. 0, ``auto`` and a ``detail`` of -1 stand for the checkpoint's own values.
+    """The Sampler's widgets. 0, ``auto``, and -1 for ``detail`` and ``blinks``, stand for the checkpoint's own values.
 
     ``keep`` may be its text.
     """
@@ -36,6 +36,7 @@ class Settings:
     continuity: ContinuityOptions
     keep: Keep = Keep.UNTIL_SAVED
     detail: float = -1.0
+    blinks: float = -1.0
 
     def __post_init__(self) -> None:
         # An unknown value must not determine which frames are kept.
@@ -51,7 +52,7 @@ class Settings:
             frames_per_chunk=frames_per_chunk,
             # A slider passes values between auto and none: none.
             detail=own.detail if self.detail <= -1 else max(self.detail, 0.0),
-            blinks=own.blinks,
+            blinks=own.blinks if self.blinks <= -1 else max(self.blinks, 0.0),
         )
 
 
@@ -83,12 +84,21 @@ class Inputs:
     def condition(self) -> RecordingFeatures:
         """What the network follows: the audio, and blinks if it takes them."""
         audio = self.network.checkpoint.config.audio
-        if not audio.lids:
-            return self.audio
+        return WithLids(self.audio, self._blinking) if audio.lids else self.audio
+
+    @cached_property
+    def drawn_lids(self) -> LidTrack | None:
+        """When blinks are drawn over the frames, because the network does not take them; None if there are none."""
+        is_told = self.network.checkpoint.config.audio.lids
+        has_none = is_told or self.reference.eyes is None or self.sampling.blinks == 0
+        return None if has_none else self._blinking
+
+    @cached_property
+    def _blinking(self) -> LidTrack:
         # Not the seed alone: two people in one picture, made with the same seed, do not blink together.
         portrait = self.reference.portrait.float().cpu().numpy().tobytes()
         seed = f"{self.settings.seed}/{hashlib.blake2b(portrait, digest_size=8).hexdigest()}"
-        return with_blinks(self.audio, audio, seed, self.sampling.blinks)
+        return partial(lids, seed, per_minute=self.sampling.blinks)
 
     def check(self) -> None:
         """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""

@@ -129,6 +129,9 @@ def settings_id(inputs: Inputs) -> str:
     model, network, vae, reference = inputs.model, inputs.network, inputs.vae, inputs.reference
     digest = hashlib.blake2b(digest_size=16)
     sampling = dataclasses.asdict(inputs.sampling)
+    if inputs.drawn_lids is None and not network.checkpoint.config.audio.lids:
+        # Nobody sees them.
+        sampling["blinks"] = 0
     for newer in ("detail", "blinks"):
         # Jobs without it are those of versions that had none.
         if not sampling[newer]:
@@ -152,7 +155,8 @@ def settings_id(inputs: Inputs) -> str:
     if patched := patches_id(model):
         settings["patched"] = patched
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    for tensor in (reference.latents, reference.portrait):
+    drawn = () if inputs.drawn_lids is None or reference.eyes is None else (reference.eyes.tensor(),)
+    for tensor in (reference.latents, reference.portrait, *drawn):
         hash_value(digest, tensor)
     for name in sorted(model.patches):
         digest.update(name.encode())

@@ -185,6 +185,7 @@ def _chunks(
         run_sampling=network.run_sampling,
         noise_dtype=noise_dtype(inputs.network, inputs.model.load_device),
         lane=lane,
+        lids=inputs.drawn_lids,
     )
 
 

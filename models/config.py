@@ -351,7 +351,8 @@ class SamplingConfig:
     leads from the reference latents to the chunk (LeapTalk).
     ``steps`` 1..50, ``shift`` > 0, ``guidance`` >= 1 against zero audio (1 is off), ``frames_per_chunk`` pixel frames.
     ``detail`` 0..1 is how much of what the VAE loses of the portrait the frames get back (see ``models.detail``).
-    ``blinks`` 0..60 is their number per minute, for networks whose audio condition has ``lids``.
+    ``blinks`` 0..60 is their number per minute. Networks whose audio condition has ``lids`` are told of them; over
+    the frames of others, they are drawn (see ``models.eyelids``).
     """
 
     sampler: str = "few_step"

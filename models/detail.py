@@ -9,12 +9,15 @@ not, and keeps the VAE's pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from .eyelids import EyeContours, Eyelids
 
 # The flow's pyramid has pictures of half the frame's size, a quarter and so on, down to about this many pixels.
 COARSEST = 16
@@ -40,33 +43,53 @@ class DetailTransfer:
 
     ``portrait`` [1, 3, H, W] in [-1, 1]. ``round_trip`` [1, 4, H/2, W/2] is at half the size; its fourth channel is the
     squared difference that is tolerated. ``pyramid`` is its luma [1, 1, h, w] at each level, coarsest first.
+    ``eyelids`` are the portrait's, for blinks.
     """
 
     portrait: Tensor
     round_trip: Tensor
     pyramid: tuple[Tensor, ...]
+    eyelids: Eyelids | None = None
 
     @classmethod
-    def of(cls, portrait: Tensor, round_trip: Tensor) -> DetailTransfer:
+    def of(cls, portrait: Tensor, round_trip: Tensor, eyes: EyeContours | None = None) -> DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side."""
         still = round_trip[None].float()
         small = functional.avg_pool2d(still, 2)
         contrast = _blurred(small.square(), CONFIDENCE_SIGMA) - _blurred(small, CONFIDENCE_SIGMA).square()
         tolerated = TOLERANCE**2 + CONTRAST_TOLERANCE**2 * contrast.clamp_min(0).mean(1, keepdim=True)
-        return cls(portrait[None].float(), torch.cat((small, tolerated), dim=1), _pyramid(small))
+        whole = portrait[None].float()
+        eyelids = None if eyes is None else Eyelids(whole, eyes)
+        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), eyelids)
 
-    def apply(self, frames: Tensor, strength: float) -> Tensor:
-        """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack."""
+    def apply(self, frames: Tensor, strength: float, closed: Sequence[float] = ()) -> Tensor:
+        """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack.
+
+        closed: how far the lids are closed in each frame, 0..1; empty stands for open eyes.
+        """
         together = CPU_FRAMES if frames.device.type == "cpu" else frames.shape[1]
         detailed = torch.empty_like(frames)
-        for some, result in zip(frames.split(together, dim=1), detailed.split(together, dim=1), strict=True):
-            pictures = some.movedim(1, 0).float()
+        for first in range(0, frames.shape[1], together):
+            several = slice(first, first + together)
+            pictures = frames[:, several].movedim(1, 0).float()
             small = functional.avg_pool2d(pictures, 2)
             flow = self.flow(small)
-            portrait = _warped(self.portrait, _resized(flow, pictures.shape[-2:]))
+            places = _resized(flow, pictures.shape[-2:])
+            portrait = _warped(self.portrait, places)
             weight = _resized(strength * self._confidence(small, flow), pictures.shape[-2:])
-            result.movedim(1, 0).copy_(torch.lerp(pictures, portrait, weight))
+            self._close(portrait, weight, places, closed[several])
+            detailed[:, several].movedim(1, 0).copy_(torch.lerp(pictures, portrait, weight))
         return detailed
+
+    def _close(self, portrait: Tensor, weight: Tensor, places: Tensor, closed: Sequence[float]) -> None:
+        """Close the lids of moved portraits [T, 3, H, W], in place; there, ``weight`` [T, 1, H, W] becomes 1."""
+        if self.eyelids is None:
+            return
+        for frame, share in enumerate(closed):
+            if share > 0:
+                lids = _warped(self.eyelids.closed(share), places[frame : frame + 1])[0]
+                portrait[frame] = lids[:3]
+                weight[frame] = torch.maximum(weight[frame], lids[3:])
 
     def flow(self, small: Tensor) -> Tensor:
         """Where each pixel of frames, given at half their size [T, 3, h, w], lies in the portrait.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .choices import Choice
+from .eyelids import EyeContours
 from .transfer import send
 
 Encode = Callable[[Tensor], Tensor]
@@ -30,12 +31,14 @@ class Reference:
     """The identity condition of every chunk.
 
     ``latents`` [1, C, T, h, w] in the network's latent space, ``portrait`` [1, 3, 1, H, W] in [-1, 1] (the target of
-    colour correction), ``frames_per_chunk`` pixel frames that the latents stand for.
+    colour correction), ``frames_per_chunk`` pixel frames that the latents stand for. ``eyes`` are those that can be
+    closed for blinks; None if there are none.
     """
 
     latents: Tensor
     portrait: Tensor
     frames_per_chunk: int
+    eyes: EyeContours | None = None
 
     @property
     def stride_t(self) -> int:
@@ -49,7 +52,8 @@ class Reference:
 
     def to(self, device: torch.device) -> Reference:
         """The same on ``device``."""
-        return Reference(send(self.latents, device), send(self.portrait, device), self.frames_per_chunk)
+        eyes = None if self.eyes is None else self.eyes.to(device)
+        return Reference(send(self.latents, device), send(self.portrait, device), self.frames_per_chunk, eyes)
 
 
 MOST_CUT_AWAY = 4

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .audio import RecordingFeatures
+from .blinks import LidTrack
 from .choices import Choice
 from .clock import StageClock
 from .color import color_target, match_color
@@ -184,6 +185,7 @@ def rollout(
     run_sampling: RunSampling | None = None,
     noise_dtype: torch.dtype | None = None,
     lane: Lane | None = None,
+    lids: LidTrack | None = None,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """Generate the video for ``audio`` chunk by chunk.
 
@@ -194,6 +196,7 @@ def rollout(
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
         lane: runs, beside the next chunk's network, what that chunk does not need: decoding, if it continues from
             latents, else correction. A chunk is then yielded after the next one's network is queued.
+        lids: when blinks are drawn over ``reference.eyes``; None draws none.
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.
@@ -205,7 +208,7 @@ def rollout(
     spans = spans or plan(audio.num_frames, reference.frames_per_chunk, overlap)
     state = state or initial_state(reference)
     features = audio.stream()
-    draft = _Draft(codec, reference, continuity, overlap, sampling.detail)
+    draft = _Draft(codec, reference, continuity, overlap, sampling.detail, lids)
 
     def begin(span: ChunkSpan, state: ContinuityState) -> _Work:
         clock = StageClock(reference.latents.device)
@@ -294,21 +297,27 @@ class _Draft:
     """
 
     def __init__(
-        self, codec: VideoCodec, reference: Reference, continuity: ContinuityOptions, overlap: int, detail: float
+        self,
+        codec: VideoCodec,
+        reference: Reference,
+        continuity: ContinuityOptions,
+        overlap: int,
+        detail: float,
+        lids: LidTrack | None,
     ) -> None:
         self._codec, self._continuity, self._overlap = codec, continuity, overlap
-        self._detail = detail
+        self._detail, self._lids = detail, None if reference.eyes is None else lids
         self._meter = DriftMeter(reference)
         self._target = color_target(reference.portrait)
         self.carry = continuity.carry
         self.portrait_contrast = self._meter.portrait_contrast
         self._last_frame: Tensor | None = None
-        self._transfer = self._transfer_from(reference) if detail else None
+        self._transfer = self._transfer_from(reference) if detail or self._lids else None
 
     def _transfer_from(self, reference: Reference) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
         round_trip = self._correct(frames)
-        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0])
+        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.eyes)
 
     def _correct(self, pixels: Tensor) -> Tensor:
         """``pixels`` in the portrait's colours, in place."""
@@ -339,9 +348,10 @@ class _Draft:
         self._correct(pixels[:, :, : max(0, pixels.shape[2] - decoded.corrected)])
         clock.stage("colour")
         shown = pixels
+        closed = self._closed(span.first_frame, pixels.shape[2])
         # The next chunk continues from frames without detail transfer, as the checkpoints were trained.
-        if self._transfer is not None:
-            shown = self._transfer.apply(pixels[0], self._detail)[None]
+        if self._transfer is not None and (self._detail or any(closed)):
+            shown = self._transfer.apply(pixels[0], self._detail, closed)[None]
             clock.stage("detail")
         frames = to_uint8(shown[:, :, : span.new_frames])
         clock.stage("colour")
@@ -351,6 +361,10 @@ class _Draft:
         carried = decoded.continuity
         arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
         return _Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
+
+    def _closed(self, first_frame: int, frames: int) -> list[float]:
+        """How far the lids are closed in each frame from ``first_frame`` on."""
+        return [] if self._lids is None else self._lids(first_frame, frames).tolist()
 
     def tail(self, latents: Tensor) -> Tensor:
         """The next chunk's continuity, if ``carry`` is ``latents``."""

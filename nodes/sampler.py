@@ -13,6 +13,7 @@ from ..jobs.sampling import generate
 from ..live.origin import Origin
 from ..models.audio import RecordingFeatures
 from ..models.choices import Keep
+from ..models.config import MAX_BLINKS
 from ..models.rates import FPS
 from ..models.reference import Reference
 from ..models.rollout import ContinuityOptions
@@ -48,7 +49,7 @@ class AsymTalkerSampler(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
         )
-        return with_experts(schema, "steps", "sampler", "shift", "audio_guidance", "keep", "detail")
+        return with_experts(schema, "steps", "sampler", "shift", "audio_guidance", "keep", "detail", "blinks")
 
     @classmethod
     @override
@@ -72,11 +73,12 @@ class AsymTalkerSampler(io.ComfyNode):
         continuity: ContinuityOptions | None = None,
         keep: str = Keep.UNTIL_SAVED,
         detail: float = -1.0,
+        blinks: float = -1.0,
     ) -> io.NodeOutput:
         check_savers(cls.hidden.prompt, cls.hidden.unique_id, Look(*reference.size, Fraction(FPS)))
         continuity = continuity or ContinuityOptions()
         kept = Keep.parse(keep, "keep")
-        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity, kept, detail)
+        settings = Settings(seed, steps, sampler, shift, audio_guidance, continuity, kept, detail, blinks)
         origin = Origin.of_this_run(cls.hidden)
         return io.NodeOutput(*generate(model, vae, reference, audio_features, settings, origin))
 
@@ -172,5 +174,16 @@ def _picture_widgets() -> list[io.Input]:
             tooltip="How much fine detail of the portrait (eyes, skin, hair) is added to the frames where the VAE "
             "has blurred it: 0 adds none, 1 adds all of it. -1 uses the checkpoint's own value (1 for nano, 0 for "
             "others).",
+        ),
+        io.Float.Input(
+            "blinks",
+            display_name="blinks (-1 = auto)",
+            default=-1.0,
+            min=-1.0,
+            max=MAX_BLINKS,
+            step=1.0,
+            optional=True,
+            tooltip="Blinks per minute, drawn over the eyes of the portrait: 0 draws none, a talking person blinks 15 "
+            "to 30 times. -1 uses the checkpoint's own value (20 for nano, 0 for others, which blink by themselves).",
         ),
     ]

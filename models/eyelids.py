@@ -1,0 +1,139 @@
+"""Lids drawn over the eyes of a portrait, for networks that do not blink themselves.
+
+A closing lid is skin from below the brow that slides over the eye. The part of the portrait between brow and upper lid
+is therefore stretched down to where the lid is; its lashes come along. Below the lid, the eye stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .transfer import send
+
+# Where a closed lid meets the lower one, as a share of the open eye's height below its upper lid.
+MEETING = 0.9
+# The part of the way up to the brow from which skin is taken, and the least, in widths of the eye.
+SKIN, LEAST_SKIN = 0.75, 0.12
+# How far beyond the corners the lid's movement dies away, in widths of the eye.
+BEYOND = 0.12
+# Skin below the brow that fades from the frame's to the portrait's, as a share of what is stretched.
+FADE = 0.25
+# An eye that is open by less than this, in widths of the eye, is closed in the portrait.
+LEAST_OPENING = 0.08
+
+
+@dataclass(frozen=True)
+class EyeContours:
+    """The eyes of a portrait, in its frame: x and y in 0..1, from corner to corner; the person's right eye first.
+
+    ``upper`` and ``lower`` [2, N, 2] are the edges of the lids, ``brow`` [2, M, 2] is the lower edge of the brow.
+    """
+
+    upper: Tensor
+    lower: Tensor
+    brow: Tensor
+
+    def to(self, device: torch.device) -> EyeContours:
+        """The same on ``device``."""
+        return EyeContours(*(send(getattr(self, field.name), device) for field in fields(self)))
+
+    def tensor(self) -> Tensor:
+        """All contours as one tensor [2, 2 N + M, 2]."""
+        return torch.cat((self.upper, self.lower, self.brow), dim=1)
+
+
+@dataclass(frozen=True)
+class _Eye:
+    """One eye in its own coordinates (from corner to corner, and down), in pixels, at each pixel of a picture [H, W].
+
+    ``down`` [2] is their second direction in the picture, ``at`` [H, W] how far down a pixel is. ``upper``, ``lower``
+    and ``skin`` [H, W] are the edges of the lids above or below a pixel, and where the skin begins that is stretched.
+    ``width`` is that of the eye, ``inside`` [H, W] 1 between the corners, dying away to 0 beyond them.
+    """
+
+    down: Tensor
+    at: Tensor
+    upper: Tensor
+    lower: Tensor
+    skin: Tensor
+    width: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(cls, upper: Tensor, lower: Tensor, brow: Tensor, across_of: Tensor) -> _Eye:
+        """Contours [N, 2] in pixels; ``across_of`` [H, W, 2] are the places of the pixels."""
+        ends = upper[[0, -1]]
+        left, right = ends[ends[:, 0].argsort()]
+        width = (right - left).norm()
+        along = (right - left) / width
+        axes = torch.stack((along, torch.stack((-along[1], along[0]))))
+        across, at = ((across_of - left) @ axes.T).unbind(-1)
+        lids = [_height_at(across, (contour - left) @ axes.T) for contour in (upper, lower, brow)]
+        skin = torch.minimum(torch.lerp(lids[0], lids[2], SKIN), lids[0] - LEAST_SKIN * width)
+        beyond = torch.minimum(across, width - across) / (BEYOND * width) + 1
+        return cls(axes[1], at, lids[0], lids[1], skin, width, _smooth(beyond))
+
+    @property
+    def is_open(self) -> bool:
+        return bool((self.lower - self.upper).amax() >= LEAST_OPENING * self.width)
+
+
+class Eyelids:
+    """The eyes of one portrait, which can be closed."""
+
+    def __init__(self, portrait: Tensor, contours: EyeContours) -> None:
+        """``portrait`` [1, 3, H, W]."""
+        self._portrait = portrait.float()
+        height, width = portrait.shape[-2:]
+        size = torch.tensor((width, height), device=portrait.device)
+        rows, columns = (torch.arange(n, device=portrait.device) + 0.5 for n in (height, width))
+        self._places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+        lines = zip(contours.upper, contours.lower, contours.brow, strict=True)
+        eyes = (_Eye.of(*(line * size for line in each), self._places) for each in lines)
+        self._eyes = [eye for eye in eyes if eye.is_open]
+
+    def closed(self, share: float) -> Tensor:
+        """The portrait with lids closed by ``share`` (0 open, 1 closed), and where they are drawn: [1, 4, H, W].
+
+        The fourth channel is 1 on the moved skin, 0 where the picture is as it was.
+        """
+        picture, drawn = self._portrait, torch.zeros_like(self._portrait[:, :1])
+        for eye in self._eyes:
+            lid = eye.upper + share * eye.inside * MEETING * (eye.lower - eye.upper)
+            stretched = (eye.at - eye.skin) / (lid - eye.skin)
+            source = eye.skin + stretched * (eye.upper - eye.skin)
+            moved = self._taken_from(eye.down, torch.where(stretched > 0, source, eye.at) - eye.at)
+            # Over a pixel, so that the lid's edge has no steps.
+            above_edge = (lid - eye.at + 0.5).clamp(0, 1) * eye.inside
+            picture = torch.lerp(picture, moved, above_edge)
+            drawn = torch.maximum(drawn, above_edge * _smooth(stretched / FADE))
+        return torch.cat((picture, drawn), dim=1)
+
+    def _taken_from(self, direction: Tensor, distance: Tensor) -> Tensor:
+        """The portrait [1, 3, H, W] at ``distance`` [H, W] pixels in one direction [2] from each pixel."""
+        height, width = distance.shape
+        size = torch.tensor((width, height), device=distance.device)
+        places = (self._places + distance[..., None] * direction) * 2 / size - 1
+        # Within the centres of the outer pixels: MPS cannot pad with the border.
+        most = 1 - 1 / size
+        places = torch.minimum(torch.maximum(places, -most), most)
+        return functional.grid_sample(self._portrait, places[None], align_corners=False)
+
+
+def _height_at(across: Tensor, line: Tensor) -> Tensor:
+    """Heights [H, W] of a ``line`` [N, 2] through points (across, down), level beyond its ends."""
+    line = line[line[:, 0].argsort()]
+    x, y = line.T.contiguous()
+    after = torch.searchsorted(x, across.contiguous()).clamp(1, len(x) - 1)
+    share = ((across - x[after - 1]) / (x[after] - x[after - 1]).clamp_min(1e-6)).clamp(0, 1)
+    return torch.lerp(y[after - 1], y[after], share)
+
+
+def _smooth(ramp: Tensor) -> Tensor:
+    """From 0 to 1 without a corner (smoothstep)."""
+    ramp = ramp.clamp(0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
