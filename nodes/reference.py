@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 from typing_extensions import override
 
+from ..faces.eyes import with_eyes
 from ..faces.framing import Framing, framed
 from ..host.portrait import MODES, encode_reference, preview
 from .inputs import checked
@@ -95,5 +96,6 @@ class AsymTalkerReference(io.ComfyNode):
         framing: str = Framing.CENTRE,
     ) -> io.NodeOutput:
         frame = functools.partial(framed, framing=Framing.parse(framing, "framing"))
-        reference = encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask, frame)
+        encoded = encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask, frame)
+        reference = with_eyes(encoded)
         return io.NodeOutput(reference, ui=ui.PreviewImage(preview(reference), cls=cls))
