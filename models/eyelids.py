@@ -16,8 +16,9 @@ from .transfer import send
 
 # Where a closed lid meets the lower one, as a share of the open eye's height below its upper lid.
 MEETING = 0.9
-# The part of the way up to the brow from which skin is taken, and the least, in widths of the eye.
-SKIN, LEAST_SKIN = 0.75, 0.12
+# How far up to the brow the skin is stretched (its landmarks may run through its hair), and the least, in widths of the
+# eye.
+SKIN, LEAST_SKIN = 0.6, 0.12
 # How far beyond the corners the lid's movement dies away, in widths of the eye.
 BEYOND = 0.12
 # Skin below the brow that fades from the frame's to the portrait's, as a share of what is stretched.

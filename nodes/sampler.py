@@ -183,7 +183,7 @@ def _picture_widgets() -> list[io.Input]:
             max=MAX_BLINKS,
             step=1.0,
             optional=True,
-            tooltip="Blinks per minute, drawn over the eyes of the portrait: 0 draws none, a talking person blinks 15 "
+            tooltip="Blinks per minute, drawn over the eyes of the portrait: 0 draws none; a person who talks blinks 15 "
             "to 30 times. -1 uses the checkpoint's own value (20 for nano, 0 for others, which blink by themselves).",
         ),
     ]

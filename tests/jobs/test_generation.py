@@ -47,6 +47,40 @@ def test_detail_of_minus_1_is_the_checkpoints_own(pack: Import) -> None:
         settings(0, 0, "auto", 0.0, 0.0, None, detail=2.0).resolve(own, 33)
 
 
+def test_blinks_of_minus_1_are_the_checkpoints_own(pack: Import) -> None:
+    settings, config = pack("jobs.inputs").Settings, pack("models.config")
+    own = config.SamplingConfig(blinks=20)
+    for given, used in ((-1.0, 20), (-0.5, 0.0), (0.0, 0.0), (12.0, 12.0)):
+        chosen = settings(0, 0, "auto", 0.0, 0.0, None, blinks=given).resolve(own, 33)
+        assert chosen == dataclasses.replace(own, blinks=used)
+    with pytest.raises(config.ConfigError, match=r"blinks must be a number in 0\.\.60, got 90"):
+        settings(0, 0, "auto", 0.0, 0.0, None, blinks=90.0).resolve(own, 33)
+
+
+def test_blinks_are_drawn_where_there_are_eyes(pack: Import, scene: SimpleNamespace) -> None:
+    """Without eyes, blinks change neither frames nor the job's id."""
+    contours = pack("models.eyelids").EyeContours
+    line = torch.tensor([[(left, 0.5), (left + 0.1, 0.4), (left + 0.2, 0.5)] for left in (0.2, 0.6)])
+    eyes = contours(line, line * torch.tensor((1.0, -1.0)) + torch.tensor((0.0, 1.0)), line - torch.tensor((0.0, 0.2)))
+
+    def made(reference: Any, blinks: float, seed: int = 3) -> tuple[str, torch.Tensor]:
+        scene.reference = reference
+        video, report = generate(pack, scene, blinks=blinks, seed=seed)
+        return report["job_id"], video.get_components().images
+
+    plain = scene.reference
+    seeing = dataclasses.replace(plain, eyes=eyes)
+    (job, frames), (same_job, same_frames) = made(plain, 0.0), made(plain, 30.0)
+    assert job == same_job and torch.equal(frames, same_frames)
+    open_job, open_frames = made(seeing, 0.0)
+    assert open_job == job and torch.equal(open_frames, frames)
+    blinking_job, blinking = made(seeing, 60.0)
+    changed = (blinking != frames).flatten(1).any(dim=1)
+    assert blinking_job != job and 5 <= changed.sum() <= NUM_FRAMES / 2
+    moved = dataclasses.replace(seeing, eyes=contours(eyes.upper + 0.01, eyes.lower + 0.01, eyes.brow + 0.01))
+    assert made(moved, 60.0)[0] not in (job, blinking_job)
+
+
 def test_saving_with_audio_keeps_it(pack: Import, scene: SimpleNamespace, folders: Path) -> None:
     video, _ = generate(pack, scene)
     saved, result = pack("video.saving").save_with_audio(video, scene.audio, "video/test", 18, True, {"1": {}}, None)

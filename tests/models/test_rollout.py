@@ -15,6 +15,7 @@ from asymtalker.models import detail
 from asymtalker.models.audio import AudioFeatures, num_video_frames
 from asymtalker.models.config import ConfigError, SamplingConfig
 from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.eyelids import EyeContours
 from asymtalker.models.flow import Denoise, chunk_noise
 from asymtalker.models.reference import Reference, temporal_reference
 from asymtalker.models.rollout import (
@@ -34,6 +35,12 @@ from asymtalker.tests.models.tiny import noise, tiny_dit, tiny_vae
 FRAMES_PER_CHUNK = 9
 SAMPLING = SamplingConfig(steps=2, frames_per_chunk=FRAMES_PER_CHUNK)
 DETAILED = dataclasses.replace(SAMPLING, detail=1.0)
+EYES = EyeContours(
+    *(
+        torch.tensor([[(left, y), (left + 0.15, y - arch), (left + 0.3, y)] for left in (0.1, 0.6)])
+        for y, arch in ((0.5, 0.15), (0.5, -0.15), (0.2, 0.0))
+    )
+)
 
 
 def assert_covers(num_frames: int, frames_per_chunk: int, overlap: int) -> None:
@@ -111,7 +118,8 @@ def run(num_frames: int, seed: int = 5, **options: Any) -> list[tuple[Chunk, Con
 def chunk_by_chunk(num_frames: int, seed: int = 5, **options: Any) -> Iterator[tuple[Chunk, ContinuityState]]:
     vae = options.pop("vae", None) or tiny_vae()
     portrait = noise(1, 3, 1, 32, 32, seed=1).tanh()
-    reference = Reference(temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK), portrait, FRAMES_PER_CHUNK)
+    latents = temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK)
+    reference = Reference(latents, portrait, FRAMES_PER_CHUNK, options.pop("eyes", None))
     audio = AudioFeatures(noise(num_frames, 1, 6, seed=2), "random")
     network = options.pop("network", None) or Network(tiny_dit())
     continuity = options.pop("continuity", ContinuityOptions())
@@ -186,6 +194,25 @@ def test_detail_changes_frames_but_not_what_follows(
         assert torch.equal(state.latents, other_state.latents)
         assert other.record.stats["sharpness"] == plain.record.stats["sharpness"]
         assert other.record.seconds.keys() - plain.record.seconds.keys() == {"detail"}
+
+
+@pytest.mark.parametrize("detail", [0.0, 1.0])
+@pytest.mark.parametrize("carry", ["pixels", "latents"])
+def test_blinks_change_the_frames_with_closed_lids_alone(carry: str, detail: float) -> None:
+    def track(start: int, frames: int) -> Tensor:
+        closed = torch.zeros(22)
+        closed[[6, 12, 13]] = torch.tensor((0.5, 1.0, 0.3))
+        return closed[start : start + frames]
+
+    sampling = dataclasses.replace(SAMPLING, detail=detail)
+    options: dict[str, Any] = {"continuity": ContinuityOptions(Carry(carry)), "lane": InOrder(), "sampling": sampling}
+    plain, blinking = run(22, **options), run(22, eyes=EYES, lids=track, **options)
+    for (_, state), (_, other_state) in zip(plain, blinking, strict=True):
+        assert torch.equal(state.latents, other_state.latents)
+    before, after = (torch.cat([chunk.frames for chunk, _ in chunks]) for chunks in (plain, blinking))
+    assert (before != after).flatten(1).any(dim=1).nonzero().flatten().tolist() == [6, 12, 13]
+    for without in ({"lids": track}, {"eyes": EYES}):
+        assert torch.equal(torch.cat([chunk.frames for chunk, _ in run(22, **without, **options)]), before)
 
 
 def test_the_seed_decides() -> None:
