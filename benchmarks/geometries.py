@@ -11,9 +11,9 @@ from torch import nn
 from ..models.checkpoint import read_checkpoint
 from ..models.config import DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
+from ..models.draft import VideoCodec
 from ..models.family import MODELS, NANO_NETWORK, NANO_VAE, PRO
 from ..models.nano_vae import NanoVAE
-from ..models.rollout import VideoCodec
 from . import comfyui
 
 CPU_FRAMES = 17

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..models.audio import AudioFeatures
 from ..models.blinks import with_blinks
 from ..models.checkpoint import read_checkpoint
+from ..models.chunks import ContinuityOptions, ContinuityState
 from ..models.color import match_color
 from ..models.config import DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
@@ -23,7 +24,7 @@ from ..models.flow import Denoise
 from ..models.layers import rotary_tables, rotate
 from ..models.nano_vae import NanoVAE
 from ..models.reference import Reference, temporal_reference
-from ..models.rollout import Chunk, ContinuityOptions, ContinuityState, rollout
+from ..models.rollout import Chunk, rollout
 from ..scripts._environment import ROOT
 from .geometries import random_weights
 

@@ -24,13 +24,14 @@ import torch
 from torch import Tensor
 
 from ..models.audio import AudioFeatures, audio_windows
+from ..models.chunks import ContinuityOptions, continuity_frames
 from ..models.color import match_color
 from ..models.config import SamplingConfig
 from ..models.dit import TalkingHeadDiT
 from ..models.family import LITE, MODELS
 from ..models.flow import chunk_noise, schedule
 from ..models.reference import Reference, temporal_reference
-from ..models.rollout import Chunk, ContinuityOptions, continuity_frames, rollout
+from ..models.rollout import Chunk, rollout
 from ..training.core.inference import condition
 from . import comfyui
 from .command import command_parser

@@ -24,13 +24,14 @@ from torch import Tensor, nn
 from ..models.audio import AudioFeatures, log_mel_features
 from ..models.blinks import with_blinks
 from ..models.checkpoint import read_checkpoint
+from ..models.chunks import ContinuityOptions
 from ..models.config import DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
 from ..models.family import NANO_NETWORK, NANO_VAE, PRO
 from ..models.flow import Denoise
 from ..models.nano_vae import NanoVAE
 from ..models.reference import Reference, temporal_reference
-from ..models.rollout import ContinuityOptions, rollout
+from ..models.rollout import rollout
 from ..training.evaluation.measure import psnr
 from .command import command_parser
 from .geometries import random_weights

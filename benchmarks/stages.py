@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ..media import SpoolHeader, SpoolWriter, encode_video
 from ..models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wav2vec2_features
+from ..models.chunks import continuity_frames
 from ..models.color import match_color
 from ..models.detail import DetailTransfer
+from ..models.draft import to_uint8
 from ..models.flow import velocity_to_x0
 from ..models.layers import RotaryTables
 from ..models.reference import temporal_reference
-from ..models.rollout import continuity_frames, to_uint8
 from .geometries import Geometry
 from .timing import median_seconds
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.chunks import continuity_frames
 from ..models.family import LITE, MODELS
-from ..models.rollout import continuity_frames
 from . import comfyui
 from .command import command_parser
 from .report import aligned

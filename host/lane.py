@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ..models.rollout import Carry, Lane
+from ..models.chunks import Carry
+from ..models.rollout import Lane
 from .cores import CpuShare
 from .residence import Residence
 

@@ -8,7 +8,7 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 
-from ..models.rollout import MAX_CONTINUITY_LATENTS, continuity_frames
+from ..models.chunks import MAX_CONTINUITY_LATENTS, continuity_frames
 from .guards import Sized, latent_shape
 from .model import talking_head
 

@@ -13,9 +13,9 @@ from ..host.model import TalkingHeadModel, talking_head
 from ..models.audio import RecordingFeatures
 from ..models.blinks import LidTrack, WithLids, lids
 from ..models.choices import Keep
+from ..models.chunks import ContinuityOptions
 from ..models.config import SAMPLERS, SamplingConfig
 from ..models.reference import Reference
-from ..models.rollout import ContinuityOptions
 
 AUTO = "auto"
 SAMPLER_CHOICES = (AUTO, *SAMPLERS)

@@ -24,8 +24,8 @@ from ..host.vae import vae_identity
 from ..media import MediaError, Segment, SpoolHeader, SpoolInfo, SpoolReader, SpoolWriter, list_spools, remove_spool
 from ..media.manifest import is_whole
 from ..models.choices import Keep
+from ..models.chunks import ChunkSpan, ContinuityState, continuity_frames, plan
 from ..models.reference import Reference
-from ..models.rollout import ChunkSpan, ContinuityState, continuity_frames, plan
 from .identity import hash_value, patches_id
 from .inputs import Inputs
 

@@ -14,9 +14,9 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 
 from ..media import SpoolHeader
+from ..models.chunks import ContinuityOptions
 from ..models.config import SamplingConfig
 from ..models.files import write_text
-from ..models.rollout import ContinuityOptions
 
 MIN_CHUNKS = 3
 """Fewer are not representative, because the first one includes warm-up."""

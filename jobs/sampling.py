@@ -37,9 +37,10 @@ from ..media import (
 from ..media.disk import format_bytes
 from ..models.audio import RecordingFeatures
 from ..models.choices import Keep
+from ..models.chunks import ContinuityState
 from ..models.record import ChunkRecord
 from ..models.reference import Reference
-from ..models.rollout import Chunk, ContinuityState, Lane, rollout
+from ..models.rollout import Chunk, Lane, rollout
 from ..video.spooled import SpooledVideo, SpoolHandle
 from .identity import MULTIGPU_COPIES
 from .inputs import Inputs, Settings

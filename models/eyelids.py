@@ -93,8 +93,8 @@ class Eyelids:
         size = torch.tensor((width, height), device=portrait.device)
         rows, columns = (torch.arange(n, device=portrait.device) + 0.5 for n in (height, width))
         self._places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-        lines = zip(contours.upper, contours.lower, contours.brow, strict=True)
-        eyes = (_Eye.of(*(line * size for line in each), self._places) for each in lines)
+        lines = zip(contours.upper * size, contours.lower * size, contours.brow * size, strict=True)
+        eyes = (_Eye.of(upper, lower, brow, self._places) for upper, lower, brow in lines)
         self._eyes = [eye for eye in eyes if eye.is_open]
 
     def closed(self, share: float) -> Tensor:

@@ -18,16 +18,15 @@ from torch import Tensor
 
 from .audio import RecordingFeatures
 from .blinks import LidTrack
-from .choices import Choice
+from .chunks import Carry, ChunkSpan, ContinuityOptions, ContinuityState, continuity_frames, plan
 from .clock import StageClock
-from .color import color_target, match_color
-from .config import ConfigError, SamplingConfig
-from .detail import DetailTransfer
-from .drift import NOT_FINITE, ChunkFigures, DriftMeter, collapse, seam
+from .config import SamplingConfig
+from .draft import Decoded, Draft, Made, Pending, VideoCodec
+from .drift import NOT_FINITE, collapse
 from .flow import SAMPLERS, Denoise, chunk_noise
 from .record import COLLAPSED, REGENERATED, ChunkRecord
 from .reference import Reference
-from .transfer import Arriving, queue_fetch, send
+from .transfer import send
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +49,6 @@ class RolloutError(RuntimeError):
     """A chunk could not be generated; the message gives its number and the reason."""
 
 
-class VideoCodec(Protocol):
-    """A VAE in the network's latent space: pixels [1, 3, F, H, W] in [-1, 1] <-> latents [1, C, T, h, w].
-
-    ``decode`` gives a new tensor, which the caller may overwrite.
-    """
-
-    def encode(self, pixels: Tensor) -> Tensor: ...
-
-    def decode(self, latents: Tensor) -> Tensor: ...
-
-
 class Lane(Protocol):
     """Where a chunk is finished while the network generates the next one: a GPU's second stream, or a CPU's thread."""
 
@@ -73,96 +61,12 @@ class Lane(Protocol):
         ...
 
 
-MAX_CONTINUITY_LATENTS = 4
-_SETTLED_LATENTS = 3
-"""Decoders treat the first latents differently; the frames of the third hardly differ from the later ones."""
-
-
-class Carry(Choice):
-    """How a chunk's tail becomes the next one's continuity."""
-
-    PIXELS = "pixels"
-    """The last frames are encoded again after colour correction, as the checkpoints were trained."""
-    LATENTS = "latents"
-    """The last latents are used unchanged: faster, drifts sooner."""
-
-
-@dataclass(frozen=True)
-class ContinuityOptions:
-    """How a chunk continues the previous one.
-
-    ``latents`` is the number of latent frames, 1..4; ``color_strength`` 0..1 moves each frame's Lab statistics to the
-    portrait's. ``carry`` may be given as its text.
-    """
-
-    carry: Carry = Carry.PIXELS
-    color_strength: float = 1.0
-    latents: int = 2
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "carry", Carry.parse(self.carry, "carry"))
-        if not 0 <= self.color_strength <= 1:
-            raise ConfigError(f"color_strength must be 0..1, got {self.color_strength}")
-        if not 1 <= self.latents <= MAX_CONTINUITY_LATENTS:
-            raise ConfigError(f"continuity latents must be 1..{MAX_CONTINUITY_LATENTS}, got {self.latents}")
-
-
-@dataclass(frozen=True)
-class ContinuityState:
-    """The state before chunk ``chunk_index``: ``latents`` [1, C, n, h, w] become its first latent frames."""
-
-    chunk_index: int
-    latents: Tensor
-
-
 @dataclass(frozen=True)
 class Chunk:
     """A finished chunk: its new frames, uint8 [n, H, W, 3] on the CPU, and its record."""
 
     record: ChunkRecord
     frames: Tensor
-
-
-@dataclass(frozen=True)
-class ChunkSpan:
-    """Chunk ``index`` covers video frames from ``start``; the first ``overlap`` of them belong to the chunk before."""
-
-    index: int
-    start: int
-    overlap: int
-    new_frames: int
-
-    @property
-    def first_frame(self) -> int:
-        """The first new frame."""
-        return self.start + self.overlap
-
-    @property
-    def end_frame(self) -> int:
-        """One past the last new frame."""
-        return self.first_frame + self.new_frames
-
-
-def continuity_frames(latents: int, stride_t: int) -> int:
-    """Pixel frames of ``latents`` continuity latents: the first frame alone, then ``stride_t`` each."""
-    return (latents - 1) * stride_t + 1
-
-
-def plan(num_frames: int, frames_per_chunk: int, overlap: int) -> list[ChunkSpan]:
-    """Cover ``num_frames`` exactly; consecutive chunks share ``overlap`` frames and the last one may be cut short.
-
-    Raises:
-        ConfigError: no frames to make, or chunks that would not advance.
-    """
-    if num_frames < 1:
-        raise ConfigError(f"there are no frames to generate: {num_frames}")
-    if overlap >= frames_per_chunk:
-        raise ConfigError(f"{overlap} continuity frames leave nothing new in a chunk of {frames_per_chunk}")
-    spans = [ChunkSpan(0, 0, 0, min(num_frames, frames_per_chunk))]
-    while (done := spans[-1].end_frame) < num_frames:
-        new = min(frames_per_chunk - overlap, num_frames - done)
-        spans.append(ChunkSpan(len(spans), done - overlap, overlap, new))
-    return spans
 
 
 def initial_state(reference: Reference) -> ContinuityState:
@@ -208,7 +112,7 @@ def rollout(
     spans = spans or plan(audio.num_frames, reference.frames_per_chunk, overlap)
     state = state or initial_state(reference)
     features = audio.stream()
-    draft = _Draft(codec, reference, continuity, overlap, sampling.detail, lids)
+    draft = Draft(codec, reference, continuity, overlap, sampling.detail, lids)
 
     def begin(span: ChunkSpan, state: ContinuityState) -> _Work:
         clock = StageClock(reference.latents.device)
@@ -255,131 +159,10 @@ def _in_order(
         yield waiting.finish()
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A decoded chunk on the host: ``frames`` uint8 [n, H, W, 3], and the first latents of the next chunk."""
-
-    frames: Tensor
-    continuity: Tensor
-    figures: ChunkFigures
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A chunk whose copies to the host are queued; ``like`` is an empty tensor of the continuity's shape and type."""
-
-    arriving: Arriving
-    like: Tensor
-
-    def wait(self) -> _Made:
-        frames, values = self.arriving.wait()
-        state, figures = values.split((self.like.numel(), len(values) - self.like.numel()))
-        return _Made(frames, state.view(self.like.shape).to(self.like.dtype), ChunkFigures(*figures.tolist()))
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A decoded chunk: ``pixels`` [1, 3, F, H, W], of which the last ``corrected`` frames are in their final colours.
-
-    ``continuity`` [1, C, n, h, w] opens the next chunk; ``figures`` are those of ``DriftMeter.decoded``.
-    """
-
-    pixels: Tensor
-    corrected: int
-    continuity: Tensor
-    figures: Tensor
-
-
-class _Draft:
-    """Latents to frames, in two parts: ``decode`` gives what the next chunk continues from, ``frames`` the frames.
-
-    The host waits for a GPU once, after all copies are queued.
-    """
-
-    def __init__(
-        self,
-        codec: VideoCodec,
-        reference: Reference,
-        continuity: ContinuityOptions,
-        overlap: int,
-        detail: float,
-        lids: LidTrack | None,
-    ) -> None:
-        self._codec, self._continuity, self._overlap = codec, continuity, overlap
-        self._detail, self._lids = detail, None if reference.eyes is None else lids
-        self._meter = DriftMeter(reference)
-        self._target = color_target(reference.portrait)
-        self.carry = continuity.carry
-        self.portrait_contrast = self._meter.portrait_contrast
-        self._last_frame: Tensor | None = None
-        self._transfer = self._transfer_from(reference) if detail or self._lids else None
-
-    def _transfer_from(self, reference: Reference) -> DetailTransfer:
-        frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
-        round_trip = self._correct(frames)
-        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.eyes)
-
-    def _correct(self, pixels: Tensor) -> Tensor:
-        """``pixels`` in the portrait's colours, in place."""
-        return match_color(pixels, self._target, self._continuity.color_strength, in_place=True)
-
-    def decode(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> _Decoded:
-        pixels = self._codec.decode(latents)
-        clock.stage("decode")
-        figures = self._meter.decoded(latents, pixels)
-        clock.stage("statistics")
-        corrected = 0
-        if self.carry is Carry.LATENTS:
-            continuity = self.tail(latents)
-        else:
-            tail = pixels.shape[2] - self._overlap
-            # On a GPU, all at once: what matters there is the number of operations.
-            first = tail if pixels.device.type == "cpu" else min(span.overlap, tail)
-            corrected = pixels.shape[2] - first
-            self._correct(pixels[:, :, first:])
-            clock.stage("colour")
-            continuity = self._codec.encode(pixels[:, :, tail:])
-        clock.stage("continuity")
-        return _Decoded(pixels, corrected, continuity, figures)
-
-    def frames(self, decoded: _Decoded, span: ChunkSpan, clock: StageClock) -> _Pending:
-        """Queue the new frames of ``decoded``; the previous chunk contains the first ``span.overlap``."""
-        pixels = decoded.pixels[:, :, span.overlap :]
-        self._correct(pixels[:, :, : max(0, pixels.shape[2] - decoded.corrected)])
-        clock.stage("colour")
-        shown = pixels
-        closed = self._closed(span.first_frame, pixels.shape[2])
-        # The next chunk continues from frames without detail transfer, as the checkpoints were trained.
-        if self._transfer is not None and (self._detail or any(closed)):
-            shown = self._transfer.apply(pixels[0], self._detail, closed)[None]
-            clock.stage("detail")
-        frames = to_uint8(shown[:, :, : span.new_frames])
-        clock.stage("colour")
-        figures = torch.cat((decoded.figures, self._meter.corrected(pixels, shown)))
-        clock.stage("statistics")
-        # One copy: the overhead of a copy to the host equals thousands of values.
-        carried = decoded.continuity
-        arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
-        return _Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
-
-    def _closed(self, first_frame: int, frames: int) -> list[float]:
-        """How far the lids are closed in each frame from ``first_frame`` on."""
-        return [] if self._lids is None else self._lids(first_frame, frames).tolist()
-
-    def tail(self, latents: Tensor) -> Tensor:
-        """The next chunk's continuity, if ``carry`` is ``latents``."""
-        return latents[:, :, -self._continuity.latents :].clone()
-
-    def seam(self, frames: Tensor, motion: float) -> dict[str, float]:
-        """The figure of the seam between ``frames`` and those of the last call; none in the first."""
-        last, self._last_frame = self._last_frame, frames[-1].clone()
-        return {} if last is None else {"seam": seam(last, frames[0], motion)}
-
-
 class _Work:
     """One chunk: made, queued, then waited for. ``attempt`` generates latents from a state."""
 
-    def __init__(self, attempt: Callable[..., Tensor], draft: _Draft, span: ChunkSpan, clock: StageClock) -> None:
+    def __init__(self, attempt: Callable[..., Tensor], draft: Draft, span: ChunkSpan, clock: StageClock) -> None:
         self._attempt, self._draft, self._span, self._clock = attempt, draft, span, clock
         self.is_regenerated = False
 
@@ -411,10 +194,10 @@ class _Work:
         self._latents = self._attempt(state=self._state, attempt=attempt)
         self._clock.stage("network")
 
-    def _decode(self) -> _Decoded:
+    def _decode(self) -> Decoded:
         return self._draft.decode(self._latents, self._span, self._clock)
 
-    def _frames(self) -> _Pending:
+    def _frames(self) -> Pending:
         self._clock.resume()
         decoded, self._decoded = self._decoded or self._decode(), None
         return self._draft.frames(decoded, self._span, self._clock)
@@ -435,7 +218,7 @@ class _Work:
         )
         return Chunk(record, made.frames), self.next_state
 
-    def _wait(self) -> tuple[_Made, dict[str, float]]:
+    def _wait(self) -> tuple[Made, dict[str, float]]:
         made, index = self._pending().wait(), self._span.index
         problem = collapse(made.figures, self._draft.portrait_contrast)
         if problem is None:
@@ -485,16 +268,3 @@ def sample(
 
 def _notify(on_step: OnStep, chunk_index: int, step: int, u: Tensor, x: Tensor, x0: Tensor) -> None:
     on_step(chunk_index, step, x0)
-
-
-def to_uint8(pixels: Tensor) -> Tensor:
-    """[1, 3, n, H, W] in [-1, 1] -> uint8 [n, H, W, 3]."""
-    if pixels.device.type != "cpu":
-        scaled = pixels[0].add(1).mul_(127.5).round_().clamp_(0, 255)
-        return scaled.to(torch.uint8).movedim(0, -1).contiguous()
-    frames = []
-    for frame in pixels[0].unbind(1):
-        scaled = frame.add(1).mul_(127.5).round_().clamp_(0, 255)
-        # Through int32, and a stack instead of a permuted copy: both are faster on CPUs.
-        frames.append(torch.stack(scaled.to(torch.int32).to(torch.uint8).unbind(0), dim=-1))
-    return torch.stack(frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from typing_extensions import override
 
-from ..models.rollout import MAX_CONTINUITY_LATENTS, Carry, ContinuityOptions
+from ..models.chunks import MAX_CONTINUITY_LATENTS, Carry, ContinuityOptions
 from .inputs import checked
 from .sockets import CATEGORY, ContinuitySocket, search_words
 

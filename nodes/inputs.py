@@ -23,8 +23,8 @@ from ..faces.track import FaceTrack
 from ..host.audio import NO_SOUND
 from ..host.messages import encodable, expected, make_encodable, quoted
 from ..models.audio import AudioFeatures
+from ..models.chunks import ContinuityOptions
 from ..models.reference import Reference
-from ..models.rollout import ContinuityOptions
 from ..models.streaming import SpeechFeatures
 
 CHOICES_SHOWN = 12

@@ -13,10 +13,10 @@ from ..jobs.sampling import generate
 from ..live.origin import Origin
 from ..models.audio import RecordingFeatures
 from ..models.choices import Keep
+from ..models.chunks import ContinuityOptions
 from ..models.config import MAX_BLINKS
 from ..models.rates import FPS
 from ..models.reference import Reference
-from ..models.rollout import ContinuityOptions
 from ..video.savers import check_savers
 from ..video.spooled import losses_of_this_node
 from ..video.writing import Look
@@ -183,7 +183,8 @@ def _picture_widgets() -> list[io.Input]:
             max=MAX_BLINKS,
             step=1.0,
             optional=True,
-            tooltip="Blinks per minute, drawn over the eyes of the portrait: 0 draws none; a person who talks blinks 15 "
-            "to 30 times. -1 uses the checkpoint's own value (20 for nano, 0 for others, which blink by themselves).",
+            tooltip="Blinks per minute, drawn over the eyes of the portrait: 0 draws none; a person who talks blinks "
+            "15 to 30 times. -1 uses the checkpoint's own value (20 for nano, 0 for others, which blink by "
+            "themselves).",
         ),
     ]

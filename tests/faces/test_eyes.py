@@ -34,14 +34,15 @@ def openings(pixels: Tensor) -> list[float]:
     picture = ((pixels.movedim(0, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     points = landmarks.find_landmarks(picture, find_faces(picture)[0])
     assert points is not None
-    lids = (
+    eyes = (
         (landmarks.RIGHT_UPPER_LID, landmarks.RIGHT_LOWER_LID),
         (landmarks.LEFT_UPPER_LID, landmarks.LEFT_LOWER_LID),
     )
-    return [
-        float(np.linalg.norm(points[upper[4]] - points[lower[4]]) / np.linalg.norm(points[upper[0]] - points[upper[-1]]))
-        for upper, lower in lids
-    ]
+
+    def distance(one: int, other: int) -> float:
+        return float(np.linalg.norm(points[one] - points[other]))
+
+    return [distance(upper[4], lower[4]) / distance(upper[0], upper[-1]) for upper, lower in eyes]
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)

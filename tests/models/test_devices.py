@@ -11,10 +11,10 @@ from torch.utils._pytree import tree_leaves
 
 from asymtalker.models.color import match_color
 from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.draft import to_uint8
 from asymtalker.models.flow import schedule
 from asymtalker.models.layers import rotary_tables, timestep_embedding
 from asymtalker.models.nano_vae import NanoVAE, NanoVAEConfig
-from asymtalker.models.rollout import to_uint8
 from asymtalker.tests.models.tiny import TINY, noise, tiny_dit
 
 LATENTS = (1, 4, 3, 2, 2)

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from asymtalker.models.eyelids import EyeContours, Eyelids
 from torch import Tensor
+
+from asymtalker.models.eyelids import EyeContours, Eyelids
 
 SIZE = 256
 BRIGHT, LASHES, SKIN = 1.0, -1.0, 0.2

@@ -13,23 +13,14 @@ from torch import Tensor
 
 from asymtalker.models import detail
 from asymtalker.models.audio import AudioFeatures, num_video_frames
+from asymtalker.models.chunks import Carry, ContinuityOptions, ContinuityState, continuity_frames, plan
 from asymtalker.models.config import ConfigError, SamplingConfig
 from asymtalker.models.dit import TalkingHeadDiT
+from asymtalker.models.draft import to_uint8
 from asymtalker.models.eyelids import EyeContours
 from asymtalker.models.flow import Denoise, chunk_noise
 from asymtalker.models.reference import Reference, temporal_reference
-from asymtalker.models.rollout import (
-    Carry,
-    Chunk,
-    ContinuityOptions,
-    ContinuityState,
-    RolloutError,
-    continuity_frames,
-    initial_state,
-    plan,
-    rollout,
-    to_uint8,
-)
+from asymtalker.models.rollout import Chunk, RolloutError, initial_state, rollout
 from asymtalker.tests.models.tiny import noise, tiny_dit, tiny_vae
 
 FRAMES_PER_CHUNK = 9

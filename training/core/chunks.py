@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ...models.rollout import continuity_frames, plan
+from ...models.chunks import continuity_frames, plan
 
 FRAMES_PER_CHUNK = 33
 CONTINUITY_LATENTS = 2

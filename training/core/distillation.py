@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...models.chunks import continuity_frames
 from ...models.color import match_color
 from ...models.dit import TalkingHeadDiT
+from ...models.draft import VideoCodec
 from ...models.flow import Denoise, apply_continuity, sample_chunk, schedule
 from ...models.nano_vae import NanoVAE
-from ...models.rollout import VideoCodec, continuity_frames
 from .chunks import CONTINUITY_LATENTS, stride_of
 from .config import RunConfig, TrainingError
 from .data import Batch

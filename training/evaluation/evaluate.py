@@ -18,10 +18,11 @@ from torch import Tensor
 from ...models.audio import FPS, AudioFeatures, RecordingFeatures, log_mel_features
 from ...models.blinks import WithLids, known_lids, with_blinks
 from ...models.checkpoint import read_checkpoint
+from ...models.chunks import ContinuityOptions
 from ...models.flow import Denoise
 from ...models.nano_vae import NanoVAE
 from ...models.reference import Reference, ReferenceKind, fit_portrait, static_reference, temporal_reference
-from ...models.rollout import ContinuityOptions, Network, rollout
+from ...models.rollout import Network, rollout
 from ..core.config import TrainingError
 from ..core.inference import TrainedNetwork, condition, load_for_sampling
 from ..core.objectives import uncertain

@@ -18,9 +18,11 @@ from einops import rearrange
 from torch import Tensor
 
 from ...models.audio import AudioFeatures, log_mel_features
+from ...models.chunks import ContinuityOptions, ContinuityState, continuity_frames
+from ...models.draft import to_uint8
 from ...models.flow import apply_continuity, chunk_noise
 from ...models.rates import FPS
-from ...models.rollout import ContinuityOptions, ContinuityState, continuity_frames, rollout, to_uint8
+from ...models.rollout import rollout
 from ..core.chunks import CONTINUITY_LATENTS, FRAMES_PER_CHUNK, clip_span, new_frames, stride_of
 from ..core.paths import PROBE, add_vae_argument
 from ..core.tables import markdown_table

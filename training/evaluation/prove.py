@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from ...models.chunks import ContinuityOptions
 from ...models.files import write_text
 from ...models.rates import FPS
 from ...models.reference import ReferenceKind
-from ...models.rollout import ContinuityOptions
 from ..core.config import TrainingError, read_config
 from ..core.device import CPU, add_device_argument, training_device
 from ..core.distillation import CONTINUITIES, AKDTraining

@@ -18,8 +18,8 @@ from torch import nn
 from ...models.checkpoint import read_checkpoint, write_checkpoint
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
+from ...models.draft import VideoCodec
 from ...models.nano_vae import NanoVAE
-from ...models.rollout import VideoCodec
 from ..core.config import read_config
 from ..core.data import Batch, PreparedClips, load_batches
 from ..core.device import CPU, training_device

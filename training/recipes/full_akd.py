@@ -15,7 +15,7 @@ from torch import nn
 
 from ...models.checkpoint import read_published
 from ...models.config import SamplingConfig
-from ...models.rollout import VideoCodec
+from ...models.draft import VideoCodec
 from ..core.config import read_config
 from ..core.data import PreparedClips
 from ..core.distillation import (

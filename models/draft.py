@@ -1,0 +1,166 @@
+"""A chunk's latents to its frames: decoding, colour correction, detail, blinks, and their way to the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .blinks import LidTrack
+from .chunks import Carry, ChunkSpan, ContinuityOptions
+from .clock import StageClock
+from .color import color_target, match_color
+from .detail import DetailTransfer
+from .drift import ChunkFigures, DriftMeter, seam
+from .reference import Reference
+from .transfer import Arriving, queue_fetch
+
+_SETTLED_LATENTS = 3
+"""Decoders treat the first latents differently; the frames of the third hardly differ from the later ones."""
+
+
+class VideoCodec(Protocol):
+    """A VAE in the network's latent space: pixels [1, 3, F, H, W] in [-1, 1] <-> latents [1, C, T, h, w].
+
+    ``decode`` gives a new tensor, which the caller may overwrite.
+    """
+
+    def encode(self, pixels: Tensor) -> Tensor: ...
+
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Made:
+    """A decoded chunk on the host: ``frames`` uint8 [n, H, W, 3], and the first latents of the next chunk."""
+
+    frames: Tensor
+    continuity: Tensor
+    figures: ChunkFigures
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A chunk whose copies to the host are queued; ``like`` is an empty tensor of the continuity's shape and type."""
+
+    arriving: Arriving
+    like: Tensor
+
+    def wait(self) -> Made:
+        frames, values = self.arriving.wait()
+        state, figures = values.split((self.like.numel(), len(values) - self.like.numel()))
+        return Made(frames, state.view(self.like.shape).to(self.like.dtype), ChunkFigures(*figures.tolist()))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded chunk: ``pixels`` [1, 3, F, H, W], of which the last ``corrected`` frames are in their final colours.
+
+    ``continuity`` [1, C, n, h, w] opens the next chunk; ``figures`` are those of ``DriftMeter.decoded``.
+    """
+
+    pixels: Tensor
+    corrected: int
+    continuity: Tensor
+    figures: Tensor
+
+
+class Draft:
+    """Latents to frames, in two parts: ``decode`` gives what the next chunk continues from, ``frames`` the frames.
+
+    The host waits for a GPU once, after all copies are queued.
+    """
+
+    def __init__(
+        self,
+        codec: VideoCodec,
+        reference: Reference,
+        continuity: ContinuityOptions,
+        overlap: int,
+        detail: float,
+        lids: LidTrack | None,
+    ) -> None:
+        self._codec, self._continuity, self._overlap = codec, continuity, overlap
+        self._detail, self._lids = detail, None if reference.eyes is None else lids
+        self._meter = DriftMeter(reference)
+        self._target = color_target(reference.portrait)
+        self.carry = continuity.carry
+        self.portrait_contrast = self._meter.portrait_contrast
+        self._last_frame: Tensor | None = None
+        self._transfer = self._transfer_from(reference) if detail or self._lids else None
+
+    def _transfer_from(self, reference: Reference) -> DetailTransfer:
+        frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
+        round_trip = self._correct(frames)
+        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.eyes)
+
+    def _correct(self, pixels: Tensor) -> Tensor:
+        """``pixels`` in the portrait's colours, in place."""
+        return match_color(pixels, self._target, self._continuity.color_strength, in_place=True)
+
+    def decode(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> Decoded:
+        pixels = self._codec.decode(latents)
+        clock.stage("decode")
+        figures = self._meter.decoded(latents, pixels)
+        clock.stage("statistics")
+        corrected = 0
+        if self.carry is Carry.LATENTS:
+            continuity = self.tail(latents)
+        else:
+            tail = pixels.shape[2] - self._overlap
+            # On a GPU, all at once: what matters there is the number of operations.
+            first = tail if pixels.device.type == "cpu" else min(span.overlap, tail)
+            corrected = pixels.shape[2] - first
+            self._correct(pixels[:, :, first:])
+            clock.stage("colour")
+            continuity = self._codec.encode(pixels[:, :, tail:])
+        clock.stage("continuity")
+        return Decoded(pixels, corrected, continuity, figures)
+
+    def frames(self, decoded: Decoded, span: ChunkSpan, clock: StageClock) -> Pending:
+        """Queue the new frames of ``decoded``; the previous chunk contains the first ``span.overlap``."""
+        pixels = decoded.pixels[:, :, span.overlap :]
+        self._correct(pixels[:, :, : max(0, pixels.shape[2] - decoded.corrected)])
+        clock.stage("colour")
+        shown = pixels
+        closed = self._closed(span.first_frame, pixels.shape[2])
+        # The next chunk continues from frames without detail transfer, as the checkpoints were trained.
+        if self._transfer is not None and (self._detail or any(closed)):
+            shown = self._transfer.apply(pixels[0], self._detail, closed)[None]
+            clock.stage("detail")
+        frames = to_uint8(shown[:, :, : span.new_frames])
+        clock.stage("colour")
+        figures = torch.cat((decoded.figures, self._meter.corrected(pixels, shown)))
+        clock.stage("statistics")
+        # One copy: the overhead of a copy to the host equals thousands of values.
+        carried = decoded.continuity
+        arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
+        return Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
+
+    def _closed(self, first_frame: int, frames: int) -> list[float]:
+        """How far the lids are closed in each frame from ``first_frame`` on."""
+        return [] if self._lids is None else self._lids(first_frame, frames).tolist()
+
+    def tail(self, latents: Tensor) -> Tensor:
+        """The next chunk's continuity, if ``carry`` is ``latents``."""
+        return latents[:, :, -self._continuity.latents :].clone()
+
+    def seam(self, frames: Tensor, motion: float) -> dict[str, float]:
+        """The figure of the seam between ``frames`` and those of the last call; none in the first."""
+        last, self._last_frame = self._last_frame, frames[-1].clone()
+        return {} if last is None else {"seam": seam(last, frames[0], motion)}
+
+
+def to_uint8(pixels: Tensor) -> Tensor:
+    """[1, 3, n, H, W] in [-1, 1] -> uint8 [n, H, W, 3]."""
+    if pixels.device.type != "cpu":
+        scaled = pixels[0].add(1).mul_(127.5).round_().clamp_(0, 255)
+        return scaled.to(torch.uint8).movedim(0, -1).contiguous()
+    frames = []
+    for frame in pixels[0].unbind(1):
+        scaled = frame.add(1).mul_(127.5).round_().clamp_(0, 255)
+        # Through int32, and a stack instead of a permuted copy: both are faster on CPUs.
+        frames.append(torch.stack(scaled.to(torch.int32).to(torch.uint8).unbind(0), dim=-1))
+    return torch.stack(frames)
