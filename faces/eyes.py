@@ -8,16 +8,8 @@ import torch
 
 from ..models.eyelids import EyeContours
 from ..models.reference import Reference
-from .detector import find_faces
-from .landmarks import (
-    LEFT_BROW,
-    LEFT_LOWER_LID,
-    LEFT_UPPER_LID,
-    RIGHT_BROW,
-    RIGHT_LOWER_LID,
-    RIGHT_UPPER_LID,
-    find_landmarks,
-)
+from .landmarks import LEFT_BROW, LEFT_LOWER_LID, LEFT_UPPER_LID, RIGHT_BROW, RIGHT_LOWER_LID, RIGHT_UPPER_LID
+from .mouth import face_of
 
 _CONTOURS = (
     (RIGHT_UPPER_LID, LEFT_UPPER_LID),
@@ -28,9 +20,7 @@ _CONTOURS = (
 
 def with_eyes(reference: Reference) -> Reference:
     """``reference`` with the eyes of its largest face, or unchanged if no face is found."""
-    picture = ((reference.portrait[0, :, 0].movedim(0, -1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-    faces = find_faces(picture)
-    points = find_landmarks(picture, faces[0]) if faces else None
+    points = face_of(reference.portrait)
     if points is None:
         return reference
     places = torch.from_numpy(points / reference.size).to(reference.portrait)

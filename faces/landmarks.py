@@ -74,6 +74,11 @@ def find_landmarks(image: npt.NDArray[np.uint8], face: Face) -> Points | None:
     return points
 
 
+def follow_landmarks(image: npt.NDArray[np.uint8], earlier: Points) -> Points | None:
+    """As ``find_landmarks``, for a face whose landmarks in an ``earlier`` frame are known."""
+    return _found_in(_Region.around(earlier), image)
+
+
 @dataclass(frozen=True)
 class _Region:
     """A square part of a picture, possibly turned: its middle, and its sides [2, 2] along and down the face."""

@@ -148,6 +148,8 @@ def settings_id(inputs: Inputs) -> str:
         "frames_per_chunk": reference.frames_per_chunk,
         "wrappers": sorted(str(key) for kind in model.wrappers.values() for key in kind),
     }
+    if reference.shift != (0, 0):
+        settings["shift"] = reference.shift
     if noise := noise_dtype(network, model.load_device):
         settings["noise"] = str(noise)
     if fused := kernels_in_use(model.load_device, compute_dtype(network)):

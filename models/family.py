@@ -83,6 +83,7 @@ class ModelSpec:
         audio_encoder: None for log-mel features, which need no network.
         fast_vae: a smaller, faster VAE of the same latents.
         face_share: the face's longer side as a share of the frame's shorter one, as the network was trained.
+        tries: in how many places of a face the mouth is tried (see ``jobs.places``); 1 for networks that need none.
         sampling: how it is sampled; None if its file says so or the defaults apply.
         adapter_of: the network that ``network`` is an adapter of; None for a network of its own.
     """
@@ -95,6 +96,7 @@ class ModelSpec:
     audio_encoder: Weights | None = None
     fast_vae: Weights | None = None
     face_share: float = 0.5
+    tries: int = 1
     sampling: SamplingConfig | None = None
     adapter_of: ModelSpec | None = None
 
@@ -128,6 +130,7 @@ NANO = ModelSpec(
     ),
     size=256,
     face_share=0.61,
+    tries=9,
     network=Weights("nano", "", "", (NANO_NETWORK.name,), 0.02, APACHE),
     vae=Weights("nano's VAE", "", "", (NANO_VAE.name,), 0.005, APACHE),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from .transfer import send
 
 Encode = Callable[[Tensor], Tensor]
 """Pixels [1, 3, F, H, W] in [-1, 1] -> latents [1, C, T, h, w]."""
+Shift = tuple[int, int]
+"""Pixels to the right and down."""
 
 
 class ReferenceKind(Choice):
@@ -30,15 +32,16 @@ class ReferenceKind(Choice):
 class Reference:
     """The identity condition of every chunk.
 
-    ``latents`` [1, C, T, h, w] in the network's latent space, ``portrait`` [1, 3, 1, H, W] in [-1, 1] (the target of
-    colour correction), ``frames_per_chunk`` pixel frames that the latents stand for. ``eyes`` are those that can be
-    closed for blinks; None if there are none.
+    ``latents`` [1, C, T, h, w] in the network's latent space, of the portrait moved by ``shift`` (see ``placing``);
+    ``portrait`` [1, 3, 1, H, W] in [-1, 1] (the target of colour correction), ``frames_per_chunk`` pixel frames that
+    the latents stand for. ``eyes`` are those that can be closed for blinks; None if there are none.
     """
 
     latents: Tensor
     portrait: Tensor
     frames_per_chunk: int
     eyes: EyeContours | None = None
+    shift: Shift = (0, 0)
 
     @property
     def stride_t(self) -> int:
@@ -53,7 +56,7 @@ class Reference:
     def to(self, device: torch.device) -> Reference:
         """The same on ``device``."""
         eyes = None if self.eyes is None else self.eyes.to(device)
-        return Reference(send(self.latents, device), send(self.portrait, device), self.frames_per_chunk, eyes)
+        return replace(self, latents=send(self.latents, device), portrait=send(self.portrait, device), eyes=eyes)
 
 
 MOST_CUT_AWAY = 4

@@ -24,6 +24,7 @@ from .config import SamplingConfig
 from .draft import Decoded, Draft, Made, Pending, VideoCodec
 from .drift import NOT_FINITE, collapse
 from .flow import SAMPLERS, Denoise, chunk_noise
+from .placing import ShiftedCodec
 from .record import COLLAPSED, REGENERATED, ChunkRecord
 from .reference import Reference
 from .transfer import send
@@ -112,6 +113,8 @@ def rollout(
     spans = spans or plan(audio.num_frames, reference.frames_per_chunk, overlap)
     state = state or initial_state(reference)
     features = audio.stream()
+    if reference.shift != (0, 0):
+        codec = ShiftedCodec(codec, reference.shift, reference.portrait)
     draft = Draft(codec, reference, continuity, overlap, sampling.detail, lids)
 
     def begin(span: ChunkSpan, state: ContinuityState) -> _Work:

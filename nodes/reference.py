@@ -12,6 +12,7 @@ from typing_extensions import override
 from ..faces.eyes import with_eyes
 from ..faces.framing import Framing, framed
 from ..host.portrait import MODES, encode_reference, preview
+from ..jobs.places import PLACES, best_place
 from .inputs import checked
 from .sockets import CATEGORY, ReferenceSocket, search_words, with_experts
 
@@ -75,11 +76,22 @@ class AsymTalkerReference(io.ComfyNode):
                     tooltip="`face` finds the face and shows head and neck, whatever the picture's shape; without a "
                     "face it uses the middle. `centre` always uses the middle of the picture.",
                 ),
+                io.Int.Input(
+                    "tries",
+                    display_name="tries (-1 = auto)",
+                    default=-1,
+                    min=-1,
+                    max=len(PLACES),
+                    optional=True,
+                    tooltip="For nano: how many places of the face, some pixels apart, are tried with a second of "
+                    "speech. The one where the mouth opens furthest is used; the face does not move in the video. 1 "
+                    "tries none. -1 uses the model's own number (9 for nano; others need none).",
+                ),
             ],
             outputs=[ReferenceSocket.Output(display_name="reference", tooltip="For AsymTalker Sampler.")],
             hidden=[io.Hidden.unique_id],
         )
-        return with_experts(schema, "mode")
+        return with_experts(schema, "mode", "tries")
 
     @classmethod
     @override
@@ -94,8 +106,10 @@ class AsymTalkerReference(io.ComfyNode):
         mode: str,
         mask: Tensor | None = None,
         framing: str = Framing.CENTRE,
+        tries: int = -1,
     ) -> io.NodeOutput:
         frame = functools.partial(framed, framing=Framing.parse(framing, "framing"))
         encoded = encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask, frame)
-        reference = with_eyes(encoded)
+        # The static baseline stays what it is compared as.
+        reference = with_eyes(encoded if mode == "static" else best_place(model, vae, encoded, tries))
         return io.NodeOutput(reference, ui=ui.PreviewImage(preview(reference), cls=cls))

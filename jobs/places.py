@@ -1,0 +1,135 @@
+"""The place of a face in which its mouth opens furthest, found by trying.
+
+nano sees pictures in patches of 32 pixels, and moves an unknown mouth well in some places of a patch, hardly in others:
+what decides is chance. So a second of speech is generated in several places. The video does not move: see
+``models.placing``.
+"""
+
+from __future__ import annotations
+
+import logging
+import wave
+from dataclasses import replace
+
+import numpy as np
+import torch
+from comfy import model_management
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from comfy.utils import ProgressBar
+from torch import Tensor
+
+from ..faces.landmarks import Points
+from ..faces.mouth import face_of, openings
+from ..host.cores import cpu_share
+from ..host.example_files import EXAMPLES
+from ..host.model import talking_head
+from ..host.network import ChunkNetwork, noise_dtype
+from ..host.residence import Residence
+from ..host.vae import StockVideoCodec
+from ..models.audio import MEL_CHANNELS, AudioFeatures, log_mel_features, to_mono_16k
+from ..models.blinks import with_blinks
+from ..models.chunks import Carry, ContinuityOptions
+from ..models.family import spec_by_audio
+from ..models.placing import ShiftedCodec
+from ..models.reference import Reference, Shift, temporal_reference
+from ..models.rollout import rollout
+
+SPEECH = EXAMPLES / "asymtalker_speech.wav"
+
+_STEP = 6
+PLACES: tuple[Shift, ...] = tuple(
+    (_STEP * x, _STEP * y)
+    for x, y in (
+        *((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)),
+        *((1, 1), (-1, -1), (1, -1), (-1, 1)),
+        *((2, 0), (-2, 0), (0, 2), (0, -2)),
+    )
+)
+"""The places in the order in which they are tried."""
+
+WIDEST = 95
+"""The percentile of the openings that counts. The mean says less: some mouths hang open."""
+EVERY = 2
+"""Every second frame is read."""
+
+
+def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) -> Reference:
+    """``reference`` with its portrait moved to where the mouth opens furthest.
+
+    ``reference`` has to be a temporal one. It stays as it is if no face is found in it, or if the MODEL does not follow
+    nano's features, which are those of the speech here.
+
+    Args:
+        tries: how many places are tried, 1 for none; -1 stands for the MODEL's own number.
+
+    Raises:
+        RolloutError: the MODEL gives values that are not finite.
+        InterruptProcessingException: the user cancelled.
+    """
+    config = talking_head(model).checkpoint.config
+    places = PLACES[: spec_by_audio(config).tries if tries < 0 else tries]
+    follows = (config.audio.blocks, config.audio.channels) == (1, MEL_CHANNELS)
+    face = face_of(reference.portrait) if follows and len(places) > 1 else None
+    if face is None:
+        return reference
+    trial, bar = _Trial(model, vae, reference, face), ProgressBar(len(places))
+    tried: list[tuple[float, Reference]] = []
+    with cpu_share(model.load_device) as share:
+        for shift in share.between(places):
+            model_management.throw_exception_if_processing_interrupted()
+            placed = trial.placed(shift)
+            tried.append((trial.opening(placed), placed))
+            bar.update(1)
+    widest, best = max(tried, key=lambda one: one[0])
+    told = (
+        "AsymTalker: the mouth opens furthest with the face moved by %s pixels: %.2f of its width (in place %.2f)"
+    )
+    logging.info(told, best.shift, widest, tried[0][0])
+    return best
+
+
+class _Trial:
+    """A portrait that says a little in one place after the other."""
+
+    def __init__(self, model: ModelPatcher, vae: VAE, reference: Reference, face: Points) -> None:
+        network = talking_head(model)
+        residence = Residence(model, vae, reference)
+        self._reference, self._face = reference, face
+        self._codec = StockVideoCodec(vae, network, residence.device, residence.bring_vae)
+        self._network = ChunkNetwork(model, residence.bring_network)
+        self._noise_dtype = noise_dtype(network, residence.device)
+        # Neither detail nor blinks change how far a mouth opens.
+        self._sampling = replace(network.checkpoint.sampling, detail=0.0, blinks=0.0)
+        audio = AudioFeatures(_speech(reference.frames_per_chunk), "log-mel")
+        self._audio = with_blinks(audio, network.checkpoint.config.audio, 0, 0.0)
+
+    def placed(self, shift: Shift) -> Reference:
+        """The reference whose latents are those of the portrait moved by ``shift``."""
+        portrait, frames = self._reference.portrait, self._reference.frames_per_chunk
+        latents = temporal_reference(ShiftedCodec(self._codec, shift, portrait).encode, portrait, frames)
+        return replace(self._reference, latents=latents, shift=shift)
+
+    def opening(self, placed: Reference) -> float:
+        """How far the mouth opens at its widest, as a share of its width; 0 if the face is lost."""
+        ((chunk, _),) = rollout(
+            self._network,
+            self._codec,
+            placed,
+            self._audio,
+            self._sampling,
+            ContinuityOptions(Carry.LATENTS),
+            seed=0,
+            run_sampling=self._network.run_sampling,
+            noise_dtype=self._noise_dtype,
+        )
+        seen = openings(chunk.frames[::EVERY].numpy(), self._face)
+        return float(np.percentile(seen, WIDEST)) if seen else 0.0
+
+
+def _speech(num_frames: int) -> Tensor:
+    """The features of the example speech's beginning [num_frames, 1, 320]."""
+    with wave.open(str(SPEECH)) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        sound = to_mono_16k(torch.from_numpy(samples / 2.0**15)[None].float(), file.getframerate())
+    return log_mel_features(sound, num_frames)

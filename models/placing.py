@@ -1,0 +1,56 @@
+"""A portrait moved by some pixels for the network alone: its frames are moved back.
+
+A network whose patches are large knows a mouth better in some places of a patch than in others. Moved there, the mouth
+follows speech further, while the video stays in the portrait's own place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .draft import VideoCodec
+from .reference import Shift
+
+
+def shifted(pixels: Tensor, shift: Shift) -> Tensor:
+    """``pixels`` [..., H, W] moved by ``shift``; the border goes on where nothing was."""
+    for dim, distance in zip((-1, -2), shift, strict=True):
+        length = pixels.shape[dim]
+        places = (torch.arange(length, device=pixels.device) - distance).clamp_(0, length - 1)
+        pixels = pixels.index_select(dim, places)
+    return pixels
+
+
+@dataclass(frozen=True)
+class ShiftedCodec:
+    """A VAE whose latents are those of pixels moved by ``shift``.
+
+    What the shift moves out of the frame is taken from the ``portrait`` [1, 3, 1, H, W] in [-1, 1].
+    """
+
+    codec: VideoCodec
+    shift: Shift
+    portrait: Tensor
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Latents of the moved pixels."""
+        return self.codec.encode(shifted(pixels, self.shift))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels in their own place."""
+        moved = self.codec.decode(latents)
+        frames = self.portrait.to(moved).expand_as(moved).clone()
+        (rows, moved_rows), (columns, moved_columns) = (
+            _overlap(moved.shape[dim], distance) for dim, distance in zip((-2, -1), reversed(self.shift), strict=True)
+        )
+        frames[..., rows, columns] = moved[..., moved_rows, moved_columns]
+        return frames
+
+
+def _overlap(length: int, distance: int) -> tuple[slice, slice]:
+    """What is left of a side of ``length`` pixels that was moved by ``distance``: in its own place, and moved."""
+    start, stop = max(0, -distance), length - max(0, distance)
+    return slice(start, stop), slice(start + distance, stop + distance)
