@@ -82,9 +82,7 @@ def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) 
             tried.append((trial.opening(placed), placed))
             bar.update(1)
     widest, best = max(tried, key=lambda one: one[0])
-    told = (
-        "AsymTalker: the mouth opens furthest with the face moved by %s pixels: %.2f of its width (in place %.2f)"
-    )
+    told = "AsymTalker: the mouth opens furthest with the face moved by %s pixels: %.2f of its width (in place %.2f)"
     logging.info(told, best.shift, widest, tried[0][0])
     return best
 

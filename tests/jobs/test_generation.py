@@ -63,10 +63,13 @@ def test_blinks_are_drawn_where_there_are_eyes(pack: Import, scene: SimpleNamesp
     line = torch.tensor([[(left, 0.5), (left + 0.1, 0.4), (left + 0.2, 0.5)] for left in (0.2, 0.6)])
     eyes = contours(line, line * torch.tensor((1.0, -1.0)) + torch.tensor((0.0, 1.0)), line - torch.tensor((0.0, 0.2)))
 
-    def made(reference: Any, blinks: float, seed: int = 3) -> tuple[str, torch.Tensor]:
+    make_job, inputs = pack("jobs.job").make_job, pack("jobs.inputs").Inputs
+
+    def made(reference: Any, blinks: float) -> tuple[str, torch.Tensor]:
         scene.reference = reference
-        video, report = generate(pack, scene, blinks=blinks, seed=seed)
-        return report["job_id"], video.get_components().images
+        settings = dataclasses.replace(scene.settings, blinks=blinks)
+        job = make_job(inputs(scene.model, scene.vae, reference, scene.features, settings))
+        return job.job_id, generate(pack, scene, blinks=blinks)[0].get_components().images
 
     plain = scene.reference
     seeing = dataclasses.replace(plain, eyes=eyes)

@@ -1,0 +1,83 @@
+"""The place in which nano's mouth opens furthest."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+import torch
+
+from asymtalker.scripts._environment import ROOT
+from asymtalker.tests.helpers import Import
+
+EXAMPLE = ROOT / "workflows" / "assets" / "asymtalker_person.png"
+
+
+@pytest.fixture(scope="module")
+def nano(pack: Import) -> SimpleNamespace:
+    """nano and the reference of the example portrait."""
+    model, vae, _ = pack("host.checkpoints.loading").load_all("nano", "default", "default", "default")
+    with av.open(str(EXAMPLE)) as container:
+        image = torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))[None] / 255
+    encode = pack("host.portrait").encode_reference
+    return SimpleNamespace(model=model, vae=vae, reference=encode(model, vae, image, 0, 0, "temporal", None))
+
+
+def test_the_widest_of_the_places_is_used(pack: Import, nano: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = pack("jobs.places")
+    opening, tried = places._Trial.opening, []
+
+    def noted(self: Any, placed: Any) -> float:
+        tried.append((opening(self, placed), placed))
+        return tried[-1][0]
+
+    monkeypatch.setattr(places._Trial, "opening", noted)
+    best = places.best_place(nano.model, nano.vae, nano.reference, 3)
+    assert [placed.shift for _, placed in tried] == [(0, 0), (6, 0), (-6, 0)]
+    assert len({value for value, _ in tried}) == 3 and all(0.02 < value < 1 for value, _ in tried)
+    assert best is max(tried, key=lambda one: one[0])[1]
+    # The first place is the portrait's own.
+    torch.testing.assert_close(tried[0][1].latents, nano.reference.latents)
+    moved = pack("models.placing").shifted(nano.reference.portrait, (6, 0))
+    width, height = nano.reference.size
+    image = (moved[:, :, 0].movedim(1, -1) + 1) / 2
+    other = pack("host.portrait").encode_reference(nano.model, nano.vae, image, width, height, "temporal", None)
+    torch.testing.assert_close(tried[1][1].latents, other.latents)
+    again = places.best_place(nano.model, nano.vae, nano.reference, 3)
+    assert again.shift == best.shift and torch.equal(again.latents, best.latents)
+
+
+@pytest.mark.parametrize("tries", [0, 1])
+def test_one_try_is_none(pack: Import, nano: SimpleNamespace, tries: int) -> None:
+    assert pack("jobs.places").best_place(nano.model, nano.vae, nano.reference, tries) is nano.reference
+
+
+def test_nothing_is_tried_without_a_face(pack: Import, scene: SimpleNamespace) -> None:
+    assert pack("jobs.places").best_place(scene.model, scene.vae, scene.reference, -1) is scene.reference
+
+
+def test_nano_tries_nine_places_and_others_none(pack: Import) -> None:
+    family = pack("models.family")
+    assert [spec.tries for spec in family.MODELS.values()] == [9, 1, 1]
+    places = pack("jobs.places").PLACES
+    assert places[0] == (0, 0) and len(set(places)) == len(places) == 13
+
+
+def test_interrupting_ends_the_search(comfy: Import, pack: Import, nano: SimpleNamespace) -> None:
+    management = comfy("comfy.model_management")
+    management.interrupt_current_processing()
+    with pytest.raises(management.InterruptProcessingException):
+        pack("jobs.places").best_place(nano.model, nano.vae, nano.reference, 3)
+
+
+def test_the_shift_is_part_of_the_job(pack: Import, scene: SimpleNamespace) -> None:
+    jobs, inputs = pack("jobs.job"), pack("jobs.inputs").Inputs
+
+    def job_of(reference: Any) -> str:
+        return jobs.make_job(inputs(scene.model, scene.vae, reference, scene.features, scene.settings)).job_id
+
+    moved = dataclasses.replace(scene.reference, shift=(6, 0))
+    assert job_of(moved) != job_of(scene.reference)
