@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ..models.checkpoint import read_checkpoint
+from ..models.codec import VideoCodec
 from ..models.config import DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
-from ..models.draft import VideoCodec
 from ..models.family import MODELS, NANO_NETWORK, NANO_VAE, PRO
 from ..models.nano_vae import NanoVAE
 from . import comfyui

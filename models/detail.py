@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from .eyelids import EyeContours, Eyelids
+from .placing import continued, kept
+from .reference import Shift
 
 # The flow's pyramid has pictures of half the frame's size, a quarter and so on, down to about this many pixels.
 COARSEST = 16
@@ -33,6 +35,8 @@ DAMPING = 2e-3
 TOLERANCE, CONFIDENCE_SIGMA = 0.06, 2.0
 # The share of the local contrast that is tolerated besides: half a pixel of error in the flow is much on an eye.
 CONTRAST_TOLERANCE = 0.25
+# The distance from what is lost at which the flow is that of the rest, in pixels.
+SEEN_BOTH = 12
 # A CPU takes a few frames at a time, which stay in its cache.
 CPU_FRAMES = 4
 
@@ -43,24 +47,31 @@ class DetailTransfer:
 
     ``portrait`` [1, 3, H, W] in [-1, 1]. ``round_trip`` [1, 4, H/2, W/2] is at half the size; its fourth channel is the
     squared difference that is tolerated. ``pyramid`` is its luma [1, 1, h, w] at each level, coarsest first.
-    ``eyelids`` are the portrait's, for blinks.
+    ``eyelids`` are the portrait's, for blinks. ``lost`` [1, 1, H, W] is 1 where frames are still, because the network
+    had the portrait moved by ``shift`` (see ``placing``).
     """
 
     portrait: Tensor
     round_trip: Tensor
     pyramid: tuple[Tensor, ...]
+    lost: Tensor
+    shift: Shift = (0, 0)
     eyelids: Eyelids | None = None
 
     @classmethod
-    def of(cls, portrait: Tensor, round_trip: Tensor, eyes: EyeContours | None = None) -> DetailTransfer:
+    def of(
+        cls, portrait: Tensor, round_trip: Tensor, eyes: EyeContours | None = None, shift: Shift = (0, 0)
+    ) -> DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side."""
         still = round_trip[None].float()
         small = functional.avg_pool2d(still, 2)
         contrast = _blurred(small.square(), CONFIDENCE_SIGMA) - _blurred(small, CONFIDENCE_SIGMA).square()
         tolerated = TOLERANCE**2 + CONTRAST_TOLERANCE**2 * contrast.clamp_min(0).mean(1, keepdim=True)
         whole = portrait[None].float()
+        lost = torch.ones_like(whole[:, :1])
+        lost[(..., *kept(shift, *lost.shape[-2:]))] = 0
         eyelids = None if eyes is None else Eyelids(whole, eyes)
-        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), eyelids)
+        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, eyelids)
 
     def apply(self, frames: Tensor, strength: float, closed: Sequence[float] = ()) -> Tensor:
         """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack.
@@ -74,12 +85,20 @@ class DetailTransfer:
             pictures = frames[:, several].movedim(1, 0).float()
             small = functional.avg_pool2d(pictures, 2)
             flow = self.flow(small)
-            places = _resized(flow, pictures.shape[-2:])
+            places = self._continued(_resized(flow, pictures.shape[-2:]))
             portrait = _warped(self.portrait, places)
             weight = _resized(strength * self._confidence(small, flow), pictures.shape[-2:])
+            if self.shift != (0, 0):
+                weight = torch.maximum(weight, self.lost)
             self._close(portrait, weight, places, closed[several])
             detailed[:, several].movedim(1, 0).copy_(torch.lerp(pictures, portrait, weight))
         return detailed
+
+    def _continued(self, places: Tensor) -> Tensor:
+        """The flow, in which what is lost of the frames moves as what is next to it."""
+        # Along the border, the flow has seen both.
+        across, down = (by + math.copysign(SEEN_BOTH, by) if by else 0 for by in self.shift)
+        return continued(places, (int(across), int(down)))
 
     def _close(self, portrait: Tensor, weight: Tensor, places: Tensor, closed: Sequence[float]) -> None:
         """Close the lids of moved portraits [T, 3, H, W], in place; there, ``weight`` [T, 1, H, W] becomes 1."""

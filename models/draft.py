@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from .blinks import LidTrack
 from .chunks import Carry, ChunkSpan, ContinuityOptions
 from .clock import StageClock
+from .codec import VideoCodec
 from .color import color_target, match_color
 from .detail import DetailTransfer
 from .drift import ChunkFigures, DriftMeter, seam
@@ -19,17 +19,6 @@ from .transfer import Arriving, queue_fetch
 
 _SETTLED_LATENTS = 3
 """Decoders treat the first latents differently; the frames of the third hardly differ from the later ones."""
-
-
-class VideoCodec(Protocol):
-    """A VAE in the network's latent space: pixels [1, 3, F, H, W] in [-1, 1] <-> latents [1, C, T, h, w].
-
-    ``decode`` gives a new tensor, which the caller may overwrite.
-    """
-
-    def encode(self, pixels: Tensor) -> Tensor: ...
-
-    def decode(self, latents: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,7 @@ class Draft:
     def _transfer_from(self, reference: Reference) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
         round_trip = self._correct(frames)
-        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.eyes)
+        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.eyes, reference.shift)
 
     def _correct(self, pixels: Tensor) -> Tensor:
         """``pixels`` in the portrait's colours, in place."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .draft import VideoCodec
+from .codec import VideoCodec
 from .reference import Shift
 
 
@@ -43,14 +43,26 @@ class ShiftedCodec:
         """Pixels in their own place."""
         moved = self.codec.decode(latents)
         frames = self.portrait.to(moved).expand_as(moved).clone()
-        (rows, moved_rows), (columns, moved_columns) = (
-            _overlap(moved.shape[dim], distance) for dim, distance in zip((-2, -1), reversed(self.shift), strict=True)
+        rows, columns = kept(self.shift, *moved.shape[-2:])
+        across, down = self.shift
+        moved_rows, moved_columns = (
+            slice(side.start + distance, side.stop + distance) for side, distance in ((rows, down), (columns, across))
         )
         frames[..., rows, columns] = moved[..., moved_rows, moved_columns]
         return frames
 
 
-def _overlap(length: int, distance: int) -> tuple[slice, slice]:
-    """What is left of a side of ``length`` pixels that was moved by ``distance``: in its own place, and moved."""
-    start, stop = max(0, -distance), length - max(0, distance)
-    return slice(start, stop), slice(start + distance, stop + distance)
+def kept(shift: Shift, height: int, width: int) -> tuple[slice, slice]:
+    """The rows and columns of a picture that are still in the frame when it is moved by ``shift``."""
+    across, down = shift
+    return _kept_side(height, down), _kept_side(width, across)
+
+
+def _kept_side(length: int, distance: int) -> slice:
+    return slice(max(0, -distance), length - max(0, distance))
+
+
+def continued(values: Tensor, shift: Shift) -> Tensor:
+    """``values`` [..., H, W] in which what ``shift`` moves out of the frame is as the border of what it keeps."""
+    across, down = shift
+    return shifted(shifted(values, shift), (-across, -down))

@@ -20,8 +20,9 @@ from .audio import RecordingFeatures
 from .blinks import LidTrack
 from .chunks import Carry, ChunkSpan, ContinuityOptions, ContinuityState, continuity_frames, plan
 from .clock import StageClock
+from .codec import VideoCodec
 from .config import SamplingConfig
-from .draft import Decoded, Draft, Made, Pending, VideoCodec
+from .draft import Decoded, Draft, Made, Pending
 from .drift import NOT_FINITE, collapse
 from .flow import SAMPLERS, Denoise, chunk_noise
 from .placing import ShiftedCodec

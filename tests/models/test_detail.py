@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from asymtalker.models import detail
 from asymtalker.models.detail import DetailTransfer
+from asymtalker.models.placing import kept
 
 SIZE = 256
 
@@ -134,3 +135,21 @@ def test_a_flat_picture_stays_as_it_is() -> None:
     flat = torch.full((3, SIZE, SIZE), 0.25)
     frames = flat[:, None].expand(-1, 3, -1, -1)
     torch.testing.assert_close(DetailTransfer.of(flat, flat).apply(frames, 1.0), frames.contiguous())
+
+
+@pytest.mark.parametrize("shift", [(12, 0), (-6, 6), (0, -12)])
+def test_what_a_shift_loses_moves_with_the_rest(portrait: Tensor, shift: tuple[int, int]) -> None:
+    truth = moved(portrait, 4)
+    frame = blurred(truth)
+    rows, columns = kept(shift, SIZE, SIZE)
+    lost = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    lost[rows, columns] = False
+    frame[:, lost] = portrait[:, lost]
+    frames = {
+        used: applied(DetailTransfer.of(portrait, blurred(portrait), shift=used), frame) for used in (shift, (0, 0))
+    }
+    # Away from the border of the picture, over which it was rolled.
+    lost[:8] = lost[-8:] = lost[:, :8] = lost[:, -8:] = False
+    errors = {used: (picture - truth)[:, lost].square().mean().sqrt() for used, picture in frames.items()}
+    assert errors[shift] < 0.5 * errors[0, 0]
+    assert error(frames[shift], truth) < 0.5 * error(frame, truth)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ...models.chunks import continuity_frames
+from ...models.codec import VideoCodec
 from ...models.color import match_color
 from ...models.dit import TalkingHeadDiT
-from ...models.draft import VideoCodec
 from ...models.flow import Denoise, apply_continuity, sample_chunk, schedule
 from ...models.nano_vae import NanoVAE
 from .chunks import CONTINUITY_LATENTS, stride_of

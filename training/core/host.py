@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...models.audio import SAMPLE_RATE, num_video_frames, wav2vec2_features
 from ...models.checkpoint import read_checkpoint
+from ...models.codec import VideoCodec
 from ...models.config import DiTConfig, SamplingConfig
-from ...models.draft import VideoCodec
 from ...scripts._environment import ROOT, find_comfyui
 from .config import TrainingError
 

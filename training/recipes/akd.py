@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from ...models.checkpoint import read_checkpoint, write_checkpoint
+from ...models.codec import VideoCodec
 from ...models.config import SamplingConfig
 from ...models.dit import TalkingHeadDiT
-from ...models.draft import VideoCodec
 from ...models.nano_vae import NanoVAE
 from ..core.config import read_config
 from ..core.data import Batch, PreparedClips, load_batches

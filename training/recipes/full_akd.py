@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from ...models.checkpoint import read_published
+from ...models.codec import VideoCodec
 from ...models.config import SamplingConfig
-from ...models.draft import VideoCodec
 from ..core.config import read_config
 from ..core.data import PreparedClips
 from ..core.distillation import (
