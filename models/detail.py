@@ -96,9 +96,8 @@ class DetailTransfer:
 
     def _continued(self, places: Tensor) -> Tensor:
         """The flow, in which what is lost of the frames moves as what is next to it."""
-        # Along the border, the flow has seen both.
-        across, down = (by + math.copysign(SEEN_BOTH, by) if by else 0 for by in self.shift)
-        return continued(places, (int(across), int(down)))
+        across, down = (by + (by > 0) * SEEN_BOTH - (by < 0) * SEEN_BOTH for by in self.shift)
+        return continued(places, (across, down))
 
     def _close(self, portrait: Tensor, weight: Tensor, places: Tensor, closed: Sequence[float]) -> None:
         """Close the lids of moved portraits [T, 3, H, W], in place; there, ``weight`` [T, 1, H, W] becomes 1."""
