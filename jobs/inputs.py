@@ -90,7 +90,7 @@ class Inputs:
     def drawn_lids(self) -> LidTrack | None:
         """When blinks are drawn over the frames, because the network does not take them; None if there are none."""
         is_told = self.network.checkpoint.config.audio.lids
-        has_none = is_told or self.reference.eyes is None or self.sampling.blinks == 0
+        has_none = is_told or self.reference.face is None or self.sampling.blinks == 0
         return None if has_none else self._blinking
 
     @cached_property

@@ -150,6 +150,9 @@ def settings_id(inputs: Inputs) -> str:
     }
     if reference.shift != (0, 0):
         settings["shift"] = reference.shift
+    if reference.face is not None and (inputs.sampling.detail or inputs.drawn_lids):
+        # Not its landmarks: they follow from the portrait, but their last bits depend on the machine.
+        settings["face"] = True
     if noise := noise_dtype(network, model.load_device):
         settings["noise"] = str(noise)
     if fused := kernels_in_use(model.load_device, compute_dtype(network)):
@@ -157,8 +160,7 @@ def settings_id(inputs: Inputs) -> str:
     if patched := patches_id(model):
         settings["patched"] = patched
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    drawn = () if inputs.drawn_lids is None or reference.eyes is None else (reference.eyes.tensor(),)
-    for tensor in (reference.latents, reference.portrait, *drawn):
+    for tensor in (reference.latents, reference.portrait):
         hash_value(digest, tensor)
     for name in sorted(model.patches):
         digest.update(name.encode())

@@ -19,8 +19,7 @@ from comfy.sd import VAE
 from comfy.utils import ProgressBar
 from torch import Tensor
 
-from ..faces.landmarks import Points
-from ..faces.mouth import face_of, openings
+from ..faces.portrait_face import openings
 from ..host.cores import cpu_share
 from ..host.example_files import EXAMPLES
 from ..host.model import talking_head
@@ -48,8 +47,8 @@ PLACES: tuple[Shift, ...] = tuple(
 )
 """The places in the order in which they are tried."""
 
-WIDEST = 95
-"""The percentile of the openings that counts. The mean says less: some mouths hang open."""
+WIDEST = 0.95
+"""The quantile of the openings that counts. The mean says less: some mouths hang open."""
 EVERY = 2
 """Every second frame is read."""
 
@@ -70,10 +69,9 @@ def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) 
     config = talking_head(model).checkpoint.config
     places = PLACES[: spec_by_audio(config).tries if tries < 0 else tries]
     follows = (config.audio.blocks, config.audio.channels) == (1, MEL_CHANNELS)
-    face = face_of(reference.portrait) if follows and len(places) > 1 else None
-    if face is None:
+    if reference.face is None or len(places) < 2 or not follows:
         return reference
-    trial, bar = _Trial(model, vae, reference, face), ProgressBar(len(places))
+    trial, bar = _Trial(model, vae, reference), ProgressBar(len(places))
     tried: list[tuple[float, Reference]] = []
     with cpu_share(model.load_device) as share:
         for shift in share.between(places):
@@ -90,10 +88,10 @@ def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) 
 class _Trial:
     """A portrait that says a little in one place after the other."""
 
-    def __init__(self, model: ModelPatcher, vae: VAE, reference: Reference, face: Points) -> None:
+    def __init__(self, model: ModelPatcher, vae: VAE, reference: Reference) -> None:
         network = talking_head(model)
         residence = Residence(model, vae, reference)
-        self._reference, self._face = reference, face
+        self._reference = reference
         self._codec = StockVideoCodec(vae, network, residence.device, residence.bring_vae)
         self._network = ChunkNetwork(model, residence.bring_network)
         self._noise_dtype = noise_dtype(network, residence.device)
@@ -121,8 +119,8 @@ class _Trial:
             run_sampling=self._network.run_sampling,
             noise_dtype=self._noise_dtype,
         )
-        seen = openings(chunk.frames[::EVERY].numpy(), self._face)
-        return float(np.percentile(seen, WIDEST)) if seen else 0.0
+        seen = openings(chunk.frames[::EVERY], self._reference)
+        return float(seen.quantile(WIDEST)) if len(seen) else 0.0
 
 
 def _speech(num_frames: int) -> Tensor:

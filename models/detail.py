@@ -8,18 +8,18 @@ not, and keeps the VAE's pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .eyelids import EyeContours, Eyelids
+from .eyelids import Eyelids
+from .pictures import blurred
 from .placing import continued, kept
 from .reference import Shift
+from .skin import MovedSkin
 
 # The flow's pyramid has pictures of half the frame's size, a quarter and so on, down to about this many pixels.
 COARSEST = 16
@@ -47,8 +47,8 @@ class DetailTransfer:
 
     ``portrait`` [1, 3, H, W] in [-1, 1]. ``round_trip`` [1, 4, H/2, W/2] is at half the size; its fourth channel is the
     squared difference that is tolerated. ``pyramid`` is its luma [1, 1, h, w] at each level, coarsest first.
-    ``eyelids`` are the portrait's, for blinks. ``lost`` [1, 1, H, W] is 1 where frames are still, because the network
-    had the portrait moved by ``shift`` (see ``placing``).
+    ``lost`` [1, 1, H, W] is 1 where frames are still, because the network had the portrait moved by ``shift`` (see
+    ``placing``). ``eyelids`` and ``skin`` are the portrait's, for blinks and around the mouth.
     """
 
     portrait: Tensor
@@ -57,21 +57,28 @@ class DetailTransfer:
     lost: Tensor
     shift: Shift = (0, 0)
     eyelids: Eyelids | None = None
+    skin: MovedSkin | None = None
 
     @classmethod
     def of(
-        cls, portrait: Tensor, round_trip: Tensor, eyes: EyeContours | None = None, shift: Shift = (0, 0)
+        cls, portrait: Tensor, round_trip: Tensor, face: Tensor | None = None, shift: Shift = (0, 0)
     ) -> DetailTransfer:
-        """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side."""
+        """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side.
+
+        ``face`` [468, 2] are the portrait's landmarks in 0..1; without them, lids stay open and chins the VAE's.
+        """
         still = round_trip[None].float()
         small = functional.avg_pool2d(still, 2)
-        contrast = _blurred(small.square(), CONFIDENCE_SIGMA) - _blurred(small, CONFIDENCE_SIGMA).square()
+        contrast = blurred(small.square(), CONFIDENCE_SIGMA) - blurred(small, CONFIDENCE_SIGMA).square()
         tolerated = TOLERANCE**2 + CONTRAST_TOLERANCE**2 * contrast.clamp_min(0).mean(1, keepdim=True)
         whole = portrait[None].float()
         lost = torch.ones_like(whole[:, :1])
         lost[(..., *kept(shift, *lost.shape[-2:]))] = 0
-        eyelids = None if eyes is None else Eyelids(whole, eyes)
-        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, eyelids)
+        eyelids = skin = None
+        if face is not None:
+            points = face * torch.tensor((portrait.shape[-1], portrait.shape[-2]), device=face.device)
+            eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
+        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, eyelids, skin)
 
     def apply(self, frames: Tensor, strength: float, closed: Sequence[float] = ()) -> Tensor:
         """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack.
@@ -91,7 +98,10 @@ class DetailTransfer:
             if self.shift != (0, 0):
                 weight = torch.maximum(weight, self.lost)
             self._close(portrait, weight, places, closed[several])
-            detailed[:, several].movedim(1, 0).copy_(torch.lerp(pictures, portrait, weight))
+            result = torch.lerp(pictures, portrait, weight)
+            if self.skin is not None and strength > 0:
+                result = self.skin.apply(result, strength)
+            detailed[:, several].movedim(1, 0).copy_(result)
         return detailed
 
     def _continued(self, places: Tensor) -> Tensor:
@@ -125,7 +135,7 @@ class DetailTransfer:
     def _confidence(self, small: Tensor, flow: Tensor) -> Tensor:
         """How much frames look like the moved round trip around each pixel: 0..1 [T, 1, h, w]."""
         moved, tolerated = _warped(self.round_trip, flow).split((3, 1), dim=1)
-        error = _blurred((small - moved).square().mean(1, keepdim=True), CONFIDENCE_SIGMA)
+        error = blurred((small - moved).square().mean(1, keepdim=True), CONFIDENCE_SIGMA)
         return (error / tolerated).mul_(-0.5).exp_()
 
 
@@ -148,14 +158,14 @@ def _step(still: Tensor, target: Tensor, flow: Tensor) -> Tensor:
     gx, gy = _gradients(moved)
     change = target - moved
     products = torch.cat((gx * gx, gx * gy, gy * gy, gx * change, gy * change), dim=1)
-    summed = _blurred(functional.avg_pool2d(products, 2, ceil_mode=True), WINDOW_SIGMA)
+    summed = blurred(functional.avg_pool2d(products, 2, ceil_mode=True), WINDOW_SIGMA)
     xx, xy, yy, xt, yt = summed.split(1, dim=1)
     xx, yy = xx + DAMPING, yy + DAMPING
     determinant = xx * yy - xy * xy
     # Beyond a pixel, the gradients say nothing.
     x, y = (((a * b - xy * c) / determinant).clamp_(-1, 1) for a, b, c in ((yy, xt, yt), (xx, yt, xt)))
     height, width = still.shape[-2:]
-    step = _blurred(torch.cat((x * (2 / width), y * (2 / height)), dim=1), FLOW_SIGMA)
+    step = blurred(torch.cat((x * (2 / width), y * (2 / height)), dim=1), FLOW_SIGMA)
     # Odd lengths were halved with the border's pixel alone in the last place.
     return functional.interpolate(step, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
@@ -176,26 +186,6 @@ def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
     padded = functional.pad(picture, (1, 1, 1, 1), mode="replicate")
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     return across, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-
-
-def _blurred(pictures: Tensor, sigma: float) -> Tensor:
-    """[T, C, h, w] by a Gaussian, as sums of shifted pictures: on a CPU twice as fast as a convolution."""
-    weights = _gaussian(sigma)
-    radius = len(weights) // 2
-    for dim, padding in ((-1, (radius, radius, 0, 0)), (-2, (0, 0, radius, radius))):
-        length = pictures.shape[dim]
-        padded = functional.pad(pictures, padding, mode="replicate")
-        pictures = padded.narrow(dim, 0, length) * weights[0]
-        for shift, weight in enumerate(weights[1:], 1):
-            pictures.add_(padded.narrow(dim, shift, length), alpha=weight)
-    return pictures
-
-
-@lru_cache(maxsize=8)
-def _gaussian(sigma: float) -> tuple[float, ...]:
-    radius = int(3 * sigma)
-    weights = [math.exp(-0.5 * (at / sigma) ** 2) for at in range(-radius, radius + 1)]
-    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _resized(pictures: Tensor, size: tuple[int, ...]) -> Tensor:

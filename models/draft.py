@@ -72,7 +72,7 @@ class Draft:
         lids: LidTrack | None,
     ) -> None:
         self._codec, self._continuity, self._overlap = codec, continuity, overlap
-        self._detail, self._lids = detail, None if reference.eyes is None else lids
+        self._detail, self._lids = detail, None if reference.face is None else lids
         self._meter = DriftMeter(reference)
         self._target = color_target(reference.portrait)
         self.carry = continuity.carry
@@ -83,7 +83,7 @@ class Draft:
     def _transfer_from(self, reference: Reference) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
         round_trip = self._correct(frames)
-        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.eyes, reference.shift)
+        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.face, reference.shift)
 
     def _correct(self, pixels: Tensor) -> Tensor:
         """``pixels`` in the portrait's colours, in place."""

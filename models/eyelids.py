@@ -6,14 +6,18 @@ is therefore stretched down to where the lid is; its lashes come along. Below th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from .transfer import send
+from .landmarks import LEFT_BROW, LEFT_LOWER_LID, LEFT_UPPER_LID, RIGHT_BROW, RIGHT_LOWER_LID, RIGHT_UPPER_LID
+from .pictures import pixel_places, sampled, smooth
 
+EYES = (
+    (RIGHT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_BROW),
+    (LEFT_UPPER_LID, LEFT_LOWER_LID, LEFT_BROW),
+)
 # Where a closed lid meets the lower one, as a share of the open eye's height below its upper lid.
 MEETING = 0.9
 # How far up to the brow the skin is stretched (its landmarks may run through its hair), and the least, in widths of the
@@ -25,26 +29,8 @@ BEYOND = 0.12
 FADE = 0.25
 # An eye that is open by less than this, in widths of the eye, is closed in the portrait.
 LEAST_OPENING = 0.08
-
-
-@dataclass(frozen=True)
-class EyeContours:
-    """The eyes of a portrait, in its frame: x and y in 0..1, from corner to corner; the person's right eye first.
-
-    ``upper`` and ``lower`` [2, N, 2] are the edges of the lids, ``brow`` [2, M, 2] is the lower edge of the brow.
-    """
-
-    upper: Tensor
-    lower: Tensor
-    brow: Tensor
-
-    def to(self, device: torch.device) -> EyeContours:
-        """The same on ``device``."""
-        return EyeContours(*(send(getattr(self, field.name), device) for field in fields(self)))
-
-    def tensor(self) -> Tensor:
-        """All contours as one tensor [2, 2 N + M, 2]."""
-        return torch.cat((self.upper, self.lower, self.brow), dim=1)
+# Eyes narrower than this, in pixels, are those of a face in profile.
+NARROWEST = 4.0
 
 
 @dataclass(frozen=True)
@@ -61,41 +47,40 @@ class _Eye:
     upper: Tensor
     lower: Tensor
     skin: Tensor
-    width: Tensor
+    width: float
     inside: Tensor
 
     @classmethod
-    def of(cls, upper: Tensor, lower: Tensor, brow: Tensor, across_of: Tensor) -> _Eye:
-        """Contours [N, 2] in pixels; ``across_of`` [H, W, 2] are the places of the pixels."""
+    def of(cls, upper: Tensor, lower: Tensor, brow: Tensor, places: Tensor) -> _Eye:
+        """Contours [N, 2] in pixels; ``places`` [H, W, 2] are those of the pixels."""
         ends = upper[[0, -1]]
         left, right = ends[ends[:, 0].argsort()]
-        width = (right - left).norm()
+        width = float((right - left).norm().clamp_min(1e-3))
         along = (right - left) / width
         axes = torch.stack((along, torch.stack((-along[1], along[0]))))
-        across, at = ((across_of - left) @ axes.T).unbind(-1)
+        across, at = ((places - left) @ axes.T).unbind(-1)
         lids = [_height_at(across, (contour - left) @ axes.T) for contour in (upper, lower, brow)]
         skin = torch.minimum(torch.lerp(lids[0], lids[2], SKIN), lids[0] - LEAST_SKIN * width)
         beyond = torch.minimum(across, width - across) / (BEYOND * width) + 1
-        return cls(axes[1], at, lids[0], lids[1], skin, width, _smooth(beyond))
+        return cls(axes[1], at, lids[0], lids[1], skin, width, smooth(beyond))
 
     @property
-    def is_open(self) -> bool:
-        return bool((self.lower - self.upper).amax() >= LEAST_OPENING * self.width)
+    def can_close(self) -> bool:
+        """Whether it is open, and seen from the front."""
+        return self.width >= NARROWEST and float((self.lower - self.upper).amax()) >= LEAST_OPENING * self.width
 
 
 class Eyelids:
     """The eyes of one portrait, which can be closed."""
 
-    def __init__(self, portrait: Tensor, contours: EyeContours) -> None:
-        """``portrait`` [1, 3, H, W]."""
+    def __init__(self, portrait: Tensor, points: Tensor) -> None:
+        """``portrait`` [1, 3, H, W]; ``points`` [468, 2] are its landmarks in pixels."""
         self._portrait = portrait.float()
-        height, width = portrait.shape[-2:]
-        size = torch.tensor((width, height), device=portrait.device)
-        rows, columns = (torch.arange(n, device=portrait.device) + 0.5 for n in (height, width))
-        self._places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
-        lines = zip(contours.upper * size, contours.lower * size, contours.brow * size, strict=True)
-        eyes = (_Eye.of(upper, lower, brow, self._places) for upper, lower, brow in lines)
-        self._eyes = [eye for eye in eyes if eye.is_open]
+        places = pixel_places(portrait)
+        eyes = (
+            _Eye.of(points[list(upper)], points[list(lower)], points[list(brow)], places) for upper, lower, brow in EYES
+        )
+        self._eyes = [eye for eye in eyes if eye.can_close]
 
     def closed(self, share: float) -> Tensor:
         """The portrait with lids closed by ``share`` (0 open, 1 closed), and where they are drawn: [1, 4, H, W].
@@ -107,22 +92,13 @@ class Eyelids:
             lid = eye.upper + share * eye.inside * MEETING * (eye.lower - eye.upper)
             stretched = (eye.at - eye.skin) / (lid - eye.skin)
             source = eye.skin + stretched * (eye.upper - eye.skin)
-            moved = self._taken_from(eye.down, torch.where(stretched > 0, source, eye.at) - eye.at)
+            distance = torch.where(stretched > 0, source, eye.at) - eye.at
+            moved = sampled(self._portrait, distance[None, ..., None] * eye.down)
             # Over a pixel, so that the lid's edge has no steps.
             above_edge = (lid - eye.at + 0.5).clamp(0, 1) * eye.inside
             picture = torch.lerp(picture, moved, above_edge)
-            drawn = torch.maximum(drawn, above_edge * _smooth(stretched / FADE))
+            drawn = torch.maximum(drawn, above_edge * smooth(stretched / FADE))
         return torch.cat((picture, drawn), dim=1)
-
-    def _taken_from(self, direction: Tensor, distance: Tensor) -> Tensor:
-        """The portrait [1, 3, H, W] at ``distance`` [H, W] pixels in one direction [2] from each pixel."""
-        height, width = distance.shape
-        size = torch.tensor((width, height), device=distance.device)
-        places = (self._places + distance[..., None] * direction) * 2 / size - 1
-        # Within the centres of the outer pixels: MPS cannot pad with the border.
-        most = 1 - 1 / size
-        places = torch.minimum(torch.maximum(places, -most), most)
-        return functional.grid_sample(self._portrait, places[None], align_corners=False)
 
 
 def _height_at(across: Tensor, line: Tensor) -> Tensor:
@@ -132,9 +108,3 @@ def _height_at(across: Tensor, line: Tensor) -> Tensor:
     after = torch.searchsorted(x, across.contiguous()).clamp(1, len(x) - 1)
     share = ((across - x[after - 1]) / (x[after] - x[after - 1]).clamp_min(1e-6)).clamp(0, 1)
     return torch.lerp(y[after - 1], y[after], share)
-
-
-def _smooth(ramp: Tensor) -> Tensor:
-    """From 0 to 1 without a corner (smoothstep)."""
-    ramp = ramp.clamp(0, 1)
-    return ramp * ramp * (3 - 2 * ramp)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from .choices import Choice
-from .eyelids import EyeContours
 from .transfer import send
 
 Encode = Callable[[Tensor], Tensor]
@@ -34,13 +33,14 @@ class Reference:
 
     ``latents`` [1, C, T, h, w] in the network's latent space, of the portrait moved by ``shift`` (see ``placing``);
     ``portrait`` [1, 3, 1, H, W] in [-1, 1] (the target of colour correction), ``frames_per_chunk`` pixel frames that
-    the latents stand for. ``eyes`` are those that can be closed for blinks; None if there are none.
+    the latents stand for. ``face`` [468, 2] are the portrait's landmarks, x and y in 0..1 of the
+    frame; None if there is no face.
     """
 
     latents: Tensor
     portrait: Tensor
     frames_per_chunk: int
-    eyes: EyeContours | None = None
+    face: Tensor | None = None
     shift: Shift = (0, 0)
 
     @property
@@ -55,8 +55,8 @@ class Reference:
 
     def to(self, device: torch.device) -> Reference:
         """The same on ``device``."""
-        eyes = None if self.eyes is None else self.eyes.to(device)
-        return replace(self, latents=send(self.latents, device), portrait=send(self.portrait, device), eyes=eyes)
+        face = None if self.face is None else send(self.face, device)
+        return replace(self, latents=send(self.latents, device), portrait=send(self.portrait, device), face=face)
 
 
 MOST_CUT_AWAY = 4

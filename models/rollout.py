@@ -102,7 +102,7 @@ def rollout(
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
         lane: runs, beside the next chunk's network, what that chunk does not need: decoding, if it continues from
             latents, else correction. A chunk is then yielded after the next one's network is queued.
-        lids: when blinks are drawn over ``reference.eyes``; None draws none.
+        lids: when blinks are drawn over the eyes of ``reference.face``; None draws none.
 
     Yields:
         Each chunk with the state that the next one starts from. Chunk i depends on (inputs, state, seed, i) alone.

@@ -9,8 +9,8 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 from typing_extensions import override
 
-from ..faces.eyes import with_eyes
 from ..faces.framing import Framing, framed
+from ..faces.portrait_face import with_face
 from ..host.portrait import MODES, encode_reference, preview
 from ..jobs.places import PLACES, best_place
 from .inputs import checked
@@ -110,6 +110,7 @@ class AsymTalkerReference(io.ComfyNode):
     ) -> io.NodeOutput:
         frame = functools.partial(framed, framing=Framing.parse(framing, "framing"))
         encoded = encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask, frame)
+        reference = with_face(encoded)
         # The static baseline stays what it is compared as.
-        reference = with_eyes(encoded if mode == "static" else best_place(model, vae, encoded, tries))
+        reference = reference if mode == "static" else best_place(model, vae, reference, tries)
         return io.NodeOutput(reference, ui=ui.PreviewImage(preview(reference), cls=cls))

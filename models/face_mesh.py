@@ -7,9 +7,15 @@ convolutions.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+
+WEIGHTS = Path(__file__).with_suffix(".safetensors")
 
 INPUT_SIZE = 192
 LANDMARKS = 468
@@ -91,3 +97,13 @@ def _trunk() -> Iterator[Residual]:
 def _padded(x: Tensor) -> Tensor:
     """A row and a column of zeros at the end: what TensorFlow's SAME is for 3x3, a stride of 2 and even sizes."""
     return functional.pad(x, (0, 1, 0, 1))
+
+
+@cache
+def face_mesh(device: torch.device) -> FaceMesh:
+    """The network with its weights, in float32."""
+    network = FaceMesh()
+    # The file has 16 bits; they are read into the network's 32.
+    network.load_state_dict(load_file(WEIGHTS))
+    # Depthwise convolutions are faster on a CPU in this layout.
+    return network.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

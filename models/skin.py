@@ -1,0 +1,94 @@
+"""The skin around a mouth that speaks, taken from the portrait and moved by landmarks.
+
+A small VAE smears chins and cheeks where a mouth opens wide, just where optical flow loses its way. Landmarks do not:
+the lower face of the portrait is moved as they have moved. The lips, and what is between them, stay the network's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .landmarks import JAW, LIPS, LOWER_FACE, UNDER_EYES, FaceTracker
+from .pictures import blurred, pixel_places, sampled
+
+# The cells of the grid on which the movement is computed, in pixels.
+CELL = 8
+# The Gaussian over which the landmarks' movements are averaged; how far the skin reaches beyond the jaw, and the lips
+# beyond their contour; and the softness of either edge. All in heights of the lower face, which are 0.4 of the face's.
+REACH, BEYOND_JAW, BEYOND_LIPS, SOFT_SKIN, SOFT_LIPS = 0.09, 0.1, 0.03, 0.03, 0.015
+# Frames that are moved at a time on a CPU.
+CPU_FRAMES = 4
+
+
+class MovedSkin:
+    """The lower face of one portrait."""
+
+    def __init__(self, portrait: Tensor, points: Tensor) -> None:
+        """``portrait`` [1, 3, H, W] in [-1, 1]; ``points`` [468, 2] are its landmarks in pixels."""
+        height, width = portrait.shape[-2:]
+        self._tracker = FaceTracker(points, width, height)
+        self._points = points[list(LOWER_FACE)]
+        self._size = float(points[list(JAW), 1].max() - points[list(UNDER_EYES), 1].min())
+        self._border = _border(width, height, points)
+        self._cells = pixel_places(portrait[..., ::CELL, ::CELL]) * CELL
+        self._layers = torch.cat((portrait.float(), self._opacity(portrait, points)), dim=1)
+
+    def _opacity(self, portrait: Tensor, points: Tensor) -> Tensor:
+        """Where the portrait's skin is used: [1, 1, H, W] in 0..1."""
+        places = pixel_places(portrait)
+        face = _filled(points[[*JAW, *UNDER_EYES]], places)
+        lips = _filled(points[list(LIPS)], places)
+        skin = blurred(_grown(face, BEYOND_JAW * self._size), SOFT_SKIN * self._size)
+        return skin * (1 - blurred(_grown(lips, BEYOND_LIPS * self._size), SOFT_LIPS * self._size))
+
+    def apply(self, frames: Tensor, strength: float) -> Tensor:
+        """``frames`` [T, 3, H, W] in [-1, 1] with ``strength`` (0..1) of the portrait's skin.
+
+        Frames in which no face is seen stay as they are.
+        """
+        points, is_seen = self._tracker.read(frames)
+        moved = sampled(self._layers, self._distances(points[:, list(LOWER_FACE)]))
+        weight = moved[:, 3:] * (strength * is_seen.view(-1, 1, 1, 1))
+        return torch.lerp(frames, moved[:, :3], weight)
+
+    def _distances(self, points: Tensor) -> Tensor:
+        """How far each pixel of frames lies from its place in the portrait, [T, H, W, 2], by ``points`` [T, N, 2].
+
+        It is the mean of the landmarks' movements, each weighted by its distance. The border of the picture is still.
+        """
+        border = self._border.expand(len(points), -1, -1)
+        known = torch.cat((self._points - points, torch.zeros_like(border)), dim=1)
+        squares = torch.cdist(
+            self._cells.flatten(0, 1).expand(len(points), -1, -1), torch.cat((points, border), dim=1)
+        ).square()
+        weights = (squares / (-2 * (REACH * self._size) ** 2)).softmax(dim=-1)
+        rows, columns = self._cells.shape[:2]
+        moved = (weights @ known).unflatten(1, (rows, columns)).movedim(-1, 1)
+        height, width = self._layers.shape[-2:]
+        return functional.interpolate(moved, (height, width), mode="bilinear", align_corners=False).movedim(1, -1)
+
+
+def _border(width: int, height: int, points: Tensor) -> Tensor:
+    """Places [N, 2] along the border of a picture."""
+    across, down = torch.linspace(0, width, 9), torch.linspace(0, height, 9)
+    sides = [torch.stack((across, torch.full((9,), float(y))), dim=-1) for y in (0, height)]
+    sides += [torch.stack((torch.full((9,), float(x)), down), dim=-1) for x in (0, width)]
+    return torch.cat(sides).to(points)
+
+
+def _filled(contour: Tensor, places: Tensor) -> Tensor:
+    """1 at the ``places`` [H, W, 2] inside of a closed ``contour`` [N, 2], else 0: [1, 1, H, W]."""
+    inside = torch.zeros(places.shape[:2], dtype=torch.bool, device=places.device)
+    x, y = places.unbind(-1)
+    for (x0, y0), (x1, y1) in zip(contour, contour.roll(-1, 0), strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        inside ^= crosses & (x < (x1 - x0) * (y - y0) / torch.where(y1 == y0, 1.0, y1 - y0) + x0)
+    return inside.float()[None, None]
+
+
+def _grown(mask: Tensor, pixels: float) -> Tensor:
+    """A mask [1, 1, H, W] that reaches further in all directions."""
+    radius = max(1, round(pixels))
+    return functional.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius)
