@@ -26,17 +26,17 @@ def with_face(reference: Reference) -> Reference:
 
 
 def openings(frames: Tensor, reference: Reference) -> Tensor:
-    """The gap between the lips over the mouth's width [N] in ``frames`` uint8 [T, H, W, 3] of the reference's face.
+    """The gap between the lips over the mouth's width [T] in ``frames`` uint8 [T, H, W, 3] of the reference's face.
 
-    Frames in which the face is not seen are left out.
+    It is 0 in frames in which no face is seen.
     """
     assert reference.face is not None
     width, height = reference.size
     points = reference.face.cpu() * torch.tensor((width, height))
     with torch.inference_mode():
         found, is_seen = FaceTracker(points, width, height).read(frames.movedim(-1, 1) / 127.5 - 1)
-    seen = found[is_seen]
-    return _distances(seen, LIPS_MIDDLE) / _distances(seen, MOUTH_CORNERS)
+    width_of_mouth = _distances(found, MOUTH_CORNERS).clamp_min(1e-3)
+    return _distances(found, LIPS_MIDDLE) / width_of_mouth * is_seen
 
 
 def _distances(points: Tensor, pair: tuple[int, int]) -> Tensor:

@@ -11,7 +11,7 @@ from comfy.sd import VAE
 
 from ..host.model import TalkingHeadModel, talking_head
 from ..models.audio import RecordingFeatures
-from ..models.blinks import LidTrack, WithLids, lids
+from ..models.blinks import LidTrack, lids, with_blinks
 from ..models.choices import Keep
 from ..models.chunks import ContinuityOptions
 from ..models.config import SAMPLERS, SamplingConfig
@@ -83,22 +83,27 @@ class Inputs:
     @cached_property
     def condition(self) -> RecordingFeatures:
         """What the network follows: the audio, and blinks if it takes them."""
-        audio = self.network.checkpoint.config.audio
-        return WithLids(self.audio, self._blinking) if audio.lids else self.audio
+        config = self.network.checkpoint.config.audio
+        return with_blinks(self.audio, config, self._blink_seed, self.sampling.blinks) if config.lids else self.audio
 
     @cached_property
     def drawn_lids(self) -> LidTrack | None:
         """When blinks are drawn over the frames, because the network does not take them; None if there are none."""
         is_told = self.network.checkpoint.config.audio.lids
         has_none = is_told or self.reference.face is None or self.sampling.blinks == 0
-        return None if has_none else self._blinking
+        return None if has_none else partial(lids, self._blink_seed, per_minute=self.sampling.blinks)
+
+    @property
+    def blinks(self) -> float:
+        """Blinks a minute that can be seen: none without a face, if the network does not make them itself."""
+        is_told = self.network.checkpoint.config.audio.lids
+        return self.sampling.blinks if is_told or self.drawn_lids else 0.0
 
     @cached_property
-    def _blinking(self) -> LidTrack:
+    def _blink_seed(self) -> str:
         # Not the seed alone: two people in one picture, made with the same seed, do not blink together.
         portrait = self.reference.portrait.float().cpu().numpy().tobytes()
-        seed = f"{self.settings.seed}/{hashlib.blake2b(portrait, digest_size=8).hexdigest()}"
-        return partial(lids, seed, per_minute=self.sampling.blinks)
+        return f"{self.settings.seed}/{hashlib.blake2b(portrait, digest_size=8).hexdigest()}"
 
     def check(self) -> None:
         """Check that the inputs belong together. Raises ValueError that names the input and the remedy."""

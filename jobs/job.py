@@ -129,8 +129,7 @@ def settings_id(inputs: Inputs) -> str:
     model, network, vae, reference = inputs.model, inputs.network, inputs.vae, inputs.reference
     digest = hashlib.blake2b(digest_size=16)
     sampling = dataclasses.asdict(inputs.sampling)
-    if inputs.drawn_lids is None and not network.checkpoint.config.audio.lids:
-        # Nobody sees them.
+    if not inputs.blinks:
         sampling["blinks"] = 0
     for newer in ("detail", "blinks"):
         # Jobs without it are those of versions that had none.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..host.progress import duration, notify
 from ..live.jobs import LiveJob
+from ..models.placing import shifted
 from ..models.rates import FPS
 from ..models.reference import Reference
 from ..models.rollout import Chunk
@@ -85,7 +86,8 @@ def _previewer(latent_format: LatentFormat, reference: Reference) -> latent_prev
     known = latent_preview.get_previewer(device, latent_format)
     if known is not None:
         return known
-    factors, bias = fit_rgb_factors(reference.latents[0], reference.portrait[0, :, 0])
+    portrait = shifted(reference.portrait, reference.shift)
+    factors, bias = fit_rgb_factors(reference.latents[0], portrait[0, :, 0])
     return latent_preview.Latent2RGBPreviewer(factors.tolist(), bias.tolist())
 
 

@@ -49,7 +49,8 @@ def run_report(
         "fps": round(sum(chunk.frames for chunk in made) / elapsed_s, 2) if made else None,
         "seconds_per_chunk": None if chunk_s is None else round(chunk_s, 4),
         "seed": inputs.settings.seed,
-        "sampling": dataclasses.asdict(inputs.sampling),
+        "sampling": dataclasses.asdict(inputs.sampling) | {"blinks": inputs.blinks},
+        "shift": list(inputs.reference.shift),
         "continuity": dataclasses.asdict(inputs.settings.continuity),
         "chunks": [_described(chunk) for chunk in chunks],
     }

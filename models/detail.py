@@ -47,7 +47,7 @@ class DetailTransfer:
 
     ``portrait`` [1, 3, H, W] in [-1, 1]. ``round_trip`` [1, 4, H/2, W/2] is at half the size; its fourth channel is the
     squared difference that is tolerated. ``pyramid`` is its luma [1, 1, h, w] at each level, coarsest first.
-    ``lost`` [1, 1, H, W] is 1 where frames are still, because the network had the portrait moved by ``shift`` (see
+    ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself, because the network had it moved by ``shift`` (see
     ``placing``). ``eyelids`` and ``skin`` are the portrait's, for blinks and around the mouth.
     """
 
@@ -95,17 +95,17 @@ class DetailTransfer:
             places = self._continued(_resized(flow, pictures.shape[-2:]))
             portrait = _warped(self.portrait, places)
             weight = _resized(strength * self._confidence(small, flow), pictures.shape[-2:])
-            if self.shift != (0, 0):
+            if strength > 0:
                 weight = torch.maximum(weight, self.lost)
             self._close(portrait, weight, places, closed[several])
             result = torch.lerp(pictures, portrait, weight)
             if self.skin is not None and strength > 0:
-                result = self.skin.apply(result, strength)
+                self.skin.apply(result, strength)
             detailed[:, several].movedim(1, 0).copy_(result)
         return detailed
 
     def _continued(self, places: Tensor) -> Tensor:
-        """The flow, in which what is lost of the frames moves as what is next to it."""
+        """The flow; what is lost of the frames moves as what is next to it, at a distance that has not seen both."""
         across, down = (by + (by > 0) * SEEN_BOTH - (by < 0) * SEEN_BOTH for by in self.shift)
         return continued(places, (across, down))
 

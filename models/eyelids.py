@@ -59,10 +59,11 @@ class _Eye:
         along = (right - left) / width
         axes = torch.stack((along, torch.stack((-along[1], along[0]))))
         across, at = ((places - left) @ axes.T).unbind(-1)
-        lids = [_height_at(across, (contour - left) @ axes.T) for contour in (upper, lower, brow)]
-        skin = torch.minimum(torch.lerp(lids[0], lids[2], SKIN), lids[0] - LEAST_SKIN * width)
+        above, below, over = (_height_at(across, (line - left) @ axes.T) for line in (upper, lower, brow))
+        skin = torch.minimum(torch.lerp(above, over, SKIN), above - LEAST_SKIN * width)
         beyond = torch.minimum(across, width - across) / (BEYOND * width) + 1
-        return cls(axes[1], at, lids[0], lids[1], skin, width, smooth(beyond))
+        # The contours of an eye that is turned away may cross.
+        return cls(axes[1], at, above, torch.maximum(above, below), skin, width, smooth(beyond))
 
     @property
     def can_close(self) -> bool:
@@ -95,9 +96,9 @@ class Eyelids:
             distance = torch.where(stretched > 0, source, eye.at) - eye.at
             moved = sampled(self._portrait, distance[None, ..., None] * eye.down)
             # Over a pixel, so that the lid's edge has no steps.
-            above_edge = (lid - eye.at + 0.5).clamp(0, 1) * eye.inside
-            picture = torch.lerp(picture, moved, above_edge)
-            drawn = torch.maximum(drawn, above_edge * smooth(stretched / FADE))
+            lid_alone = (lid - eye.at + 0.5).clamp(0, 1) * eye.inside * (stretched > 0)
+            picture = torch.lerp(picture, moved, lid_alone)
+            drawn = torch.maximum(drawn, lid_alone * smooth(stretched / FADE))
         return torch.cat((picture, drawn), dim=1)
 
 

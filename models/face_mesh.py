@@ -101,9 +101,11 @@ def _padded(x: Tensor) -> Tensor:
 
 @cache
 def face_mesh(device: torch.device) -> FaceMesh:
-    """The network with its weights, in float32."""
-    network = FaceMesh()
-    # The file has 16 bits; they are read into the network's 32.
-    network.load_state_dict(load_file(WEIGHTS))
-    # Depthwise convolutions are faster on a CPU in this layout.
-    return network.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    """The network with its weights, in float32, for inference."""
+    # It is kept: made in inference mode, it could not be used outside of it.
+    with torch.inference_mode(False):
+        network = FaceMesh().requires_grad_(False)
+        # The file has 16 bits; they are read into the network's 32.
+        network.load_state_dict(load_file(WEIGHTS))
+        # Depthwise convolutions are faster on a CPU in this layout.
+        return network.eval().to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -106,8 +106,8 @@ class Region:
 
     @property
     def size(self) -> float:
-        """Pixels along a side."""
-        return float(self.sides[0].norm())
+        """Pixels along a side, more than none."""
+        return max(float(self.sides[0].norm()), 1e-6)
 
     def in_picture(self, places: Tensor) -> Tensor:
         """Places [..., 2] in the region, 0..1 along and down, in pixels of the picture."""

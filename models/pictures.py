@@ -18,11 +18,16 @@ def pixel_places(picture: Tensor) -> Tensor:
 
 def sampled(picture: Tensor, distances: Tensor) -> Tensor:
     """``picture`` [1, C, H, W] at ``distances`` [T, H, W, 2] (x, y) in pixels from each pixel; its border goes on."""
-    size = torch.tensor(tuple(picture.shape[:-3:-1]), device=picture.device)
+    places = (pixel_places(picture) + distances).unbind(-1)
     # Within the centres of the outer pixels: MPS cannot pad with the border.
-    most = 1 - 1 / size
-    places = ((pixel_places(picture) + distances) * (2 / size) - 1).clamp(-most, most)
-    return functional.grid_sample(picture.expand(len(places), -1, -1, -1), places, align_corners=False)
+    grid = torch.stack(
+        [
+            (place * (2 / length) - 1).clamp(1 / length - 1, 1 - 1 / length)
+            for place, length in zip(places, (picture.shape[-1], picture.shape[-2]), strict=True)
+        ],
+        dim=-1,
+    )
+    return functional.grid_sample(picture.expand(len(grid), -1, -1, -1), grid, align_corners=False)
 
 
 def smooth(ramp: Tensor) -> Tensor:

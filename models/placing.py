@@ -18,6 +18,8 @@ from .reference import Shift
 def shifted(pixels: Tensor, shift: Shift) -> Tensor:
     """``pixels`` [..., H, W] moved by ``shift``; the border goes on where nothing was."""
     for dim, distance in zip((-1, -2), shift, strict=True):
+        if distance == 0:
+            continue
         length = pixels.shape[dim]
         places = (torch.arange(length, device=pixels.device) - distance).clamp_(0, length - 1)
         pixels = pixels.index_select(dim, places)

@@ -18,8 +18,10 @@ CELL = 8
 # The Gaussian over which the landmarks' movements are averaged; how far the skin reaches beyond the jaw, and the lips
 # beyond their contour; and the softness of either edge. All in heights of the lower face, which are 0.4 of the face's.
 REACH, BEYOND_JAW, BEYOND_LIPS, SOFT_SKIN, SOFT_LIPS = 0.09, 0.1, 0.03, 0.03, 0.015
-# Frames that are moved at a time on a CPU.
-CPU_FRAMES = 4
+# How far the skin moves at most, in the same unit.
+ROOM = 0.15
+# A lower face of fewer pixels is taken for one of this height.
+SMALLEST = 4.0
 
 
 class MovedSkin:
@@ -29,11 +31,15 @@ class MovedSkin:
         """``portrait`` [1, 3, H, W] in [-1, 1]; ``points`` [468, 2] are its landmarks in pixels."""
         height, width = portrait.shape[-2:]
         self._tracker = FaceTracker(points, width, height)
-        self._points = points[list(LOWER_FACE)]
-        self._size = float(points[list(JAW), 1].max() - points[list(UNDER_EYES), 1].min())
+        self._lower_face = torch.tensor(LOWER_FACE, device=points.device)
+        self._points = points[self._lower_face]
+        self._size = max(SMALLEST, float(points[list(JAW), 1].max() - points[list(UNDER_EYES), 1].min()))
         self._border = _border(width, height, points)
-        self._cells = pixel_places(portrait[..., ::CELL, ::CELL]) * CELL
-        self._layers = torch.cat((portrait.float(), self._opacity(portrait, points)), dim=1)
+        layers = torch.cat((portrait.float(), self._opacity(portrait, points)), dim=1)
+        # Only a part of the frame changes, a quarter or so.
+        self._window = _window(layers[0, 3], round(ROOM * self._size))
+        self._layers = layers[(..., *self._window)]
+        self._cells = pixel_places(portrait)[self._window][CELL // 2 :: CELL, CELL // 2 :: CELL]
 
     def _opacity(self, portrait: Tensor, points: Tensor) -> Tensor:
         """Where the portrait's skin is used: [1, 1, H, W] in 0..1."""
@@ -43,31 +49,41 @@ class MovedSkin:
         skin = blurred(_grown(face, BEYOND_JAW * self._size), SOFT_SKIN * self._size)
         return skin * (1 - blurred(_grown(lips, BEYOND_LIPS * self._size), SOFT_LIPS * self._size))
 
-    def apply(self, frames: Tensor, strength: float) -> Tensor:
-        """``frames`` [T, 3, H, W] in [-1, 1] with ``strength`` (0..1) of the portrait's skin.
+    def apply(self, frames: Tensor, strength: float) -> None:
+        """Give ``frames`` [T, 3, H, W] in [-1, 1] ``strength`` (0..1) of the portrait's skin, in place.
 
         Frames in which no face is seen stay as they are.
         """
         points, is_seen = self._tracker.read(frames)
-        moved = sampled(self._layers, self._distances(points[:, list(LOWER_FACE)]))
+        moved = sampled(self._layers, self._distances(points[:, self._lower_face]))
         weight = moved[:, 3:] * (strength * is_seen.view(-1, 1, 1, 1))
-        return torch.lerp(frames, moved[:, :3], weight)
+        frames[(..., *self._window)].lerp_(moved[:, :3], weight)
 
     def _distances(self, points: Tensor) -> Tensor:
-        """How far each pixel of frames lies from its place in the portrait, [T, H, W, 2], by ``points`` [T, N, 2].
+        """How far each pixel of the window lies from its place in the portrait, [T, h, w, 2], by ``points`` [T, N, 2].
 
         It is the mean of the landmarks' movements, each weighted by its distance. The border of the picture is still.
         """
         border = self._border.expand(len(points), -1, -1)
         known = torch.cat((self._points - points, torch.zeros_like(border)), dim=1)
-        squares = torch.cdist(
-            self._cells.flatten(0, 1).expand(len(points), -1, -1), torch.cat((points, border), dim=1)
-        ).square()
+        cells = self._cells.flatten(0, 1).expand(len(points), -1, -1)
+        squares = torch.cdist(cells, torch.cat((points, border), dim=1)).square()
         weights = (squares / (-2 * (REACH * self._size) ** 2)).softmax(dim=-1)
-        rows, columns = self._cells.shape[:2]
-        moved = (weights @ known).unflatten(1, (rows, columns)).movedim(-1, 1)
-        height, width = self._layers.shape[-2:]
-        return functional.interpolate(moved, (height, width), mode="bilinear", align_corners=False).movedim(1, -1)
+        moved = (weights @ known).unflatten(1, self._cells.shape[:2]).movedim(-1, 1)
+        # The window's sides are whole cells.
+        return functional.interpolate(moved, scale_factor=CELL, mode="bilinear", align_corners=False).movedim(1, -1)
+
+
+def _window(mask: Tensor, room: int) -> tuple[slice, slice]:
+    """The rows and columns around what is not 0 in a mask [H, W], with ``room``: whole cells, of at least one."""
+    rows, columns = ((mask > 0).any(dim=dim).nonzero().flatten() for dim in (1, 0))
+    sides = []
+    for found, length in ((rows, mask.shape[0]), (columns, mask.shape[1])):
+        first, last = (0, 0) if not len(found) else (int(found[0]), int(found[-1]))
+        start = max(0, min(first - room, length - CELL))
+        cells = max(1, min(last + 1 + room, length) - start) // CELL
+        sides.append(slice(start, start + max(1, cells) * CELL))
+    return sides[0], sides[1]
 
 
 def _border(width: int, height: int, points: Tensor) -> Tensor:

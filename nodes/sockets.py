@@ -41,7 +41,7 @@ AudioSocket = io.Custom("ASYMTALKER_AUDIO")
 """Carries ``models.streaming.SpeechFeatures``."""
 
 ContinuitySocket = io.Custom("ASYMTALKER_CONTINUITY")
-"""Carries ``models.rollout.ContinuityOptions``."""
+"""Carries ``models.chunks.ContinuityOptions``."""
 
 CropSocket = io.Custom("ASYMTALKER_CROP")
 """Carries ``media.crop.Crop``."""

@@ -22,8 +22,8 @@ def nano(pack: Import) -> SimpleNamespace:
     model, vae, _ = pack("host.checkpoints.loading").load_all("nano", "default", "default", "default")
     with av.open(str(EXAMPLE)) as container:
         image = torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))[None] / 255
-    encode = pack("host.portrait").encode_reference
-    return SimpleNamespace(model=model, vae=vae, reference=encode(model, vae, image, 0, 0, "temporal", None))
+    encoded = pack("host.portrait").encode_reference(model, vae, image, 0, 0, "temporal", None)
+    return SimpleNamespace(model=model, vae=vae, reference=pack("faces.portrait_face").with_face(encoded))
 
 
 def test_the_widest_of_the_places_is_used(pack: Import, nano: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,12 +36,13 @@ def test_the_widest_of_the_places_is_used(pack: Import, nano: SimpleNamespace, m
 
     monkeypatch.setattr(places._Trial, "opening", noted)
     best = places.best_place(nano.model, nano.vae, nano.reference, 3)
-    assert [placed.shift for _, placed in tried] == [(0, 0), (6, 0), (-6, 0)]
+    assert [placed.shift for _, placed in tried] == list(places.PLACES[:3])
     assert len({value for value, _ in tried}) == 3 and all(0.02 < value < 1 for value, _ in tried)
-    assert best is max(tried, key=lambda one: one[0])[1]
+    (in_place, unmoved), (widest, other) = tried[0], max(tried, key=lambda pair: pair[0])
+    assert best is (other if widest >= 1.1 * in_place else unmoved)
     # The first place is the portrait's own.
     torch.testing.assert_close(tried[0][1].latents, nano.reference.latents)
-    moved = pack("models.placing").shifted(nano.reference.portrait, (6, 0))
+    moved = pack("models.placing").shifted(nano.reference.portrait, places.PLACES[1])
     width, height = nano.reference.size
     image = (moved[:, :, 0].movedim(1, -1) + 1) / 2
     other = pack("host.portrait").encode_reference(nano.model, nano.vae, image, width, height, "temporal", None)
@@ -66,11 +67,52 @@ def test_nano_tries_nine_places_and_others_none(pack: Import) -> None:
     assert places[0] == (0, 0) and len(set(places)) == len(places) == 13
 
 
-def test_interrupting_ends_the_search(comfy: Import, pack: Import, nano: SimpleNamespace) -> None:
-    management = comfy("comfy.model_management")
-    management.interrupt_current_processing()
+@pytest.mark.parametrize(("scores", "chosen"), [((0.2, 0.21, 0.1), 0), ((0.2, 0.21, 0.3), 2), ((0.0, 0.0, 0.0), 0)])
+def test_a_place_has_to_be_worth_it(
+    pack: Import,
+    nano: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: tuple[float, ...],
+    chosen: int,
+) -> None:
+    places, given = pack("jobs.places"), iter(scores)
+    monkeypatch.setattr(places._Trial, "opening", lambda self, placed: next(given))
+    best = places.best_place(nano.model, nano.vae, nano.reference, 3)
+    assert best.shift == places.PLACES[chosen]
+
+
+def test_a_place_in_which_the_network_fails_is_not_used(
+    pack: Import, nano: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = pack("jobs.places")
+    trial = places._Trial(nano.model, nano.vae, nano.reference)
+    broken = dataclasses.replace(nano.reference, latents=nano.reference.latents * float("nan"))
+    assert trial.opening(broken) == 0
+    assert "a place of the face is not used" in caplog.text
+
+
+def test_interrupting_ends_the_search(
+    comfy: Import, pack: Import, nano: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    management, places = comfy("comfy.model_management"), pack("jobs.places")
+    opening, begun = places._Trial.opening, []
+
+    def interrupted(self: Any, placed: Any) -> float:
+        begun.append(placed)
+        management.interrupt_current_processing()
+        return opening(self, placed)
+
+    monkeypatch.setattr(places._Trial, "opening", interrupted)
     with pytest.raises(management.InterruptProcessingException):
-        pack("jobs.places").best_place(nano.model, nano.vae, nano.reference, 3)
+        places.best_place(nano.model, nano.vae, nano.reference, 3)
+    assert len(begun) == 1
+
+
+def test_networks_of_other_features_are_not_tried(
+    pack: Import, nano: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack("jobs.places"), "MEL_CHANNELS", 768)
+    assert pack("jobs.places").best_place(nano.model, nano.vae, nano.reference, 3) is nano.reference
 
 
 def test_the_shift_is_part_of_the_job(pack: Import, scene: SimpleNamespace) -> None:

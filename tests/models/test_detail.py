@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asymtalker.models import detail
 from asymtalker.models.detail import DetailTransfer
+from asymtalker.models.pictures import blurred as blurred_by
 from asymtalker.models.placing import kept
 
 SIZE = 256
@@ -26,7 +26,7 @@ def textured(height: int = SIZE, width: int = SIZE) -> Tensor:
 
 def blurred(picture: Tensor, sigma: float = 1.5) -> Tensor:
     """What stands for a VAE."""
-    return detail._blurred(picture[None], sigma)[0]
+    return blurred_by(picture[None], sigma)[0]
 
 
 def moved(picture: Tensor, pixels: int) -> Tensor:
@@ -56,12 +56,12 @@ def transfer(portrait: Tensor) -> DetailTransfer:
 def test_blur_keeps_the_mean_and_spreads_like_a_gaussian() -> None:
     impulse = torch.zeros(1, 1, 33, 33)
     impulse[..., 16, 16] = 1
-    spread = detail._blurred(impulse, 2.0)[0, 0]
+    spread = blurred_by(impulse, 2.0)[0, 0]
     at = torch.arange(33.0) - 16
     assert spread.sum().item() == pytest.approx(1)
     assert (spread.sum(0) * at**2).sum().item() == pytest.approx(4, rel=0.03)
     flat = torch.full((2, 3, 7, 9), 0.3)
-    torch.testing.assert_close(detail._blurred(flat, 2.5), flat)
+    torch.testing.assert_close(blurred_by(flat, 2.5), flat)
 
 
 @pytest.mark.parametrize("size", [(SIZE, SIZE), (16, 16), (32, 48), (512, 320), (200, 333)])

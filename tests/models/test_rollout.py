@@ -17,7 +17,8 @@ from asymtalker.models.chunks import Carry, ContinuityOptions, ContinuityState, 
 from asymtalker.models.config import ConfigError, SamplingConfig
 from asymtalker.models.dit import TalkingHeadDiT
 from asymtalker.models.draft import to_uint8
-from asymtalker.models.eyelids import EyeContours
+from asymtalker.models.eyelids import EYES
+from asymtalker.models.face_mesh import LANDMARKS
 from asymtalker.models.flow import Denoise, chunk_noise
 from asymtalker.models.reference import Reference, temporal_reference
 from asymtalker.models.rollout import Chunk, RolloutError, initial_state, rollout
@@ -26,12 +27,13 @@ from asymtalker.tests.models.tiny import noise, tiny_dit, tiny_vae
 FRAMES_PER_CHUNK = 9
 SAMPLING = SamplingConfig(steps=2, frames_per_chunk=FRAMES_PER_CHUNK)
 DETAILED = dataclasses.replace(SAMPLING, detail=1.0)
-EYES = EyeContours(
-    *(
-        torch.tensor([[(left, y), (left + 0.15, y - arch), (left + 0.3, y)] for left in (0.1, 0.6)])
-        for y, arch in ((0.5, 0.15), (0.5, -0.15), (0.2, 0.0))
-    )
-)
+FACE = torch.full((LANDMARKS, 2), 0.5)
+for (upper, lower, brow), left in zip(EYES, (0.1, 0.6), strict=True):
+    # A face of two wide eyes alone.
+    places = torch.linspace(left, left + 0.3, 9)
+    for line, y, arch in ((upper, 0.5, -0.15), (lower, 0.5, 0.15)):
+        FACE[list(line)] = torch.stack((places, y + arch * torch.linspace(-1, 1, 9).square().neg().add(1)), dim=-1)
+    FACE[list(brow)] = torch.stack((places[::2], torch.full((5,), 0.2)), dim=-1)
 
 
 def assert_covers(num_frames: int, frames_per_chunk: int, overlap: int) -> None:
@@ -110,7 +112,7 @@ def chunk_by_chunk(num_frames: int, seed: int = 5, **options: Any) -> Iterator[t
     vae = options.pop("vae", None) or tiny_vae()
     portrait = noise(1, 3, 1, 32, 32, seed=1).tanh()
     latents = temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK)
-    reference = Reference(latents, portrait, FRAMES_PER_CHUNK, options.pop("eyes", None))
+    reference = Reference(latents, portrait, FRAMES_PER_CHUNK, options.pop("face", None))
     audio = AudioFeatures(noise(num_frames, 1, 6, seed=2), "random")
     network = options.pop("network", None) or Network(tiny_dit())
     continuity = options.pop("continuity", ContinuityOptions())
@@ -197,12 +199,12 @@ def test_blinks_change_the_frames_with_closed_lids_alone(carry: str, detail: flo
 
     sampling = dataclasses.replace(SAMPLING, detail=detail)
     options: dict[str, Any] = {"continuity": ContinuityOptions(Carry(carry)), "lane": InOrder(), "sampling": sampling}
-    plain, blinking = run(22, **options), run(22, eyes=EYES, lids=track, **options)
+    plain, blinking = run(22, **options), run(22, face=FACE, lids=track, **options)
     for (_, state), (_, other_state) in zip(plain, blinking, strict=True):
         assert torch.equal(state.latents, other_state.latents)
     before, after = (torch.cat([chunk.frames for chunk, _ in chunks]) for chunks in (plain, blinking))
     assert (before != after).flatten(1).any(dim=1).nonzero().flatten().tolist() == [6, 12, 13]
-    for without in ({"lids": track}, {"eyes": EYES}):
+    for without in ({"lids": track}, {"face": FACE}):
         assert torch.equal(torch.cat([chunk.frames for chunk, _ in run(22, **without, **options)]), before)
 
 

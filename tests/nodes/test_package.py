@@ -55,7 +55,7 @@ def test_it_holds_what_users_need_and_nothing_else(archive: zipfile.ZipFile) -> 
     )
     assert [name for name in needed if name not in names] == []
     assert [folder for folder in folders if not any(name.startswith(folder) for name in names)] == []
-    assert {"faces/yunet.safetensors", "faces/yunet.LICENSE", "faces/mesh.safetensors"} <= set(names)
+    assert {"faces/yunet.safetensors", "faces/yunet.LICENSE", "models/face_mesh.safetensors"} <= set(names)
 
 
 def test_its_nodes_load(comfy: Import, archive: zipfile.ZipFile, tmp_path: Path) -> None:

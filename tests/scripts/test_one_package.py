@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "video": {"host", "models", "media"},
     "live": {"host", "models", "media"},
     "faces": {"video", "host", "models", "media"},
-    "jobs": {"live", "video", "host", "models", "media"},
+    "jobs": {"live", "faces", "video", "host", "models", "media"},
     "nodes": {"jobs", "live", "faces", "video", "host", "models", "media"},
     "batch": {"scripts", "host.server", "models.files"},
     "training": {"models", "media", "host", "faces", "scripts"},
