@@ -54,6 +54,7 @@ class ChunkNetwork:
     Args:
         model: the MODEL, with whatever LoRA, wrappers and options core's nodes have put on it.
         bring: loads the weights to the device; by default through core.
+        guided: where guidance holds, 0..1 [1, 1, 1, h, w] of the latents; None stands for everywhere.
         strength: of the audio's part in the cross-attention, against that of silence; 1 is as trained.
         silence: gives the features [blocks, channels] of silence; needed for another strength than 1.
     """
@@ -64,10 +65,11 @@ class ChunkNetwork:
         bring: Callable[[], None] | None = None,
         strength: float = 1.0,
         silence: Callable[[], Tensor] | None = None,
+        guided: Tensor | None = None,
     ) -> None:
         self._model, self._network = model, talking_head(model)
         self._audio = self._network.checkpoint.config.audio
-        self._bring = bring
+        self._bring, self._guided = bring, guided
         self._strength, self._encode_silence = strength, silence
         self._silence: Tensor | None = None
         self._held: dict[bool, list[AudioKeyValue]] = {}
@@ -93,7 +95,7 @@ class ChunkNetwork:
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
             unvoiced = self._without_speech(windows, None)
             conditions.append(Condition(UNCOND, uuid.uuid4(), reference, unvoiced, tables))
-        return ChunkGuider(self._model, self._network, conditions, guidance, bring)
+        return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided)
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
         """Run a chunk's ``loop`` as one sampling of core's."""
@@ -141,6 +143,7 @@ class ChunkGuider:
         conditions: list[Condition],
         guidance: float,
         bring: Callable[[], None],
+        guided: Tensor | None = None,
     ) -> None:
         self.model_patcher = model
         self.model_options = model.model_options
@@ -148,7 +151,7 @@ class ChunkGuider:
         self.conds: dict[str, Any] = {}
         self.cfg = guidance
         self._conditions = conditions
-        self._bring = bring
+        self._bring, self._guided = bring, guided
 
     @torch.no_grad()
     def sample(self, loop: SamplingLoop, levels: Tensor, noise: Tensor) -> Tensor:
@@ -239,7 +242,7 @@ class ChunkGuider:
                 }
             )
         if {"sampler_cfg_function", "sampler_post_cfg_function"} & model_options.keys():
-            return samplers.cfg_function(
+            guided = samplers.cfg_function(
                 self.inner_model,
                 outputs[0],
                 outputs[1],
@@ -250,7 +253,9 @@ class ChunkGuider:
                 cond=sides[0],
                 uncond=sides[1],
             )
-        return outputs[0] if self.cfg == 1 else torch.lerp(outputs[1], outputs[0], self.cfg)
+        else:
+            guided = outputs[0] if self.cfg == 1 else torch.lerp(outputs[1], outputs[0], self.cfg)
+        return guided if self._guided is None else torch.lerp(outputs[0], guided, self._guided.to(guided))
 
     def _executor(self, original: Any, kind: str, options: dict[str, Any]) -> WrapperExecutor:
         wrappers = get_all_wrappers(kind, options, is_model_options=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
+from torch import Tensor
 
 from ..host.model import TalkingHeadModel, talking_head
 from ..models.audio import RecordingFeatures
@@ -15,6 +16,8 @@ from ..models.blinks import LidTrack, lids, with_blinks
 from ..models.choices import Keep
 from ..models.chunks import ContinuityOptions
 from ..models.config import SAMPLERS, SamplingConfig
+from ..models.family import spec_by_audio
+from ..models.mouth import mouth_in_latents
 from ..models.reference import Reference
 
 AUTO = "auto"
@@ -78,7 +81,24 @@ class Inputs:
     @cached_property
     def sampling(self) -> SamplingConfig:
         """How the checkpoint is sampled under these settings."""
-        return self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
+        sampling = self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
+        if self.settings.audio_guidance:
+            return sampling
+        return replace(sampling, guidance=max(sampling.guidance, self.reference.guidance))
+
+    @cached_property
+    def guided(self) -> Tensor | None:
+        """Where guidance holds: at the mouth, or, if it is None, everywhere."""
+        config = self.network.checkpoint.config
+        holds_at_mouth = self.sampling.guidance != 1 and spec_by_audio(config).guides_mouth
+        return mouth_in_latents(self.reference) if holds_at_mouth else None
+
+    @property
+    def uses_face(self) -> bool:
+        """Whether the landmarks of the portrait change frames."""
+        if self.reference.face is None:
+            return False
+        return bool(self.sampling.detail) or self.drawn_lids is not None or self.guided is not None
 
     @cached_property
     def condition(self) -> RecordingFeatures:

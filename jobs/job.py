@@ -149,7 +149,7 @@ def settings_id(inputs: Inputs) -> str:
     }
     if reference.shift != (0, 0):
         settings["shift"] = reference.shift
-    if reference.face is not None and (inputs.sampling.detail or inputs.drawn_lids):
+    if inputs.uses_face:
         # Not its landmarks: they follow from the portrait, but their last bits depend on the machine.
         settings["face"] = True
     if noise := noise_dtype(network, model.load_device):

@@ -45,6 +45,10 @@ PLACES: tuple[Shift, ...] = (
 
 LEAST_GAIN = 1.1
 """A place has to be this many times as good as the portrait's own: near ties would depend on the machine."""
+NEEDS_GUIDANCE = 0.3, 0.4
+"""Openings up to the first need all of the guidance, from the second on none: drawn faces open by 0.4 and more."""
+MOST_GUIDANCE = 2.0
+
 WIDEST = 0.95
 """The quantile of the openings that counts. The mean says less: some mouths hang open."""
 EVERY = 2
@@ -52,7 +56,7 @@ EVERY = 2
 
 
 def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) -> Reference:
-    """``reference`` with its portrait moved to where the mouth opens furthest.
+    """``reference`` with its portrait moved to where the mouth opens furthest, and the guidance that it then needs.
 
     ``reference`` has to be a temporal one. It stays as it is if no face is found in it, or if the MODEL does not follow
     nano's features, which are those of the speech here.
@@ -78,9 +82,22 @@ def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) 
     (in_place, _), (widest, best) = tried[0], max(tried, key=lambda pair: pair[0])
     if widest < LEAST_GAIN * in_place:
         widest, best = tried[0]
-    message = "AsymTalker: the face is moved by %s pixels for the network: the mouth opens by %.2f (unmoved: %.2f)"
-    logging.info(message, best.shift, widest, in_place)
+    best = replace(best, guidance=guidance_for(widest))
+    message = (
+        "AsymTalker: the face is moved by %s pixels for the network, guidance is %.2g: the mouth opens by %.2f (%.2f)"
+    )
+    logging.info(message, best.shift, best.guidance, widest, in_place)
     return best
+
+
+def guidance_for(opening: float) -> float:
+    """The audio guidance that a mouth needs which opens by ``opening`` of its width without it.
+
+    It widens openings by a quarter at most; with more, mouths look torn.
+    """
+    low, high = NEEDS_GUIDANCE
+    share = min(max((high - opening) / (high - low), 0.0), 1.0)
+    return 1 + share * (MOST_GUIDANCE - 1)
 
 
 class _Trial:

@@ -171,7 +171,8 @@ def _chunks(
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """The rollout from ``state`` on; each chunk is one sampling run of core."""
     inputs, condition = prepared.inputs, prepared.inputs.condition
-    network = ChunkNetwork(inputs.model, prepared.residence.bring_network, condition.strength, condition.silence)
+    bring, guided = prepared.residence.bring_network, inputs.guided
+    network = ChunkNetwork(inputs.model, bring, condition.strength, condition.silence, guided)
     return rollout(
         network,
         prepared.codec,

@@ -84,6 +84,7 @@ class ModelSpec:
         fast_vae: a smaller, faster VAE of the same latents.
         face_share: the face's longer side as a share of the frame's shorter one, as the network was trained.
         tries: in how many places of a face the mouth is tried (see ``jobs.places``); 1 for networks that need none.
+        guides_mouth: whether guidance on the audio holds at the mouth alone, where a face is known.
         sampling: how it is sampled; None if its file says so or the defaults apply.
         adapter_of: the network that ``network`` is an adapter of; None for a network of its own.
     """
@@ -97,6 +98,7 @@ class ModelSpec:
     fast_vae: Weights | None = None
     face_share: float = 0.5
     tries: int = 1
+    guides_mouth: bool = False
     sampling: SamplingConfig | None = None
     adapter_of: ModelSpec | None = None
 
@@ -131,6 +133,7 @@ NANO = ModelSpec(
     size=256,
     face_share=0.61,
     tries=9,
+    guides_mouth=True,
     network=Weights("nano", "", "", (NANO_NETWORK.name,), 0.02, APACHE),
     vae=Weights("nano's VAE", "", "", (NANO_VAE.name,), 0.005, APACHE),
 )

@@ -54,3 +54,19 @@ def _gaussian(sigma: float) -> tuple[float, ...]:
     radius = int(3 * sigma)
     weights = [math.exp(-0.5 * (at / sigma) ** 2) for at in range(-radius, radius + 1)]
     return tuple(weight / sum(weights) for weight in weights)
+
+
+def filled(contour: Tensor, places: Tensor) -> Tensor:
+    """1 at the ``places`` [H, W, 2] inside of a closed ``contour`` [N, 2], else 0: [1, 1, H, W]."""
+    inside = torch.zeros(places.shape[:2], dtype=torch.bool, device=places.device)
+    x, y = places.unbind(-1)
+    for (x0, y0), (x1, y1) in zip(contour, contour.roll(-1, 0), strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        inside ^= crosses & (x < (x1 - x0) * (y - y0) / torch.where(y1 == y0, 1.0, y1 - y0) + x0)
+    return inside.float()[None, None]
+
+
+def grown(mask: Tensor, pixels: float) -> Tensor:
+    """A mask [1, 1, H, W] that reaches further in all directions."""
+    radius = max(1, round(pixels))
+    return functional.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius)

@@ -34,7 +34,8 @@ class Reference:
     ``latents`` [1, C, T, h, w] in the network's latent space, of the portrait moved by ``shift`` (see ``placing``);
     ``portrait`` [1, 3, 1, H, W] in [-1, 1] (the target of colour correction), ``frames_per_chunk`` pixel frames that
     the latents stand for. ``face`` [468, 2] are the portrait's landmarks, x and y in 0..1 of the
-    frame; None if there is no face.
+    frame; None if there is no face. ``guidance`` is the weight of the audio with which the portrait's mouth opens far
+    enough, for samplers that leave it to the reference; 1 is none.
     """
 
     latents: Tensor
@@ -42,6 +43,7 @@ class Reference:
     frames_per_chunk: int
     face: Tensor | None = None
     shift: Shift = (0, 0)
+    guidance: float = 1.0
 
     @property
     def stride_t(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .landmarks import JAW, LIPS, LOWER_FACE, UNDER_EYES, FaceTracker
-from .pictures import blurred, pixel_places, sampled
+from .pictures import blurred, filled, grown, pixel_places, sampled
 
 # The cells of the grid on which the movement is computed, in pixels.
 CELL = 8
@@ -44,10 +44,10 @@ class MovedSkin:
     def _opacity(self, portrait: Tensor, points: Tensor) -> Tensor:
         """Where the portrait's skin is used: [1, 1, H, W] in 0..1."""
         places = pixel_places(portrait)
-        face = _filled(points[[*JAW, *UNDER_EYES]], places)
-        lips = _filled(points[list(LIPS)], places)
-        skin = blurred(_grown(face, BEYOND_JAW * self._size), SOFT_SKIN * self._size)
-        return skin * (1 - blurred(_grown(lips, BEYOND_LIPS * self._size), SOFT_LIPS * self._size))
+        face = filled(points[[*JAW, *UNDER_EYES]], places)
+        lips = filled(points[list(LIPS)], places)
+        skin = blurred(grown(face, BEYOND_JAW * self._size), SOFT_SKIN * self._size)
+        return skin * (1 - blurred(grown(lips, BEYOND_LIPS * self._size), SOFT_LIPS * self._size))
 
     def apply(self, frames: Tensor, strength: float) -> None:
         """Give ``frames`` [T, 3, H, W] in [-1, 1] ``strength`` (0..1) of the portrait's skin, in place.
@@ -92,19 +92,3 @@ def _border(width: int, height: int, points: Tensor) -> Tensor:
     sides = [torch.stack((across, torch.full((9,), float(y))), dim=-1) for y in (0, height)]
     sides += [torch.stack((torch.full((9,), float(x)), down), dim=-1) for x in (0, width)]
     return torch.cat(sides).to(points)
-
-
-def _filled(contour: Tensor, places: Tensor) -> Tensor:
-    """1 at the ``places`` [H, W, 2] inside of a closed ``contour`` [N, 2], else 0: [1, 1, H, W]."""
-    inside = torch.zeros(places.shape[:2], dtype=torch.bool, device=places.device)
-    x, y = places.unbind(-1)
-    for (x0, y0), (x1, y1) in zip(contour, contour.roll(-1, 0), strict=True):
-        crosses = (y0 > y) != (y1 > y)
-        inside ^= crosses & (x < (x1 - x0) * (y - y0) / torch.where(y1 == y0, 1.0, y1 - y0) + x0)
-    return inside.float()[None, None]
-
-
-def _grown(mask: Tensor, pixels: float) -> Tensor:
-    """A mask [1, 1, H, W] that reaches further in all directions."""
-    radius = max(1, round(pixels))
-    return functional.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius)

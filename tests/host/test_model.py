@@ -64,6 +64,21 @@ def test_guidance_extrapolates_from_silence(pack: Import, case: dict[str, Any]) 
     torch.testing.assert_close(guided, silence + 3 * (speech - silence), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("has_post_function", [False, True])
+def test_guidance_may_hold_in_a_part(pack: Import, case: dict[str, Any], has_post_function: bool) -> None:
+    model = load(pack, case)
+    if has_post_function:
+        model.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
+    everywhere, nowhere = denoised(pack, model, case, guidance=3.0), denoised(pack, model, case)
+    guided = torch.zeros(1, 1, 1, *case["x"].shape[-2:])
+    guided[..., 1:, :] = 1
+    network = pack("host.network").ChunkNetwork(model, guided=guided)
+    partly = network(case["audio"], case["reference"], 3.0)(case["x"], case["timestep"][0] / 1000)
+    torch.testing.assert_close(partly[..., 1:, :], everywhere[..., 1:, :])
+    torch.testing.assert_close(partly[..., :1, :], nowhere[..., :1, :])
+    assert not torch.equal(everywhere, nowhere)
+
+
 @pytest.mark.parametrize(("weight_dtype", "tolerance"), [("bf16", 0.03), ("fp16", 0.01), ("fp8_e4m3fn", 0.3)])
 def test_weight_dtypes_load_and_stay_close(
     pack: Import, case: dict[str, Any], weight_dtype: str, tolerance: float

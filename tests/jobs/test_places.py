@@ -39,7 +39,9 @@ def test_the_widest_of_the_places_is_used(pack: Import, nano: SimpleNamespace, m
     assert [placed.shift for _, placed in tried] == list(places.PLACES[:3])
     assert len({value for value, _ in tried}) == 3 and all(0.02 < value < 1 for value, _ in tried)
     (in_place, unmoved), (widest, other) = tried[0], max(tried, key=lambda pair: pair[0])
-    assert best is (other if widest >= 1.1 * in_place else unmoved)
+    expected = other if widest >= 1.1 * in_place else unmoved
+    assert best.latents is expected.latents and best.shift == expected.shift
+    assert best.guidance == places.guidance_for(max(in_place, widest) if expected is other else in_place)
     # The first place is the portrait's own.
     torch.testing.assert_close(tried[0][1].latents, nano.reference.latents)
     moved = pack("models.placing").shifted(nano.reference.portrait, places.PLACES[1])
@@ -89,6 +91,27 @@ def test_a_place_in_which_the_network_fails_is_not_used(
     broken = dataclasses.replace(nano.reference, latents=nano.reference.latents * float("nan"))
     assert trial.opening(broken) == 0
     assert "a place of the face is not used" in caplog.text
+
+
+def test_mouths_that_open_little_get_guidance(pack: Import) -> None:
+    guidance_for = pack("jobs.places").guidance_for
+    assert [guidance_for(opening) for opening in (0.0, 0.3, 0.4, 0.6)] == [2, 2, 1, 1]
+    assert guidance_for(0.35) == pytest.approx(1.5)
+
+
+def test_the_guidance_of_the_reference_holds_where_the_sampler_leaves_it(
+    pack: Import, nano: SimpleNamespace, scene: SimpleNamespace
+) -> None:
+    """And at the mouth alone; another number on the Sampler takes its place."""
+    inputs, settings = pack("jobs.inputs").Inputs, scene.settings
+    for needed, asked, used in ((2.0, 0.0, 2.0), (1.0, 0.0, 1.0), (2.0, 1.0, 1.0), (1.0, 1.5, 1.5)):
+        reference = dataclasses.replace(nano.reference, guidance=needed)
+        chosen = dataclasses.replace(settings, audio_guidance=asked)
+        made = inputs(nano.model, nano.vae, reference, scene.features, chosen)
+        assert made.sampling.guidance == used
+        assert (made.guided is not None) == (used != 1)
+    without = dataclasses.replace(nano.reference, face=None, guidance=2.0)
+    assert inputs(nano.model, nano.vae, without, scene.features, settings).guided is None
 
 
 def test_interrupting_ends_the_search(

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from asymtalker.faces.portrait_face import with_face
 from asymtalker.models.landmarks import LIPS, UNDER_EYES, FaceTracker
-from asymtalker.models.pictures import pixel_places, sampled
+from asymtalker.models.pictures import filled, pixel_places, sampled
 from asymtalker.models.reference import Reference
-from asymtalker.models.skin import MovedSkin, _filled
+from asymtalker.models.skin import MovedSkin
 from asymtalker.scripts._environment import ROOT
 
 ASTRONAUT = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -55,8 +55,8 @@ def test_the_tracker_follows_a_face(portrait: Tensor, points: Tensor) -> None:
 def test_contours_are_filled() -> None:
     places = pixel_places(torch.zeros(1, 1, 20, 30))
     square = torch.tensor(((5.0, 4.0), (15.0, 4.0), (15.0, 12.0), (5.0, 12.0)))
-    filled = _filled(square, places)[0, 0]
-    assert filled.sum() == 10 * 8 and filled[4:12, 5:15].all()
+    inside = filled(square, places)[0, 0]
+    assert inside.sum() == 10 * 8 and inside[4:12, 5:15].all()
 
 
 def test_smears_beside_the_mouth_are_replaced(portrait: Tensor, points: Tensor) -> None:
