@@ -22,7 +22,7 @@ def with_face(reference: Reference) -> Reference:
     if points is None:
         return reference
     size = torch.tensor(reference.size)
-    return replace(reference, face=(points / size).to(reference.portrait.device, torch.float32))
+    return replace(reference, face=(points / size).float())
 
 
 def openings(frames: Tensor, reference: Reference) -> Tensor:
@@ -32,9 +32,9 @@ def openings(frames: Tensor, reference: Reference) -> Tensor:
     """
     assert reference.face is not None
     width, height = reference.size
-    points = reference.face.cpu() * torch.tensor((width, height))
+    points = reference.face * torch.tensor((width, height))
     with torch.inference_mode():
-        found, is_seen = FaceTracker(points, width, height).read(frames.movedim(-1, 1) / 127.5 - 1)
+        found, is_seen = FaceTracker(points, width, height, frames.device).read(frames.movedim(-1, 1) / 127.5 - 1)
     width_of_mouth = _distances(found, MOUTH_CORNERS).clamp_min(1e-3)
     return _distances(found, LIPS_MIDDLE) / width_of_mouth * is_seen
 

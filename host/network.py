@@ -69,7 +69,8 @@ class ChunkNetwork:
     ) -> None:
         self._model, self._network = model, talking_head(model)
         self._audio = self._network.checkpoint.config.audio
-        self._bring, self._guided = bring, guided
+        self._bring = bring
+        self._guided = None if guided is None else send(guided, model.load_device)
         self._strength, self._encode_silence = strength, silence
         self._silence: Tensor | None = None
         self._held: dict[bool, list[AudioKeyValue]] = {}
@@ -255,7 +256,7 @@ class ChunkGuider:
             )
         else:
             guided = outputs[0] if self.cfg == 1 else torch.lerp(outputs[1], outputs[0], self.cfg)
-        return guided if self._guided is None else torch.lerp(outputs[0], guided, self._guided.to(guided))
+        return guided if self._guided is None else torch.lerp(outputs[0], guided, self._guided.to(guided.dtype))
 
     def _executor(self, original: Any, kind: str, options: dict[str, Any]) -> WrapperExecutor:
         wrappers = get_all_wrappers(kind, options, is_model_options=True)

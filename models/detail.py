@@ -65,7 +65,8 @@ class DetailTransfer:
     ) -> DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side.
 
-        ``face`` [468, 2] are the portrait's landmarks in 0..1; without them, lids stay open and chins the VAE's.
+        ``face`` [468, 2] are the portrait's landmarks in 0..1, on the CPU. Without them, lids stay open, and chins are
+        the VAE's.
         """
         still = round_trip[None].float()
         small = functional.avg_pool2d(still, 2)
@@ -76,7 +77,7 @@ class DetailTransfer:
         lost[(..., *kept(shift, *lost.shape[-2:]))] = 0
         eyelids = skin = None
         if face is not None:
-            points = face * torch.tensor((portrait.shape[-1], portrait.shape[-2]), device=face.device)
+            points = face * torch.tensor((portrait.shape[-1], portrait.shape[-2]))
             eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
         return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, eyelids, skin)
 

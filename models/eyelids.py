@@ -6,13 +6,14 @@ is therefore stretched down to where the lid is; its lashes come along. Below th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .landmarks import LEFT_BROW, LEFT_LOWER_LID, LEFT_UPPER_LID, RIGHT_BROW, RIGHT_LOWER_LID, RIGHT_UPPER_LID
 from .pictures import pixel_places, sampled, smooth
+from .transfer import send
 
 EYES = (
     (RIGHT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_BROW),
@@ -47,8 +48,8 @@ class _Eye:
     upper: Tensor
     lower: Tensor
     skin: Tensor
-    width: float
     inside: Tensor
+    width: float
 
     @classmethod
     def of(cls, upper: Tensor, lower: Tensor, brow: Tensor, places: Tensor) -> _Eye:
@@ -63,7 +64,12 @@ class _Eye:
         skin = torch.minimum(torch.lerp(above, over, SKIN), above - LEAST_SKIN * width)
         beyond = torch.minimum(across, width - across) / (BEYOND * width) + 1
         # The contours of an eye that is turned away may cross.
-        return cls(axes[1], at, above, torch.maximum(above, below), skin, width, smooth(beyond))
+        return cls(axes[1], at, above, torch.maximum(above, below), skin, smooth(beyond), width)
+
+    def to(self, device: torch.device) -> _Eye:
+        """The same on ``device``."""
+        tensors = {name: send(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
     @property
     def can_close(self) -> bool:
@@ -75,13 +81,14 @@ class Eyelids:
     """The eyes of one portrait, which can be closed."""
 
     def __init__(self, portrait: Tensor, points: Tensor) -> None:
-        """``portrait`` [1, 3, H, W]; ``points`` [468, 2] are its landmarks in pixels."""
+        """``portrait`` [1, 3, H, W]; ``points`` [468, 2] are its landmarks in pixels, on the CPU."""
         self._portrait = portrait.float()
-        places = pixel_places(portrait)
+        height, width = portrait.shape[-2:]
+        places = pixel_places(height, width)
         eyes = (
             _Eye.of(points[list(upper)], points[list(lower)], points[list(brow)], places) for upper, lower, brow in EYES
         )
-        self._eyes = [eye for eye in eyes if eye.can_close]
+        self._eyes = [eye.to(portrait.device) for eye in eyes if eye.can_close]
 
     def closed(self, share: float) -> Tensor:
         """The portrait with lids closed by ``share`` (0 open, 1 closed), and where they are drawn: [1, 4, H, W].

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .face_mesh import INPUT_SIZE, face_mesh
+from .transfer import send
 
 RIGHT_UPPER_LID = (33, 246, 161, 160, 159, 158, 157, 173, 133)
 """The person's right eye: its upper lid from the outer corner to the inner one."""
@@ -130,17 +131,21 @@ def _directions(right_eye: Tensor, left_eye: Tensor) -> Tensor:
 class FaceTracker:
     """The landmarks of a face that hardly moves, in one frame after the other."""
 
-    def __init__(self, points: Tensor, width: int, height: int) -> None:
-        """``points`` [468, 2] are the landmarks in the portrait, in pixels of ``width`` x ``height``."""
-        self._region = Region.around(points)
-        self._scale = min(1.0, INPUT_SIZE / self._region.size)
-        size = torch.tensor((width, height), dtype=points.dtype, device=points.device)
-        self._places = (self._region.pixels() / size * 2 - 1)[None]
+    def __init__(self, points: Tensor, width: int, height: int, device: torch.device) -> None:
+        """``points`` [468, 2] are the landmarks in the portrait, on the CPU, in pixels of ``width`` x ``height``.
+
+        ``device`` is that of the frames.
+        """
+        region = Region.around(points)
+        self._scale = min(1.0, INPUT_SIZE / region.size)
+        places = region.pixels() / torch.tensor((width, height)) * 2 - 1
+        self._places = send(places[None], device)
+        self._region = Region(send(region.centre, device), send(region.sides, device))
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames [T, 3, H, W] in [-1, 1] -> landmarks [T, 468, 2] in pixels, and whether a face is seen [T]."""
         frames = shrunk(frames.float(), self._scale).add(1).div(2)
-        places = self._places.to(frames).expand(len(frames), -1, -1, -1)
+        places = self._places.expand(len(frames), -1, -1, -1)
         seen = functional.grid_sample(frames, places, padding_mode="border", align_corners=False)
         network = face_mesh(frames.device)
         landmarks, presence = network(seen.contiguous(memory_format=torch.channels_last))

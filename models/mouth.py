@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,13 +16,15 @@ AROUND = 0.1
 
 
 def mouth_in_latents(reference: Reference) -> Tensor | None:
-    """1 at the mouth and around it, 0 elsewhere, with soft edges: [1, 1, 1, h, w]; None without a face."""
+    """1 at the mouth and around it, 0 elsewhere, with soft edges: [1, 1, 1, h, w] on the CPU.
+
+    None without a face.
+    """
     if reference.face is None:
         return None
     width, height = reference.size
-    scaled = reference.face * reference.face.new_tensor((width, height))
-    picture = reference.portrait[:, :, 0]
-    mouth = filled(scaled[list(LIPS)], pixel_places(picture))
+    lips = reference.face[list(LIPS)] * torch.tensor((width, height))
+    mouth = filled(lips, pixel_places(height, width))
     around = shifted(grown(mouth, AROUND * height), reference.shift)
     rows, columns = reference.latents.shape[-2:]
     return functional.adaptive_avg_pool2d(around, (rows, columns))[:, :, None]

@@ -10,20 +10,21 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def pixel_places(picture: Tensor) -> Tensor:
-    """The middles (x, y) of the pixels of a picture [..., H, W]: [H, W, 2]."""
-    rows, columns = (torch.arange(length, device=picture.device) + 0.5 for length in picture.shape[-2:])
+def pixel_places(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """The middles (x, y) of the pixels of a picture: [H, W, 2]."""
+    rows, columns = (torch.arange(length, device=device) + 0.5 for length in (height, width))
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
 
 
 def sampled(picture: Tensor, distances: Tensor) -> Tensor:
     """``picture`` [1, C, H, W] at ``distances`` [T, H, W, 2] (x, y) in pixels from each pixel; its border goes on."""
-    places = (pixel_places(picture) + distances).unbind(-1)
+    height, width = picture.shape[-2:]
+    places = (pixel_places(height, width, picture.device) + distances).unbind(-1)
     # Within the centres of the outer pixels: MPS cannot pad with the border.
     grid = torch.stack(
         [
             (place * (2 / length) - 1).clamp(1 / length - 1, 1 - 1 / length)
-            for place, length in zip(places, (picture.shape[-1], picture.shape[-2]), strict=True)
+            for place, length in zip(places, (width, height), strict=True)
         ],
         dim=-1,
     )

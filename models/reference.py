@@ -33,9 +33,9 @@ class Reference:
 
     ``latents`` [1, C, T, h, w] in the network's latent space, of the portrait moved by ``shift`` (see ``placing``);
     ``portrait`` [1, 3, 1, H, W] in [-1, 1] (the target of colour correction), ``frames_per_chunk`` pixel frames that
-    the latents stand for. ``face`` [468, 2] are the portrait's landmarks, x and y in 0..1 of the
-    frame; None if there is no face. ``guidance`` is the weight of the audio with which the portrait's mouth opens far
-    enough, for samplers that leave it to the reference; 1 is none.
+    the latents stand for. ``face`` [468, 2] are the portrait's landmarks on the CPU, x and y in 0..1 of the frame; None
+    if there is no face. ``guidance`` is the weight of the audio with which the portrait's mouth opens far enough, for
+    samplers that leave it to the reference; 1 is none.
     """
 
     latents: Tensor
@@ -56,9 +56,8 @@ class Reference:
         return self.portrait.shape[-1], self.portrait.shape[-2]
 
     def to(self, device: torch.device) -> Reference:
-        """The same on ``device``."""
-        face = None if self.face is None else send(self.face, device)
-        return replace(self, latents=send(self.latents, device), portrait=send(self.portrait, device), face=face)
+        """The same on ``device``, but for the landmarks, which are read on the CPU."""
+        return replace(self, latents=send(self.latents, device), portrait=send(self.portrait, device))
 
 
 MOST_CUT_AWAY = 4

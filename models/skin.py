@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from .landmarks import JAW, LIPS, LOWER_FACE, UNDER_EYES, FaceTracker
 from .pictures import blurred, filled, grown, pixel_places, sampled
+from .transfer import send
 
 # The cells of the grid on which the movement is computed, in pixels.
 CELL = 8
@@ -28,22 +29,22 @@ class MovedSkin:
     """The lower face of one portrait."""
 
     def __init__(self, portrait: Tensor, points: Tensor) -> None:
-        """``portrait`` [1, 3, H, W] in [-1, 1]; ``points`` [468, 2] are its landmarks in pixels."""
-        height, width = portrait.shape[-2:]
-        self._tracker = FaceTracker(points, width, height)
-        self._lower_face = torch.tensor(LOWER_FACE, device=points.device)
-        self._points = points[self._lower_face]
+        """``portrait`` [1, 3, H, W] in [-1, 1]; ``points`` [468, 2] are its landmarks in pixels, on the CPU."""
+        (height, width), device = portrait.shape[-2:], portrait.device
+        self._tracker = FaceTracker(points, width, height, device)
         self._size = max(SMALLEST, float(points[list(JAW), 1].max() - points[list(UNDER_EYES), 1].min()))
-        self._border = _border(width, height, points)
-        layers = torch.cat((portrait.float(), self._opacity(portrait, points)), dim=1)
+        places = pixel_places(height, width)
+        opacity = self._opacity(places, points)
         # Only a part of the frame changes, a quarter or so.
-        self._window = _window(layers[0, 3], round(ROOM * self._size))
-        self._layers = layers[(..., *self._window)]
-        self._cells = pixel_places(portrait)[self._window][CELL // 2 :: CELL, CELL // 2 :: CELL]
+        self._window = _window(opacity[0, 0], round(ROOM * self._size))
+        opacity, cells = opacity[(..., *self._window)], places[self._window][CELL // 2 :: CELL, CELL // 2 :: CELL]
+        self._layers = torch.cat((portrait[(..., *self._window)].float(), send(opacity, device)), dim=1)
+        self._lower_face = send(torch.tensor(LOWER_FACE), device)
+        self._points = send(points[list(LOWER_FACE)], device)
+        self._border, self._cells = send(_border(width, height), device), send(cells, device)
 
-    def _opacity(self, portrait: Tensor, points: Tensor) -> Tensor:
+    def _opacity(self, places: Tensor, points: Tensor) -> Tensor:
         """Where the portrait's skin is used: [1, 1, H, W] in 0..1."""
-        places = pixel_places(portrait)
         face = filled(points[[*JAW, *UNDER_EYES]], places)
         lips = filled(points[list(LIPS)], places)
         skin = blurred(grown(face, BEYOND_JAW * self._size), SOFT_SKIN * self._size)
@@ -86,9 +87,9 @@ def _window(mask: Tensor, room: int) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def _border(width: int, height: int, points: Tensor) -> Tensor:
+def _border(width: int, height: int) -> Tensor:
     """Places [N, 2] along the border of a picture."""
     across, down = torch.linspace(0, width, 9), torch.linspace(0, height, 9)
     sides = [torch.stack((across, torch.full((9,), float(y))), dim=-1) for y in (0, height)]
     sides += [torch.stack((torch.full((9,), float(x)), down), dim=-1) for x in (0, width)]
-    return torch.cat(sides).to(points)
+    return torch.cat(sides)

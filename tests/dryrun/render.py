@@ -143,7 +143,7 @@ def render(cuda: SimulatedCuda, pack: Import, core: Any, case: Case) -> Result:
     reference = pack("host.portrait").encode_reference(loaded.model, loaded.vae, portrait, size, size, "temporal", None)
     if case.kind == "nano":
         # A face and a shift, as the node gives them: their work must not make the host wait.
-        face = torch.rand(468, 2).to(reference.portrait.device)
+        face = torch.rand(468, 2)
         reference = dataclasses.replace(reference, face=face, shift=(6, -6))
     sound = {"waveform": torch.randn(1, 1, FRAMES * 640), "sample_rate": 16_000}
     features = pack("host.audio").audio_features(loaded.audio_encoder, sound)

@@ -42,7 +42,7 @@ def applied(skin: MovedSkin, frames: Tensor, strength: float = 1.0) -> Tensor:
 
 
 def test_the_tracker_follows_a_face(portrait: Tensor, points: Tensor) -> None:
-    tracker = FaceTracker(points, SIZE, SIZE)
+    tracker = FaceTracker(points, SIZE, SIZE, torch.device("cpu"))
     moved = portrait.roll((5, -3), dims=(-1, -2))
     noise = torch.rand(portrait.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_the_tracker_follows_a_face(portrait: Tensor, points: Tensor) -> None:
 
 
 def test_contours_are_filled() -> None:
-    places = pixel_places(torch.zeros(1, 1, 20, 30))
+    places = pixel_places(20, 30)
     square = torch.tensor(((5.0, 4.0), (15.0, 4.0), (15.0, 12.0), (5.0, 12.0)))
     inside = filled(square, places)[0, 0]
     assert inside.sum() == 10 * 8 and inside[4:12, 5:15].all()
