@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from .eyelids import Eyelids
 from .pictures import blurred
-from .placing import continued, kept
+from .placing import continue_border, kept
 from .reference import Shift
 from .skin import MovedSkin
 
@@ -81,6 +81,12 @@ class DetailTransfer:
             eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
         return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, eyelids, skin)
 
+    @property
+    def _seen_both(self) -> Shift:
+        """The part in which the flow has seen what is lost, and what is beside it: it is continued from there on."""
+        across, down = (by + (by > 0) * SEEN_BOTH - (by < 0) * SEEN_BOTH for by in self.shift)
+        return across, down
+
     def apply(self, frames: Tensor, strength: float, closed: Sequence[float] = ()) -> Tensor:
         """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack.
 
@@ -93,7 +99,8 @@ class DetailTransfer:
             pictures = frames[:, several].movedim(1, 0).float()
             small = functional.avg_pool2d(pictures, 2)
             flow = self.flow(small)
-            places = self._continued(_resized(flow, pictures.shape[-2:]))
+            places = _resized(flow, pictures.shape[-2:])
+            continue_border(places, self._seen_both)
             portrait = _warped(self.portrait, places)
             weight = _resized(strength * self._confidence(small, flow), pictures.shape[-2:])
             if strength > 0:
@@ -104,11 +111,6 @@ class DetailTransfer:
                 self.skin.apply(result, strength)
             detailed[:, several].movedim(1, 0).copy_(result)
         return detailed
-
-    def _continued(self, places: Tensor) -> Tensor:
-        """The flow; what is lost of the frames moves as what is next to it, at a distance that has not seen both."""
-        across, down = (by + (by > 0) * SEEN_BOTH - (by < 0) * SEEN_BOTH for by in self.shift)
-        return continued(places, (across, down))
 
     def _close(self, portrait: Tensor, weight: Tensor, places: Tensor, closed: Sequence[float]) -> None:
         """Close the lids of moved portraits [T, 3, H, W], in place; there, ``weight`` [T, 1, H, W] becomes 1."""

@@ -27,6 +27,17 @@ BLOCKS_PER_SIZE = 2
 HEAD_WIDTH = 32
 
 
+class Pointwise(nn.Conv2d):
+    """A convolution of one pixel as a product of matrices: for channels that lie together, the faster form on a CPU."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> [B, channels_out, H, W]."""
+        return functional.linear(input.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+
+
 class Residual(nn.Module):
     """A depthwise convolution of 3x3 and a pointwise one, added to what came in; PReLU behind the sum."""
 
@@ -35,7 +46,7 @@ class Residual(nn.Module):
         # With a stride of 2 the padding is TensorFlow's: at the end only (see _padded).
         padding = 1 if stride == 1 else 0
         self.dw = nn.Conv2d(channels_in, channels_in, 3, stride, padding, groups=channels_in)
-        self.pw = nn.Conv2d(channels_in, channels_out, 1)
+        self.pw = Pointwise(channels_in, channels_out)
         self.act = nn.PReLU(channels_out)
         self.stride = stride
         self.widening = channels_out - channels_in
@@ -57,7 +68,7 @@ class Head(nn.Sequential):
         super().__init__(
             Residual(width, width, 2),
             *(Residual(width, width) for _ in range(blocks)),
-            nn.Conv2d(width, HEAD_WIDTH, 1),
+            Pointwise(width, HEAD_WIDTH),
             nn.PReLU(HEAD_WIDTH),
             Residual(HEAD_WIDTH, HEAD_WIDTH),
             nn.Conv2d(HEAD_WIDTH, values, 3),

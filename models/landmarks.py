@@ -84,6 +84,9 @@ MARGIN = 1.5
 
 MIN_PRESENCE = 0.5
 
+LEAST_SCALE = 0.6
+"""Frames are sampled without shrinking them first down to this scale: hardly anything aliases."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -137,18 +140,20 @@ class FaceTracker:
         ``device`` is that of the frames.
         """
         region = Region.around(points)
-        self._scale = min(1.0, INPUT_SIZE / region.size)
+        # A little smaller is no loss.
+        scale = INPUT_SIZE / region.size
+        self._scale = scale if scale < LEAST_SCALE else 1.0
         places = region.pixels() / torch.tensor((width, height)) * 2 - 1
         self._places = send(places[None], device)
         self._region = Region(send(region.centre, device), send(region.sides, device))
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames [T, 3, H, W] in [-1, 1] -> landmarks [T, 468, 2] in pixels, and whether a face is seen [T]."""
-        frames = shrunk(frames.float(), self._scale).add(1).div(2)
+        frames = shrunk(frames.float(), self._scale)
         places = self._places.expand(len(frames), -1, -1, -1)
         seen = functional.grid_sample(frames, places, padding_mode="border", align_corners=False)
-        network = face_mesh(frames.device)
-        landmarks, presence = network(seen.contiguous(memory_format=torch.channels_last))
+        pixels = seen.add_(1).div_(2).contiguous(memory_format=torch.channels_last)
+        landmarks, presence = face_mesh(frames.device)(pixels)
         return self._region.in_picture(landmarks.to(self._region.sides) / INPUT_SIZE), presence >= MIN_PRESENCE
 
 

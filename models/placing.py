@@ -64,7 +64,13 @@ def _kept_side(length: int, distance: int) -> slice:
     return slice(max(0, -distance), length - max(0, distance))
 
 
-def continued(values: Tensor, shift: Shift) -> Tensor:
-    """``values`` [..., H, W] in which what ``shift`` moves out of the frame is as the border of what it keeps."""
-    across, down = shift
-    return shifted(shifted(values, shift), (-across, -down))
+def continue_border(values: Tensor, shift: Shift) -> None:
+    """Make what ``shift`` moves out of a frame ``values`` [..., H, W] as the border of what it keeps, in place."""
+    for dim, distance in zip((-1, -2), shift, strict=True):
+        if distance:
+            sides = values.movedim(dim, -1)
+            kept_from = sides.shape[-1] - distance
+            if distance > 0:
+                sides[..., kept_from:] = sides[..., kept_from - 1 : kept_from]
+            else:
+                sides[..., :-distance] = sides[..., -distance : 1 - distance]
