@@ -142,7 +142,8 @@ def _sampling_widgets() -> list[io.Input]:
             max=10.0,
             step=0.1,
             tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 double the time. 0 "
-            "uses the checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones).",
+            "uses the checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones); for nano, what the "
+            "mouth of the portrait needs (1 to 2).",
         ),
     ]
 
