@@ -84,8 +84,9 @@ class AsymTalkerReference(io.ComfyNode):
                     max=len(PLACES),
                     optional=True,
                     tooltip="For nano: how many places of the face, some pixels apart, are tried with a second of "
-                    "speech. The one where the mouth opens furthest is used, with the audio guidance that it needs; the "
-                    "face does not move in the video. 1 tries none. -1 uses the model's own number (9 for nano; others need none).",
+                    "speech. The one where the mouth opens furthest is used, with the audio guidance that it needs; "
+                    "the face does not move in the video. 1 tries none. -1 uses the model's own number (9 for nano; "
+                    "others need none).",
                 ),
             ],
             outputs=[ReferenceSocket.Output(display_name="reference", tooltip="For AsymTalker Sampler.")],
