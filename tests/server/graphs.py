@@ -195,7 +195,8 @@ def nano_graph(
 ) -> Graph:
     """Return the shipped nano graph with an uploaded portrait, and speech that is made in `folder` and uploaded.
 
-    It makes frames of 64 x 64 pixels in one step, in a tenth of the time, unless its settings are to be `as_shipped`.
+    It makes frames of 64 x 64 pixels in one step, in a tenth of the time, unless its settings are to be `as_shipped`;
+    places of the face are not tried then.
     """
     name = f"speech_{seconds}_{rate}_{channels}.wav"
     speech = client.upload(write_wav(folder / name, speech_like(seconds, rate, channels), rate))
@@ -204,6 +205,6 @@ def nano_graph(
     node(graph, "LoadAudio")["audio"] = speech
     node(graph, "AsymTalkerMux")["filename_prefix"] = prefix
     if not as_shipped:
-        node(graph, "AsymTalkerReference").update(width=64, height=64)
+        node(graph, "AsymTalkerReference").update(width=64, height=64, tries=1)
         node(graph, "AsymTalkerSampler")["steps"] = 1
     return graph
