@@ -54,7 +54,8 @@ class ChunkNetwork:
     Args:
         model: the MODEL, with whatever LoRA, wrappers and options core's nodes have put on it.
         bring: loads the weights to the device; by default through core.
-        guided: where guidance holds, 0..1 [1, 1, 1, h, w] of the latents; None stands for everywhere.
+        guided: where guidance holds, 0..1 [1, 1, 1, h, w] of the latents, in the last step alone; None stands for
+            everywhere and all steps.
         strength: of the audio's part in the cross-attention, against that of silence; 1 is as trained.
         silence: gives the features [blocks, channels] of silence; needed for another strength than 1.
     """
@@ -153,10 +154,12 @@ class ChunkGuider:
         self.cfg = guidance
         self._conditions = conditions
         self._bring, self._guided = bring, guided
+        self._last_level, self._guides = 0.0, True
 
     @torch.no_grad()
     def sample(self, loop: SamplingLoop, levels: Tensor, noise: Tensor) -> Tensor:
         """One chunk's latents, on the device of ``noise`` [1, C, T, h, w]."""
+        self._last_level = float(levels[-2:][0])
         own_options = self.model_options
         self.model_options = create_model_options_clone(own_options)
         try:
@@ -176,6 +179,7 @@ class ChunkGuider:
     def predict(self, x: Tensor, u: Tensor, options: dict[str, Any]) -> Tensor:
         """x0 of ``x`` [1, C, T, h, w] at level ``u`` [], on the device of ``x``."""
         device = self.model_patcher.load_device
+        self._guides = self._guided is None or float(u) <= self._last_level
         # Created on the device: the host would wait for a copy.
         sigma = torch.full((x.shape[0],), float(u), dtype=torch.float32, device=device)
         executor = self._executor(self._predict_noise, WrappersMP.PREDICT_NOISE, options)
@@ -222,19 +226,23 @@ class ChunkGuider:
 
     def _predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Tensor:
         """Core's ``sampling_function``: both sides of the guidance, and one from the two."""
-        silent = [None] * (2 - len(self._conditions))
-        sides = [*self._conditions, *silent]
+        conditions, cfg = (self._conditions, self.cfg) if self._guides else (self._conditions[:1], 1.0)
+        silent = [None] * (2 - len(conditions))
+        sides = [*conditions, *silent]
         executor = WrapperExecutor.new_executor(
             _calc_cond_batch, get_all_wrappers(WrappersMP.CALC_COND_BATCH, model_options, is_model_options=True)
         )
         voiced, unvoiced = executor.execute(self.inner_model, sides, x, timestep, model_options)
+        if self._guided is not None and len(conditions) > 1:
+            # Where both sides are the same, guidance changes nothing.
+            unvoiced = torch.lerp(voiced, unvoiced, self._guided.to(voiced.dtype))
         outputs = [voiced, unvoiced]
         for function in model_options.get("sampler_pre_cfg_function", []):
             outputs = function(
                 {
                     "conds": sides,
                     "conds_out": outputs,
-                    "cond_scale": self.cfg,
+                    "cond_scale": cfg,
                     "timestep": timestep,
                     "input": x,
                     "sigma": timestep,
@@ -243,20 +251,18 @@ class ChunkGuider:
                 }
             )
         if {"sampler_cfg_function", "sampler_post_cfg_function"} & model_options.keys():
-            guided = samplers.cfg_function(
+            return samplers.cfg_function(
                 self.inner_model,
                 outputs[0],
                 outputs[1],
-                self.cfg,
+                cfg,
                 x,
                 timestep,
                 model_options,
                 cond=sides[0],
                 uncond=sides[1],
             )
-        else:
-            guided = outputs[0] if self.cfg == 1 else torch.lerp(outputs[1], outputs[0], self.cfg)
-        return guided if self._guided is None else torch.lerp(outputs[0], guided, self._guided.to(guided.dtype))
+        return outputs[0] if cfg == 1 else torch.lerp(outputs[1], outputs[0], cfg)
 
     def _executor(self, original: Any, kind: str, options: dict[str, Any]) -> WrapperExecutor:
         wrappers = get_all_wrappers(kind, options, is_model_options=True)

@@ -88,9 +88,9 @@ class Inputs:
 
     @cached_property
     def guided(self) -> Tensor | None:
-        """Where guidance holds: at the mouth, or, if it is None, everywhere."""
-        config = self.network.checkpoint.config
-        holds_at_mouth = self.sampling.guidance != 1 and spec_by_audio(config).guides_mouth
+        """Where guidance holds, in the last step alone: at the mouth. None stands for everywhere and all steps."""
+        spec, sampling = spec_by_audio(self.network.checkpoint.config), self.sampling
+        holds_at_mouth = spec.guides_mouth and sampling.guidance != 1 and sampling.sampler == "few_step"
         return mouth_in_latents(self.reference) if holds_at_mouth else None
 
     @property

@@ -84,7 +84,8 @@ class ModelSpec:
         fast_vae: a smaller, faster VAE of the same latents.
         face_share: the face's longer side as a share of the frame's shorter one, as the network was trained.
         tries: in how many places of a face the mouth is tried (see ``jobs.places``); 1 for networks that need none.
-        guides_mouth: whether guidance on the audio holds at the mouth alone, where a face is known.
+        guides_mouth: whether its distilled networks are guided by the audio at the mouth alone, and in the last step
+            alone, which does as much as all steps; where a face is known.
         sampling: how it is sampled; None if its file says so or the defaults apply.
         adapter_of: the network that ``network`` is an adapter of; None for a network of its own.
     """

@@ -79,6 +79,22 @@ def test_guidance_may_hold_in_a_part(pack: Import, case: dict[str, Any], has_pos
     assert not torch.equal(everywhere, nowhere)
 
 
+def test_guidance_in_a_part_holds_in_the_last_step(pack: Import, case: dict[str, Any]) -> None:
+    model, everywhere = load(pack, case), torch.ones(1, 1, 1, *case["x"].shape[-2:])
+    network = pack("host.network").ChunkNetwork(model, guided=everywhere)
+    guider = network(case["audio"], case["reference"], 3.0)
+    level = case["timestep"][0] / 1000
+
+    def both(denoise: Any, levels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return torch.stack([denoise(noise, levels[0]), denoise(noise, levels[1])])
+
+    first, last = guider.sample(both, torch.stack((level, level * 0.5, level * 0)), case["x"])
+    torch.testing.assert_close(first, denoised(pack, model, case))
+    halved = {**case, "timestep": case["timestep"] * 0.5}
+    torch.testing.assert_close(last, denoised(pack, model, halved, guidance=3.0))
+    assert not torch.equal(last, denoised(pack, model, halved))
+
+
 @pytest.mark.parametrize(("weight_dtype", "tolerance"), [("bf16", 0.03), ("fp16", 0.01), ("fp8_e4m3fn", 0.3)])
 def test_weight_dtypes_load_and_stay_close(
     pack: Import, case: dict[str, Any], weight_dtype: str, tolerance: float
