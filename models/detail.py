@@ -37,6 +37,9 @@ TOLERANCE, CONFIDENCE_SIGMA = 0.06, 2.0
 CONTRAST_TOLERANCE = 0.25
 # The distance from what is lost at which the flow is that of the rest, in pixels.
 SEEN_BOTH = 12
+# The Gaussian over which the head's steadied movement is averaged, in pixels of an eighth of the frame's size, and the
+# confidence below which a place says nothing about it.
+STEADY_SIGMA, LITTLE_SEEN = 2.0, 1e-2
 # A CPU takes a few frames at a time, which stay in its cache.
 CPU_FRAMES = 4
 
@@ -48,7 +51,8 @@ class DetailTransfer:
     ``portrait`` [1, 3, H, W] in [-1, 1]. ``round_trip`` [1, 4, H/2, W/2] is at half the size; its fourth channel is the
     squared difference that is tolerated. ``pyramid`` is its luma [1, 1, h, w] at each level, coarsest first.
     ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself, because the network had it moved by ``shift`` (see
-    ``placing``). ``eyelids`` and ``skin`` are the portrait's, for blinks and around the mouth.
+    ``placing``). ``eyelids`` and ``skin`` are the portrait's, for blinks and around the mouth. ``stride`` is the
+    number of frames of one latent frame.
     """
 
     portrait: Tensor
@@ -56,12 +60,18 @@ class DetailTransfer:
     pyramid: tuple[Tensor, ...]
     lost: Tensor
     shift: Shift = (0, 0)
+    stride: int = 1
     eyelids: Eyelids | None = None
     skin: MovedSkin | None = None
 
     @classmethod
     def of(
-        cls, portrait: Tensor, round_trip: Tensor, face: Tensor | None = None, shift: Shift = (0, 0)
+        cls,
+        portrait: Tensor,
+        round_trip: Tensor,
+        face: Tensor | None = None,
+        shift: Shift = (0, 0),
+        stride: int = 1,
     ) -> DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side.
 
@@ -79,7 +89,7 @@ class DetailTransfer:
         if face is not None:
             points = face * torch.tensor((portrait.shape[-1], portrait.shape[-2]))
             eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
-        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, eyelids, skin)
+        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, stride, eyelids, skin)
 
     @property
     def _seen_both(self) -> Shift:
@@ -87,30 +97,73 @@ class DetailTransfer:
         across, down = (by + (by > 0) * SEEN_BOTH - (by < 0) * SEEN_BOTH for by in self.shift)
         return across, down
 
-    def apply(self, frames: Tensor, strength: float, closed: Sequence[float] = ()) -> Tensor:
+    def apply(self, frames: Tensor, strength: float, closed: Sequence[float] = (), before: int = 0) -> Tensor:
         """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack.
 
-        closed: how far the lids are closed in each frame, 0..1; empty stands for open eyes.
+        Args:
+            closed: how far the lids are closed in each frame, 0..1; empty stands for open eyes.
+            before: how many of ``frames`` come before the first one that is wanted; they tell how it moves.
+
+        Returns:
+            [3, T - before, H, W].
         """
-        together = CPU_FRAMES if frames.device.type == "cpu" else frames.shape[1]
-        detailed = torch.empty_like(frames)
-        for first in range(0, frames.shape[1], together):
-            several = slice(first, first + together)
+        seen = [self._seen(frames[:, several]) for several in _groups(frames, 0)]
+        flow, confidence = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        steady = self._steadied(flow, confidence) if strength > 0 else torch.zeros_like(flow)
+        detailed = torch.empty_like(frames[:, before:])
+        for several in _groups(frames, before):
+            wanted = slice(several.start - before, several.stop - before)
             pictures = frames[:, several].movedim(1, 0).float()
-            small = functional.avg_pool2d(pictures, 2)
-            flow = self.flow(small)
-            places = _resized(flow, pictures.shape[-2:])
-            continue_border(places, self._seen_both)
-            portrait = _warped(self.portrait, places)
-            weight = _resized(strength * self._confidence(small, flow), pictures.shape[-2:])
-            if strength > 0:
-                weight = torch.maximum(weight, self.lost)
-            self._close(portrait, weight, places, closed[several])
-            result = torch.lerp(pictures, portrait, weight)
-            if self.skin is not None and strength > 0:
-                self.skin.apply(result, strength)
-            detailed[:, several].movedim(1, 0).copy_(result)
+            result = self._detailed(
+                pictures, flow[several], steady[several], confidence[several], strength, closed[wanted]
+            )
+            detailed[:, wanted].movedim(1, 0).copy_(result)
         return detailed
+
+    def _seen(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """The flow of frames [3, T, H, W], and how much they look like the portrait, at half their size."""
+        small = functional.avg_pool2d(frames.movedim(1, 0).float(), 2)
+        flow = self.flow(small)
+        return flow, self._confidence(small, flow)
+
+    def _steadied(self, flow: Tensor, confidence: Tensor) -> Tensor:
+        """How far pixels have to move for the head to move evenly: [T, 2, h, w], in units of ``grid_sample``.
+
+        The frames of one latent frame move together, so that a head moves in steps. The mean over as many frames turns
+        steps into ramps, half a step later. A mouth is no part of it: it follows the face around it.
+        """
+        earlier = torch.cat((flow[:1].expand(self.stride - 1, -1, -1, -1), flow))
+        mean = sum(earlier[shift : shift + len(flow)] for shift in range(self.stride)) / self.stride
+        weighted = torch.cat(((mean - flow) * confidence, confidence), dim=1)
+        # At an eighth of the frame's size: what is sought is smooth.
+        blocks = blurred(functional.avg_pool2d(weighted, 4, ceil_mode=True), STEADY_SIGMA)
+        change, weight = blocks.split((2, 1), dim=1)
+        return _resized(change / (weight + LITTLE_SEEN), flow.shape[-2:])
+
+    def _detailed(
+        self,
+        pictures: Tensor,
+        flow: Tensor,
+        steady: Tensor,
+        confidence: Tensor,
+        strength: float,
+        closed: Sequence[float],
+    ) -> Tensor:
+        """``pictures`` [T, 3, H, W], moved as ``steady`` says, with the portrait's detail, skin and lids."""
+        size = pictures.shape[-2:]
+        if strength > 0:
+            pictures = _warped(pictures, _resized(steady, size))
+        places = _resized(flow + steady, size)
+        continue_border(places, self._seen_both)
+        portrait = _warped(self.portrait, places)
+        weight = _resized(strength * confidence, size)
+        if strength > 0:
+            weight = torch.maximum(weight, self.lost)
+        self._close(portrait, weight, places, closed)
+        result = torch.lerp(pictures, portrait, weight)
+        if self.skin is not None and strength > 0:
+            self.skin.apply(result, strength)
+        return result
 
     def _close(self, portrait: Tensor, weight: Tensor, places: Tensor, closed: Sequence[float]) -> None:
         """Close the lids of moved portraits [T, 3, H, W], in place; there, ``weight`` [T, 1, H, W] becomes 1."""
@@ -140,6 +193,13 @@ class DetailTransfer:
         moved, tolerated = _warped(self.round_trip, flow).split((3, 1), dim=1)
         error = blurred((small - moved).square().mean(1, keepdim=True), CONFIDENCE_SIGMA)
         return (error / tolerated).mul_(-0.5).exp_()
+
+
+def _groups(frames: Tensor, first: int) -> list[slice]:
+    """The frames [3, T, H, W] from ``first`` on, as many at a time as are worked on together."""
+    total = frames.shape[1]
+    together = CPU_FRAMES if frames.device.type == "cpu" else total
+    return [slice(start, min(start + together, total)) for start in range(first, total, together)]
 
 
 def _pyramid(small: Tensor) -> tuple[Tensor, ...]:
@@ -174,7 +234,7 @@ def _step(still: Tensor, target: Tensor, flow: Tensor) -> Tensor:
 
 
 def _warped(picture: Tensor, flow: Tensor) -> Tensor:
-    """``picture`` [1, C, H, W] at each pixel's own place plus ``flow`` [T, 2, H, W]; its border goes on outside."""
+    """``picture`` [1 or T, C, H, W] at each pixel's place plus ``flow`` [T, 2, H, W]; its border goes on outside."""
     places = []
     for axis, length in enumerate((flow.shape[-1], flow.shape[-2])):
         own = (torch.arange(length, device=flow.device) + 0.5) * (2 / length) - 1

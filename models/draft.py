@@ -79,11 +79,14 @@ class Draft:
         self.portrait_contrast = self._meter.portrait_contrast
         self._last_frame: Tensor | None = None
         self._transfer = self._transfer_from(reference) if detail or self._lids else None
+        self._earlier = reference.stride_t - 1 if detail else 0
 
     def _transfer_from(self, reference: Reference) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
         round_trip = self._correct(frames)
-        return DetailTransfer.of(reference.portrait[0, :, 0], round_trip[0, :, 0], reference.face, reference.shift)
+        return DetailTransfer.of(
+            reference.portrait[0, :, 0], round_trip[0, :, 0], reference.face, reference.shift, reference.stride_t
+        )
 
     def _correct(self, pixels: Tensor) -> Tensor:
         """``pixels`` in the portrait's colours, in place."""
@@ -110,18 +113,21 @@ class Draft:
 
     def frames(self, decoded: Decoded, span: ChunkSpan, clock: StageClock) -> Pending:
         """Queue the new frames of ``decoded``; the previous chunk contains the first ``span.overlap``."""
-        pixels = decoded.pixels[:, :, span.overlap :]
+        # Earlier frames tell how the first new ones move.
+        before = min(span.overlap, self._earlier)
+        pixels = decoded.pixels[:, :, span.overlap - before :]
         self._correct(pixels[:, :, : max(0, pixels.shape[2] - decoded.corrected)])
         clock.stage("colour")
-        shown = pixels
-        closed = self._closed(span.first_frame, pixels.shape[2])
+        new = pixels[:, :, before:]
+        closed = self._closed(span.first_frame, new.shape[2])
+        shown = new
         # The next chunk continues from frames without detail transfer, as the checkpoints were trained.
         if self._transfer is not None and (self._detail or any(closed)):
-            shown = self._transfer.apply(pixels[0], self._detail, closed)[None]
+            shown = self._transfer.apply(pixels[0], self._detail, closed, before)[None]
             clock.stage("detail")
         frames = to_uint8(shown[:, :, : span.new_frames])
         clock.stage("colour")
-        figures = torch.cat((decoded.figures, self._meter.corrected(pixels, shown)))
+        figures = torch.cat((decoded.figures, self._meter.corrected(new, shown)))
         clock.stage("statistics")
         # One copy: the overhead of a copy to the host equals thousands of values.
         carried = decoded.continuity

@@ -153,3 +153,24 @@ def test_what_a_shift_loses_moves_with_the_rest(portrait: Tensor, shift: tuple[i
     errors = {used: (picture - truth)[:, lost].square().mean().sqrt() for used, picture in frames.items()}
     assert errors[shift] < 0.5 * errors[0, 0]
     assert error(frames[shift], truth) < 0.5 * error(frame, truth)
+
+
+def test_a_head_that_moves_in_steps_moves_evenly(portrait: Tensor) -> None:
+    """Half a step later; and what is seen before the first frame counts."""
+    steps = [0] * 4 + [4] * 4 + [8] * 4
+    frames = torch.stack([blurred(moved(portrait, pixels)) for pixels in steps], dim=1)
+    transfer = DetailTransfer.of(portrait, blurred(portrait), stride=4)
+    shown = transfer.apply(frames, 1.0, before=4)
+    assert shown.shape[1] == 8
+    for frame, pixels in enumerate((1, 2, 3, 4, 5, 6, 7, 8)):
+        even, stepped = (error(shown[:, frame], moved(portrait, at), 64) for at in (pixels, steps[frame + 4]))
+        assert even < 0.04
+        assert even < 0.5 * stepped or pixels == steps[frame + 4]
+    alone = DetailTransfer.of(portrait, blurred(portrait)).apply(frames, 1.0, before=4)
+    assert error(alone[:, 0], moved(portrait, 4), 64) < 0.04
+
+
+def test_frames_of_the_round_trip_stay_where_they_are(portrait: Tensor) -> None:
+    frames = torch.stack([blurred(portrait)] * 6, dim=1)
+    shown = DetailTransfer.of(portrait, blurred(portrait), stride=4).apply(frames, 1.0)
+    assert max(error(shown[:, frame], portrait, edge=1) for frame in range(6)) < 1e-3
