@@ -29,6 +29,7 @@ from ..host.vae import StockVideoCodec
 from ..models.audio import MEL_CHANNELS, AudioFeatures, log_mel_features, to_mono_16k
 from ..models.blinks import with_blinks
 from ..models.chunks import Carry, ContinuityOptions
+from ..models.draft import to_uint8
 from ..models.family import spec_by_audio
 from ..models.placing import shifted
 from ..models.record import COLLAPSED
@@ -48,6 +49,8 @@ LEAST_GAIN = 1.1
 NEEDS_GUIDANCE = 0.3, 0.4
 """Openings up to the first need all of the guidance, from the second on none: drawn faces open by 0.4 and more."""
 MOST_GUIDANCE = 2.0
+OPEN_AT_REST = 0.12
+"""An opening of the portrait's mouth beyond which its teeth are seen."""
 
 WIDEST = 0.95
 """The quantile of the openings that counts. The mean says less: some mouths hang open."""
@@ -82,7 +85,8 @@ def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) 
     (in_place, _), (widest, best) = tried[0], max(tried, key=lambda pair: pair[0])
     if widest < LEAST_GAIN * in_place:
         widest, best = tried[0]
-    best = replace(best, guidance=guidance_for(widest))
+    (at_rest,) = openings(to_uint8(reference.portrait), reference).tolist()
+    best = replace(best, guidance=guidance_for(widest, at_rest))
     message = (
         "AsymTalker: the face is moved by %s pixels for the network, guidance is %.2g: the mouth opens by %.2f (%.2f)"
     )
@@ -90,11 +94,13 @@ def best_place(model: ModelPatcher, vae: VAE, reference: Reference, tries: int) 
     return best
 
 
-def guidance_for(opening: float) -> float:
-    """The audio guidance that a mouth needs which opens by ``opening`` of its width without it.
+def guidance_for(opening: float, at_rest: float) -> float:
+    """The audio guidance that a mouth needs which opens by ``opening`` of its width without it, ``at_rest`` by that.
 
-    It widens openings by a quarter at most; with more, mouths look torn.
+    It widens openings by a quarter at most; with more, mouths look torn, and so do smiles that show teeth with any.
     """
+    if at_rest > OPEN_AT_REST:
+        return 1.0
     low, high = NEEDS_GUIDANCE
     share = min(max((high - opening) / (high - low), 0.0), 1.0)
     return 1 + share * (MOST_GUIDANCE - 1)

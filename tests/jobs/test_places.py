@@ -41,7 +41,7 @@ def test_the_widest_of_the_places_is_used(pack: Import, nano: SimpleNamespace, m
     (in_place, unmoved), (widest, other) = tried[0], max(tried, key=lambda pair: pair[0])
     expected = other if widest >= 1.1 * in_place else unmoved
     assert best.latents is expected.latents and best.shift == expected.shift
-    assert best.guidance == places.guidance_for(max(in_place, widest) if expected is other else in_place)
+    assert best.guidance == places.guidance_for(widest if expected is other else in_place, at_rest=0.0)
     # The first place is the portrait's own.
     torch.testing.assert_close(tried[0][1].latents, nano.reference.latents)
     moved = pack("models.placing").shifted(nano.reference.portrait, places.PLACES[1])
@@ -95,8 +95,9 @@ def test_a_place_in_which_the_network_fails_is_not_used(
 
 def test_mouths_that_open_little_get_guidance(pack: Import) -> None:
     guidance_for = pack("jobs.places").guidance_for
-    assert [guidance_for(opening) for opening in (0.0, 0.3, 0.4, 0.6)] == [2, 2, 1, 1]
-    assert guidance_for(0.35) == pytest.approx(1.5)
+    assert [guidance_for(opening, 0.05) for opening in (0.0, 0.3, 0.4, 0.6)] == [2, 2, 1, 1]
+    assert guidance_for(0.35, 0.05) == pytest.approx(1.5)
+    assert guidance_for(0.2, at_rest=0.17) == 1, "a smile with teeth"
 
 
 def test_the_guidance_of_the_reference_holds_where_the_sampler_leaves_it(
