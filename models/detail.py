@@ -19,7 +19,8 @@ from .eyelids import Eyelids
 from .pictures import blurred
 from .placing import continue_border, kept
 from .reference import Shift
-from .skin import MovedSkin
+from .skin import MovedSkin, lower_face
+from .transfer import send
 
 # The flow's pyramid has pictures of half the frame's size, a quarter and so on, down to about this many pixels.
 COARSEST = 16
@@ -52,7 +53,8 @@ class DetailTransfer:
     squared difference that is tolerated. ``pyramid`` is its luma [1, 1, h, w] at each level, coarsest first.
     ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself, because the network had it moved by ``shift`` (see
     ``placing``). ``eyelids`` and ``skin`` are the portrait's, for blinks and around the mouth. ``stride`` is the
-    number of frames of one latent frame.
+    number of frames of one latent frame. ``lifeless`` [1, 1, H, W] is 1 where nothing moves but the head: there, frames
+    never differ from the moved portrait other than by mistake.
     """
 
     portrait: Tensor
@@ -63,6 +65,7 @@ class DetailTransfer:
     stride: int = 1
     eyelids: Eyelids | None = None
     skin: MovedSkin | None = None
+    lifeless: Tensor | None = None
 
     @classmethod
     def of(
@@ -72,11 +75,12 @@ class DetailTransfer:
         face: Tensor | None = None,
         shift: Shift = (0, 0),
         stride: int = 1,
+        blinks: bool = False,
     ) -> DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side.
 
         ``face`` [468, 2] are the portrait's landmarks in 0..1, on the CPU. Without them, lids stay open, and chins are
-        the VAE's.
+        the VAE's. With ``blinks``, nothing but the mouth is expected to move in the face: lids are drawn.
         """
         still = round_trip[None].float()
         small = functional.avg_pool2d(still, 2)
@@ -85,11 +89,15 @@ class DetailTransfer:
         whole = portrait[None].float()
         lost = torch.ones_like(whole[:, :1])
         lost[(..., *kept(shift, *lost.shape[-2:]))] = 0
-        eyelids = skin = None
+        eyelids = skin = lifeless = None
         if face is not None:
             points = face * torch.tensor((portrait.shape[-1], portrait.shape[-2]))
             eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
-        return cls(whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, stride, eyelids, skin)
+            height, width = portrait.shape[-2:]
+            lifeless = send(1 - lower_face(points, height, width), portrait.device) if blinks else None
+        return cls(
+            whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, stride, eyelids, skin, lifeless
+        )
 
     @property
     def _seen_both(self) -> Shift:
@@ -159,6 +167,8 @@ class DetailTransfer:
         weight = _resized(strength * confidence, size)
         if strength > 0:
             weight = torch.maximum(weight, self.lost)
+        if self.lifeless is not None:
+            weight = torch.maximum(weight, strength * _warped(self.lifeless, places))
         self._close(portrait, weight, places, closed)
         result = torch.lerp(pictures, portrait, weight)
         if self.skin is not None and strength > 0:

@@ -85,7 +85,12 @@ class Draft:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
         round_trip = self._correct(frames)
         return DetailTransfer.of(
-            reference.portrait[0, :, 0], round_trip[0, :, 0], reference.face, reference.shift, reference.stride_t
+            reference.portrait[0, :, 0],
+            round_trip[0, :, 0],
+            reference.face,
+            reference.shift,
+            reference.stride_t,
+            blinks=self._lids is not None,
         )
 
     def _correct(self, pixels: Tensor) -> Tensor:

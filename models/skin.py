@@ -21,6 +21,8 @@ CELL = 8
 REACH, BEYOND_JAW, BEYOND_LIPS, SOFT_SKIN, SOFT_LIPS = 0.09, 0.1, 0.045, 0.03, 0.02
 # How far the skin moves at most, in the same unit.
 ROOM = 0.15
+# How far the mouth's part of the picture reaches beyond the lower face, and how soft it ends, in heights of the frame.
+AROUND_FACE, SOFT_FACE = 0.04, 0.016
 # A lower face of fewer pixels is taken for one of this height.
 SMALLEST = 4.0
 
@@ -73,6 +75,12 @@ class MovedSkin:
         moved = (weights @ known).unflatten(1, self._cells.shape[:2]).movedim(-1, 1)
         # The window's sides are whole cells.
         return functional.interpolate(moved, scale_factor=CELL, mode="bilinear", align_corners=False).movedim(1, -1)
+
+
+def lower_face(points: Tensor, height: int, width: int) -> Tensor:
+    """1 below the eyes of a face with landmarks ``points`` [468, 2] and a little around it: [1, 1, H, W] on the CPU."""
+    inside = filled(points[[*JAW, *UNDER_EYES]], pixel_places(height, width))
+    return blurred(grown(inside, AROUND_FACE * height), SOFT_FACE * height)
 
 
 def _window(mask: Tensor, room: int) -> tuple[slice, slice]:

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from asymtalker.models.detail import DetailTransfer
+from asymtalker.models.face_mesh import LANDMARKS
+from asymtalker.models.landmarks import JAW, UNDER_EYES
 from asymtalker.models.pictures import blurred as blurred_by
 from asymtalker.models.placing import kept
 
@@ -174,3 +176,25 @@ def test_frames_of_the_round_trip_stay_where_they_are(portrait: Tensor) -> None:
     frames = torch.stack([blurred(portrait)] * 6, dim=1)
     shown = DetailTransfer.of(portrait, blurred(portrait), stride=4).apply(frames, 1.0)
     assert max(error(shown[:, frame], portrait, edge=1) for frame in range(6)) < 1e-3
+
+
+def test_where_nothing_but_the_head_moves_the_portrait_is_shown(portrait: Tensor) -> None:
+    """Blotches beside the head and on it go, those at the mouth are the network's."""
+    angle = torch.arange(21) / 20 * torch.pi
+    face = torch.full((LANDMARKS, 2), 0.5)
+    face[list(JAW)] = torch.stack((0.5 + 0.2 * angle.cos(), 0.5 + 0.3 * angle.sin()), dim=-1)
+    face[list(UNDER_EYES)] = torch.stack((torch.linspace(0.3, 0.7, 5), torch.full((5,), 0.5)), dim=-1)
+    frame = blurred(portrait)
+    hair, mouth = (slice(20, 40), slice(100, 140)), (slice(150, 170), slice(118, 138))
+    for spot in (hair, mouth):
+        frame[(slice(None), *spot)] = 1.0
+    as_it_is, shown = (
+        DetailTransfer.of(portrait, blurred(portrait), face, blinks=blinks).apply(frame[:, None], 1.0)[:, 0]
+        for blinks in (False, True)
+    )
+
+    def wrong(picture: Tensor, spot: tuple[slice, slice]) -> float:
+        return (picture - portrait)[(slice(None), *spot)].abs().mean().item()
+
+    assert wrong(shown, hair) < 0.4 * wrong(as_it_is, hair)
+    assert wrong(shown, mouth) == pytest.approx(wrong(as_it_is, mouth), rel=0.05)
