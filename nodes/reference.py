@@ -83,10 +83,10 @@ class AsymTalkerReference(io.ComfyNode):
                     min=-1,
                     max=len(PLACES),
                     optional=True,
-                    tooltip="For nano: how many places of the face, some pixels apart, are tried with a second of "
-                    "speech. The one where the mouth opens furthest is used, with the audio guidance that it needs; "
-                    "the face does not move in the video. 1 tries none. -1 uses the model's own number (9 for nano; "
-                    "others need none).",
+                    tooltip="For nano: how many positions of the face, a few pixels apart, are tested with one "
+                    "second of speech. The position where the mouth opens furthest is used, and audio guidance is set "
+                    "to match. The face does not move in the video. 1 turns this off. -1 uses the model's own number "
+                    "(9 for nano, 1 for others).",
                 ),
             ],
             outputs=[ReferenceSocket.Output(display_name="reference", tooltip="For AsymTalker Sampler.")],
@@ -112,6 +112,6 @@ class AsymTalkerReference(io.ComfyNode):
         frame = functools.partial(framed, framing=Framing.parse(framing, "framing"))
         encoded = encode_reference(model, vae, image, width, height, mode, cls.hidden.unique_id, mask, frame)
         reference = with_face(encoded)
-        # The static baseline stays what it is compared as.
+        # The static baseline is left unmoved, so that comparisons stay valid.
         reference = reference if mode == "static" else best_place(model, vae, reference, tries)
         return io.NodeOutput(reference, ui=ui.PreviewImage(preview(reference), cls=cls))

@@ -141,9 +141,9 @@ def _sampling_widgets() -> list[io.Input]:
             min=0.0,
             max=10.0,
             step=0.1,
-            tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 double the time. 0 "
-            "uses the checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones); for nano, what the "
-            "mouth of the portrait needs (1 to 2).",
+            tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 double the time. 0 uses the "
+            "checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones). For nano, Temporal "
+            "Reference Encode chooses it for the portrait (1 to 2).",
         ),
     ]
 
@@ -184,8 +184,8 @@ def _picture_widgets() -> list[io.Input]:
             max=MAX_BLINKS,
             step=1.0,
             optional=True,
-            tooltip="Blinks per minute, drawn over the eyes of the portrait: 0 draws none; a person who talks blinks "
-            "15 to 30 times. -1 uses the checkpoint's own value (20 for nano, 0 for others, which blink by "
-            "themselves).",
+            tooltip="Blinks per minute, drawn over the eyes of the portrait: 0 draws none; people blink 15 to 30 "
+            "times a minute when talking. -1 uses the checkpoint's own value (20 for nano, 0 for others, "
+            "which generate blinks themselves).",
         ),
     ]
