@@ -71,7 +71,7 @@ class ChunkNetwork:
         self._model, self._network = model, talking_head(model)
         self._audio = self._network.checkpoint.config.audio
         self._bring = bring
-        self._guided = None if guided is None else send(guided, model.load_device)
+        self._guided_area = None if guided is None else send(guided, model.load_device)
         self._strength, self._encode_silence = strength, silence
         self._silence: Tensor | None = None
         self._held: dict[bool, list[AudioKeyValue]] = {}
@@ -97,7 +97,7 @@ class ChunkNetwork:
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
             unvoiced = self._without_speech(windows, None)
             conditions.append(Condition(UNCOND, uuid.uuid4(), reference, unvoiced, tables))
-        return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided)
+        return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area)
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
         """Run a chunk's ``loop`` as one sampling of core's."""
@@ -153,8 +153,8 @@ class ChunkGuider:
         self.conds: dict[str, Any] = {}
         self.cfg = guidance
         self._conditions = conditions
-        self._bring, self._guided = bring, guided
-        self._last_level, self._guides = 0.0, True
+        self._bring, self._guided_area = bring, guided
+        self._last_level, self._is_guided_step = 0.0, True
 
     @torch.no_grad()
     def sample(self, loop: SamplingLoop, levels: Tensor, noise: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class ChunkGuider:
     def predict(self, x: Tensor, u: Tensor, options: dict[str, Any]) -> Tensor:
         """x0 of ``x`` [1, C, T, h, w] at level ``u`` [], on the device of ``x``."""
         device = self.model_patcher.load_device
-        self._guides = self._guided is None or float(u) <= self._last_level
+        self._is_guided_step = self._guided_area is None or float(u) <= self._last_level
         # Created on the device: the host would wait for a copy.
         sigma = torch.full((x.shape[0],), float(u), dtype=torch.float32, device=device)
         executor = self._executor(self._predict_noise, WrappersMP.PREDICT_NOISE, options)
@@ -226,16 +226,19 @@ class ChunkGuider:
 
     def _predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Tensor:
         """Core's ``sampling_function``: both sides of the guidance, and one from the two."""
-        conditions, cfg = (self._conditions, self.cfg) if self._guides else (self._conditions[:1], 1.0)
+        # Wrappers that keep both sides, as caches do, need both in every step.
+        is_alone = not (self._is_guided_step or self._keeps_both(model_options))
+        conditions = self._conditions[:1] if is_alone else self._conditions
+        cfg = self.cfg if self._is_guided_step else 1.0
         silent = [None] * (2 - len(conditions))
         sides = [*conditions, *silent]
         executor = WrapperExecutor.new_executor(
             _calc_cond_batch, get_all_wrappers(WrappersMP.CALC_COND_BATCH, model_options, is_model_options=True)
         )
         voiced, unvoiced = executor.execute(self.inner_model, sides, x, timestep, model_options)
-        if self._guided is not None and len(conditions) > 1:
+        if self._guided_area is not None and len(conditions) > 1:
             # Where both sides are the same, guidance changes nothing.
-            unvoiced = torch.lerp(voiced, unvoiced, self._guided.to(voiced.dtype))
+            unvoiced = torch.lerp(voiced, unvoiced, self._guided_area.to(voiced.dtype))
         outputs = [voiced, unvoiced]
         for function in model_options.get("sampler_pre_cfg_function", []):
             outputs = function(
@@ -263,6 +266,9 @@ class ChunkGuider:
                 uncond=sides[1],
             )
         return outputs[0] if cfg == 1 else torch.lerp(outputs[1], outputs[0], cfg)
+
+    def _keeps_both(self, options: dict[str, Any]) -> bool:
+        return bool(options.get("disable_cfg1_optimization")) or any(self.model_patcher.wrappers.values())
 
     def _executor(self, original: Any, kind: str, options: dict[str, Any]) -> WrapperExecutor:
         wrappers = get_all_wrappers(kind, options, is_model_options=True)

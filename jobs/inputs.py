@@ -26,9 +26,10 @@ SAMPLER_CHOICES = (AUTO, *SAMPLERS)
 
 @dataclass(frozen=True)
 class Settings:
-    """The Sampler's widgets. 0, ``auto``, and -1 for ``detail`` and ``blinks``, stand for the checkpoint's own values.
+    """The Sampler's widgets.
 
-    ``keep`` may be its text.
+    0, ``auto``, and -1 for ``detail`` and ``blinks``, stand for the checkpoint's own values; an ``audio_guidance`` of 0
+    also for what the reference needs. ``keep`` may be its text.
     """
 
     seed: int
@@ -82,15 +83,22 @@ class Inputs:
     def sampling(self) -> SamplingConfig:
         """How the checkpoint is sampled under these settings."""
         sampling = self.settings.resolve(self.network.checkpoint.sampling, self.reference.frames_per_chunk)
-        if self.settings.audio_guidance:
+        if self.settings.audio_guidance or not self._guides_mouth(sampling):
             return sampling
         return replace(sampling, guidance=max(sampling.guidance, self.reference.guidance))
+
+    @property
+    def mouth_alone(self) -> bool:
+        """Whether the network's pixels are needed at the mouth alone."""
+        return self.reference.face is not None and spec_by_audio(self.network.checkpoint.config).mouth_alone
+
+    def _guides_mouth(self, sampling: SamplingConfig) -> bool:
+        return self.mouth_alone and sampling.sampler == "few_step"
 
     @cached_property
     def guided(self) -> Tensor | None:
         """Where guidance holds, in the last step alone: at the mouth. None stands for everywhere and all steps."""
-        spec, sampling = spec_by_audio(self.network.checkpoint.config), self.sampling
-        holds_at_mouth = spec.guides_mouth and sampling.guidance != 1 and sampling.sampler == "few_step"
+        holds_at_mouth = self.sampling.guidance != 1 and self._guides_mouth(self.sampling)
         return mouth_in_latents(self.reference) if holds_at_mouth else None
 
     @property

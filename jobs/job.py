@@ -149,6 +149,9 @@ def settings_id(inputs: Inputs) -> str:
     }
     if reference.shift != (0, 0):
         settings["shift"] = reference.shift
+    if inputs.sampling.detail:
+        # Jobs of versions that left heads moving in steps are others.
+        settings["steadied"] = True
     if inputs.uses_face:
         # Not its landmarks: they follow from the portrait, but their last bits depend on the machine.
         settings["face"] = True

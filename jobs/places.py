@@ -98,8 +98,9 @@ def guidance_for(opening: float, at_rest: float) -> float:
     """The audio guidance that a mouth needs which opens by ``opening`` of its width without it, ``at_rest`` by that.
 
     It widens openings by a quarter at most; with more, mouths look torn, and so do smiles that show teeth with any.
+    An opening of 0 could not be measured.
     """
-    if at_rest > OPEN_AT_REST:
+    if at_rest > OPEN_AT_REST or opening == 0:
         return 1.0
     low, high = NEEDS_GUIDANCE
     share = min(max((high - opening) / (high - low), 0.0), 1.0)

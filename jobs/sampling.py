@@ -188,6 +188,7 @@ def _chunks(
         noise_dtype=noise_dtype(inputs.network, inputs.model.load_device),
         lane=lane,
         lids=inputs.drawn_lids,
+        mouth_alone=inputs.mouth_alone,
     )
 
 

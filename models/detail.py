@@ -41,8 +41,9 @@ SEEN_BOTH = 12
 # The Gaussian over which the head's steadied movement is averaged, in pixels of an eighth of the frame's size, and the
 # confidence below which a place says nothing about it.
 STEADY_SIGMA, LITTLE_SEEN = 2.0, 1e-2
-# A CPU takes a few frames at a time, which stay in its cache.
-CPU_FRAMES = 4
+# A CPU takes a few frames at a time, which stay in its cache; a GPU a chunk of 512x512, of which it holds several
+# copies.
+CPU_FRAMES, GPU_PIXELS = 4, 33 * 512 * 512
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class DetailTransfer:
         face: Tensor | None = None,
         shift: Shift = (0, 0),
         stride: int = 1,
-        blinks: bool = False,
+        mouth_alone: bool = False,
     ) -> DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side.
 
         ``face`` [468, 2] are the portrait's landmarks in 0..1, on the CPU. Without them, lids stay open, and chins are
-        the VAE's. With ``blinks``, nothing but the mouth is expected to move in the face: lids are drawn.
+        the VAE's. With ``mouth_alone``, nothing but the mouth is left to the frames.
         """
         still = round_trip[None].float()
         small = functional.avg_pool2d(still, 2)
@@ -94,7 +95,7 @@ class DetailTransfer:
             points = face * torch.tensor((portrait.shape[-1], portrait.shape[-2]))
             eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
             height, width = portrait.shape[-2:]
-            lifeless = send(1 - lower_face(points, height, width), portrait.device) if blinks else None
+            lifeless = send(1 - lower_face(points, height, width), portrait.device) if mouth_alone else None
         return cls(
             whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, stride, eyelids, skin, lifeless
         )
@@ -117,7 +118,7 @@ class DetailTransfer:
         """
         seen = [self._seen(frames[:, several]) for several in _groups(frames, 0)]
         flow, confidence = (torch.cat(parts) for parts in zip(*seen, strict=True))
-        steady = self._steadied(flow, confidence) if strength > 0 else torch.zeros_like(flow)
+        steady = strength * self._steadied(flow, confidence)
         detailed = torch.empty_like(frames[:, before:])
         for several in _groups(frames, before):
             wanted = slice(several.start - before, several.stop - before)
@@ -208,7 +209,8 @@ class DetailTransfer:
 def _groups(frames: Tensor, first: int) -> list[slice]:
     """The frames [3, T, H, W] from ``first`` on, as many at a time as are worked on together."""
     total = frames.shape[1]
-    together = CPU_FRAMES if frames.device.type == "cpu" else total
+    fitting = max(1, GPU_PIXELS // (frames.shape[-2] * frames.shape[-1]))
+    together = CPU_FRAMES if frames.device.type == "cpu" else fitting
     return [slice(start, min(start + together, total)) for start in range(first, total, together)]
 
 

@@ -14,6 +14,7 @@ from .codec import VideoCodec
 from .color import color_target, match_color
 from .detail import DetailTransfer
 from .drift import ChunkFigures, DriftMeter, seam
+from .placing import kept
 from .reference import Reference
 from .transfer import Arriving, queue_fetch
 
@@ -70,9 +71,12 @@ class Draft:
         overlap: int,
         detail: float,
         lids: LidTrack | None,
+        mouth_alone: bool,
     ) -> None:
         self._codec, self._continuity, self._overlap = codec, continuity, overlap
+        self._shift = reference.shift
         self._detail, self._lids = detail, None if reference.face is None else lids
+        self._mouth_alone = mouth_alone
         self._meter = DriftMeter(reference)
         self._target = color_target(reference.portrait)
         self.carry = continuity.carry
@@ -90,7 +94,7 @@ class Draft:
             reference.face,
             reference.shift,
             reference.stride_t,
-            blinks=self._lids is not None,
+            self._mouth_alone,
         )
 
     def _correct(self, pixels: Tensor) -> Tensor:
@@ -100,7 +104,8 @@ class Draft:
     def decode(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> Decoded:
         pixels = self._codec.decode(latents)
         clock.stage("decode")
-        figures = self._meter.decoded(latents, pixels)
+        # What a shift loses is the portrait's.
+        figures = self._meter.decoded(latents, pixels[(..., *kept(self._shift, *pixels.shape[-2:]))])
         clock.stage("statistics")
         corrected = 0
         if self.carry is Carry.LATENTS:

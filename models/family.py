@@ -84,8 +84,9 @@ class ModelSpec:
         fast_vae: a smaller, faster VAE of the same latents.
         face_share: the face's longer side as a share of the frame's shorter one, as the network was trained.
         tries: in how many places of a face the mouth is tried (see ``jobs.places``); 1 for networks that need none.
-        guides_mouth: whether its distilled networks are guided by the audio at the mouth alone, and in the last step
-            alone, which does as much as all steps; where a face is known.
+        mouth_alone: whether nothing but the mouth is left to the network where a face is known. Distilled networks are
+            then guided by the audio there alone, and in the last step alone, which does as much as all steps; and
+            detail transfer shows the portrait everywhere else.
         sampling: how it is sampled; None if its file says so or the defaults apply.
         adapter_of: the network that ``network`` is an adapter of; None for a network of its own.
     """
@@ -99,7 +100,7 @@ class ModelSpec:
     fast_vae: Weights | None = None
     face_share: float = 0.5
     tries: int = 1
-    guides_mouth: bool = False
+    mouth_alone: bool = False
     sampling: SamplingConfig | None = None
     adapter_of: ModelSpec | None = None
 
@@ -134,7 +135,7 @@ NANO = ModelSpec(
     size=256,
     face_share=0.61,
     tries=9,
-    guides_mouth=True,
+    mouth_alone=True,
     network=Weights("nano", "", "", (NANO_NETWORK.name,), 0.02, APACHE),
     vae=Weights("nano's VAE", "", "", (NANO_VAE.name,), 0.005, APACHE),
 )

@@ -143,7 +143,10 @@ class FaceTracker:
         # A little smaller is no loss.
         scale = INPUT_SIZE / region.size
         self._scale = scale if scale < LEAST_SCALE else 1.0
-        places = region.pixels() / torch.tensor((width, height)) * 2 - 1
+        size = torch.tensor((width, height))
+        # Beyond the frame, its border goes on: MPS cannot pad with it.
+        most = 1 - 1 / size
+        places = torch.minimum(torch.maximum(region.pixels() / size * 2 - 1, -most), most)
         self._places = send(places[None], device)
         self._region = Region(send(region.centre, device), send(region.sides, device))
 
@@ -151,7 +154,7 @@ class FaceTracker:
         """Frames [T, 3, H, W] in [-1, 1] -> landmarks [T, 468, 2] in pixels, and whether a face is seen [T]."""
         frames = shrunk(frames.float(), self._scale)
         places = self._places.expand(len(frames), -1, -1, -1)
-        seen = functional.grid_sample(frames, places, padding_mode="border", align_corners=False)
+        seen = functional.grid_sample(frames, places, align_corners=False)
         pixels = seen.add_(1).div_(2).contiguous(memory_format=torch.channels_last)
         landmarks, presence = face_mesh(frames.device)(pixels)
         return self._region.in_picture(landmarks.to(self._region.sides) / INPUT_SIZE), presence >= MIN_PRESENCE

@@ -69,6 +69,8 @@ def continue_border(values: Tensor, shift: Shift) -> None:
     for dim, distance in zip((-1, -2), shift, strict=True):
         if distance:
             sides = values.movedim(dim, -1)
+            most = sides.shape[-1] - 1
+            distance = max(-most, min(distance, most))
             kept_from = sides.shape[-1] - distance
             if distance > 0:
                 sides[..., kept_from:] = sides[..., kept_from - 1 : kept_from]

@@ -92,6 +92,7 @@ def rollout(
     noise_dtype: torch.dtype | None = None,
     lane: Lane | None = None,
     lids: LidTrack | None = None,
+    mouth_alone: bool = False,
 ) -> Iterator[tuple[Chunk, ContinuityState]]:
     """Generate the video for ``audio`` chunk by chunk.
 
@@ -102,6 +103,7 @@ def rollout(
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
         lane: runs, beside the next chunk's network, what that chunk does not need: decoding, if it continues from
             latents, else correction. A chunk is then yielded after the next one's network is queued.
+        mouth_alone: whether detail transfer leaves nothing but the mouth of ``reference.face`` to the network.
         lids: when blinks are drawn over the eyes of ``reference.face``; None draws none.
 
     Yields:
@@ -116,7 +118,7 @@ def rollout(
     features = audio.stream()
     if reference.shift != (0, 0):
         codec = ShiftedCodec(codec, reference.shift, reference.portrait)
-    draft = Draft(codec, reference, continuity, overlap, sampling.detail, lids)
+    draft = Draft(codec, reference, continuity, overlap, sampling.detail, lids, mouth_alone)
 
     def begin(span: ChunkSpan, state: ContinuityState) -> _Work:
         clock = StageClock(reference.latents.device)

@@ -70,7 +70,9 @@ class MovedSkin:
         border = self._border.expand(len(points), -1, -1)
         known = torch.cat((self._points - points, torch.zeros_like(border)), dim=1)
         cells = self._cells.flatten(0, 1).expand(len(points), -1, -1)
-        squares = torch.cdist(cells, torch.cat((points, border), dim=1)).square()
+        # Not by a product of matrices, which loses the small distances in TF32.
+        mode = "donot_use_mm_for_euclid_dist"
+        squares = torch.cdist(cells, torch.cat((points, border), dim=1), compute_mode=mode).square()
         weights = (squares / (-2 * (REACH * self._size) ** 2)).softmax(dim=-1)
         moved = (weights @ known).unflatten(1, self._cells.shape[:2]).movedim(-1, 1)
         # The window's sides are whole cells.
@@ -84,14 +86,15 @@ def lower_face(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def _window(mask: Tensor, room: int) -> tuple[slice, slice]:
-    """The rows and columns around what is not 0 in a mask [H, W], with ``room``: whole cells, of at least one."""
+    """The rows and columns around what is not 0 in a mask [H, W], with ``room``: whole cells, as many as there are."""
     rows, columns = ((mask > 0).any(dim=dim).nonzero().flatten() for dim in (1, 0))
     sides = []
     for found, length in ((rows, mask.shape[0]), (columns, mask.shape[1])):
         first, last = (0, 0) if not len(found) else (int(found[0]), int(found[-1]))
-        start = max(0, min(first - room, length - CELL))
-        cells = max(1, min(last + 1 + room, length) - start) // CELL
-        sides.append(slice(start, start + max(1, cells) * CELL))
+        start, stop = max(0, first - room), min(last + 1 + room, length)
+        cells = min(-(-(stop - start) // CELL), length // CELL)
+        start = min(start, length - cells * CELL)
+        sides.append(slice(start, start + cells * CELL))
     return sides[0], sides[1]
 
 

@@ -95,6 +95,26 @@ def test_guidance_in_a_part_holds_in_the_last_step(pack: Import, case: dict[str,
     assert not torch.equal(last, denoised(pack, model, halved))
 
 
+def test_guidance_in_a_part_gives_both_sides_to_those_who_ask(pack: Import, case: dict[str, Any]) -> None:
+    model, seen = load(pack, case), []
+
+    def noted(args: dict[str, Any]) -> torch.Tensor:
+        seen.append((args["cond_scale"], float(args["uncond"].abs().max())))
+        return args["uncond"] + args["cond_scale"] * (args["cond"] - args["uncond"])
+
+    model.set_model_sampler_cfg_function(noted, disable_cfg1_optimization=True)
+    everywhere = torch.ones(1, 1, 1, *case["x"].shape[-2:])
+    guider = pack("host.network").ChunkNetwork(model, guided=everywhere)(case["audio"], case["reference"], 3.0)
+    level = case["timestep"][0] / 1000
+    guider.sample(
+        lambda denoise, levels, noise: denoise(noise, levels[0]) + denoise(noise, levels[1]),
+        torch.stack((level, level * 0.5, level * 0)),
+        case["x"],
+    )
+    assert [scale for scale, _ in seen] == [1, 3]
+    assert all(silent > 0 for _, silent in seen)
+
+
 @pytest.mark.parametrize(("weight_dtype", "tolerance"), [("bf16", 0.03), ("fp16", 0.01), ("fp8_e4m3fn", 0.3)])
 def test_weight_dtypes_load_and_stay_close(
     pack: Import, case: dict[str, Any], weight_dtype: str, tolerance: float

@@ -95,9 +95,10 @@ def test_a_place_in_which_the_network_fails_is_not_used(
 
 def test_mouths_that_open_little_get_guidance(pack: Import) -> None:
     guidance_for = pack("jobs.places").guidance_for
-    assert [guidance_for(opening, 0.05) for opening in (0.0, 0.3, 0.4, 0.6)] == [2, 2, 1, 1]
+    assert [guidance_for(opening, 0.05) for opening in (0.1, 0.3, 0.4, 0.6)] == [2, 2, 1, 1]
     assert guidance_for(0.35, 0.05) == pytest.approx(1.5)
     assert guidance_for(0.2, at_rest=0.17) == 1, "a smile with teeth"
+    assert guidance_for(0.0, at_rest=0.05) == 1, "it could not be measured"
 
 
 def test_the_guidance_of_the_reference_holds_where_the_sampler_leaves_it(
@@ -111,6 +112,10 @@ def test_the_guidance_of_the_reference_holds_where_the_sampler_leaves_it(
         made = inputs(nano.model, nano.vae, reference, scene.features, chosen)
         assert made.sampling.guidance == used
         assert (made.guided is not None) == (used != 1)
+    euler = dataclasses.replace(settings, sampler="euler")
+    needy = dataclasses.replace(nano.reference, guidance=2.0)
+    other = inputs(nano.model, nano.vae, needy, scene.features, euler)
+    assert other.sampling.guidance == 1 and other.guided is None, "it was chosen for the last of few steps"
     without = dataclasses.replace(nano.reference, face=None, guidance=2.0)
     assert inputs(nano.model, nano.vae, without, scene.features, settings).guided is None
 

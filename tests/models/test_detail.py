@@ -189,8 +189,8 @@ def test_where_nothing_but_the_head_moves_the_portrait_is_shown(portrait: Tensor
     for spot in (hair, mouth):
         frame[(slice(None), *spot)] = 1.0
     as_it_is, shown = (
-        DetailTransfer.of(portrait, blurred(portrait), face, blinks=blinks).apply(frame[:, None], 1.0)[:, 0]
-        for blinks in (False, True)
+        DetailTransfer.of(portrait, blurred(portrait), face, mouth_alone=alone).apply(frame[:, None], 1.0)[:, 0]
+        for alone in (False, True)
     )
 
     def wrong(picture: Tensor, spot: tuple[slice, slice]) -> float:

@@ -11,7 +11,7 @@ from asymtalker.faces.portrait_face import with_face
 from asymtalker.models.landmarks import LIPS, UNDER_EYES, FaceTracker
 from asymtalker.models.pictures import filled, pixel_places, sampled
 from asymtalker.models.reference import Reference
-from asymtalker.models.skin import MovedSkin
+from asymtalker.models.skin import MovedSkin, _window
 from asymtalker.scripts._environment import ROOT
 
 ASTRONAUT = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -98,6 +98,16 @@ def test_a_frame_without_a_face_stays_as_it_is(portrait: Tensor, points: Tensor)
     noise = torch.rand(portrait.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         assert torch.equal(applied(MovedSkin(portrait, points), noise), noise)
+
+
+@pytest.mark.parametrize("length", [64, 96, 256])
+@pytest.mark.parametrize(("first", "last"), [(0, 63), (5, 9), (60, 63), (30, 50)])
+def test_the_window_holds_all_of_the_mask(length: int, first: int, last: int) -> None:
+    mask = torch.zeros(length, 80)
+    mask[first : last + 1, 70:80] = 1
+    rows, columns = _window(mask, 3)
+    assert mask[rows, columns].sum() == mask.sum()
+    assert (rows.stop - rows.start) % 8 == (columns.stop - columns.start) % 8 == 0 and rows.start >= 0
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 3.0])
