@@ -139,8 +139,12 @@ class DetailTransfer:
         """How far pixels have to move for the head to move evenly: [T, 2, h, w], in units of ``grid_sample``.
 
         The frames of one latent frame move together, so that a head moves in steps. The mean over as many frames turns
-        steps into ramps, half a step later. A mouth is no part of it: it follows the face around it.
+        steps into ramps, half a step later. The lower face has no part in it, because a mouth must not be late; it moves
+        as the head does. Without a known face, nothing is steadied.
         """
+        if self.lifeless is None:
+            return torch.zeros_like(flow)
+        confidence = confidence * functional.avg_pool2d(self.lifeless, 2)
         earlier = torch.cat((flow[:1].expand(self.stride - 1, -1, -1, -1), flow))
         mean = sum(earlier[shift : shift + len(flow)] for shift in range(self.stride)) / self.stride
         weighted = torch.cat(((mean - flow) * confidence, confidence), dim=1)
