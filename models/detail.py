@@ -139,8 +139,8 @@ class DetailTransfer:
         """How far pixels have to move for the head to move evenly: [T, 2, h, w], in units of ``grid_sample``.
 
         The frames of one latent frame move together, so that a head moves in steps. The mean over as many frames turns
-        steps into ramps, half a step later. The lower face has no part in it, because a mouth must not be late; it moves
-        as the head does. Without a known face, nothing is steadied.
+        steps into ramps, half a step later. The lower face has no part in the mean, because a mouth must not be late;
+        it moves as the head does. Without a known face, nothing is steadied.
         """
         if self.lifeless is None:
             return torch.zeros_like(flow)
