@@ -30,9 +30,9 @@ def openings(frames: Tensor, reference: Reference) -> Tensor:
 
     It is 0 in frames in which no face is seen.
     """
-    assert reference.face is not None
+    points = reference.points
+    assert points is not None
     width, height = reference.size
-    points = reference.face * torch.tensor((width, height))
     with torch.inference_mode():
         found, is_seen = FaceTracker(points, width, height, frames.device).read(frames.movedim(-1, 1) / 127.5 - 1)
     width_of_mouth = _distances(found, MOUTH_CORNERS).clamp_min(1e-3)

@@ -124,6 +124,8 @@ class _Trial:
 
     def placed(self, shift: Shift) -> Reference:
         """The reference whose latents are those of the portrait moved by ``shift``."""
+        if shift == self._reference.shift:
+            return self._reference
         portrait = shifted(self._reference.portrait, shift)
         latents = temporal_reference(self._codec.encode, portrait, self._reference.frames_per_chunk)
         return replace(self._reference, latents=latents, shift=shift)

@@ -3,7 +3,8 @@
 A small VAE blurs eyes, skin and hair. How it shows the portrait is known: the portrait's own round trip through it. The
 optical flow from the round trip to each frame (Lucas and Kanade, 1981, from coarse to fine) moves the portrait along.
 Where the frame looks like the moved round trip, the moved portrait takes its place. An open mouth or a closed lid does
-not, and keeps the VAE's pixels.
+not, and keeps the VAE's pixels. Where a face is known, lids are drawn, the skin around the mouth is moved by landmarks,
+and the movement of the head is smoothed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .eyelids import Eyelids
 from .pictures import blurred
 from .placing import continue_border, kept
 from .reference import Shift
-from .skin import MovedSkin, lower_face
+from .skin import MovedSkin, around_lower_face
 from .transfer import send
 
 # The flow's pyramid has pictures of half the frame's size, a quarter and so on, down to about this many pixels.
@@ -92,10 +93,10 @@ class DetailTransfer:
         lost[(..., *kept(shift, *lost.shape[-2:]))] = 0
         eyelids = skin = lifeless = None
         if face is not None:
-            points = face * torch.tensor((portrait.shape[-1], portrait.shape[-2]))
-            eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
             height, width = portrait.shape[-2:]
-            lifeless = send(1 - lower_face(points, height, width), portrait.device) if mouth_alone else None
+            points = face * torch.tensor((width, height))
+            eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
+            lifeless = send(1 - around_lower_face(points, height, width), portrait.device) if mouth_alone else None
         return cls(
             whole, torch.cat((small, tolerated), dim=1), _pyramid(small), lost, shift, stride, eyelids, skin, lifeless
         )
@@ -164,7 +165,7 @@ class DetailTransfer:
     ) -> Tensor:
         """``pictures`` [T, 3, H, W], moved as ``steady`` says, with the portrait's detail, skin and lids."""
         size = pictures.shape[-2:]
-        if strength > 0:
+        if self.lifeless is not None and strength > 0:
             pictures = _warped(pictures, _resized(steady, size))
         places = _resized(flow + steady, size)
         continue_border(places, self._seen_both)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,11 +19,11 @@ def mouth_in_latents(reference: Reference) -> Tensor | None:
 
     None without a face.
     """
-    if reference.face is None:
+    points = reference.points
+    if points is None:
         return None
     width, height = reference.size
-    lips = reference.face[list(LIPS)] * torch.tensor((width, height))
-    mouth = filled(lips, pixel_places(height, width))
+    mouth = filled(points[list(LIPS)], pixel_places(height, width))
     around = shifted(grown(mouth, AROUND * height), reference.shift)
     rows, columns = reference.latents.shape[-2:]
     return functional.adaptive_avg_pool2d(around, (rows, columns))[:, :, None]

@@ -55,6 +55,11 @@ class Reference:
         """(width, height) in pixels."""
         return self.portrait.shape[-1], self.portrait.shape[-2]
 
+    @property
+    def points(self) -> Tensor | None:
+        """The landmarks in pixels of the portrait."""
+        return None if self.face is None else self.face * torch.tensor(self.size)
+
     def to(self, device: torch.device) -> Reference:
         """The same on ``device``, but for the landmarks, which are read on the CPU."""
         return replace(self, latents=send(self.latents, device), portrait=send(self.portrait, device))

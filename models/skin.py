@@ -47,7 +47,7 @@ class MovedSkin:
 
     def _opacity(self, places: Tensor, points: Tensor) -> Tensor:
         """Where the portrait's skin is used: [1, 1, H, W] in 0..1."""
-        face = filled(points[[*JAW, *UNDER_EYES]], places)
+        face = _lower_face(points, places)
         lips = filled(points[list(LIPS)], places)
         skin = blurred(grown(face, BEYOND_JAW * self._size), SOFT_SKIN * self._size)
         return skin * (1 - blurred(grown(lips, BEYOND_LIPS * self._size), SOFT_LIPS * self._size))
@@ -79,10 +79,14 @@ class MovedSkin:
         return functional.interpolate(moved, scale_factor=CELL, mode="bilinear", align_corners=False).movedim(1, -1)
 
 
-def lower_face(points: Tensor, height: int, width: int) -> Tensor:
+def around_lower_face(points: Tensor, height: int, width: int) -> Tensor:
     """1 below the eyes of a face with landmarks ``points`` [468, 2] and a little around it: [1, 1, H, W] on the CPU."""
-    inside = filled(points[[*JAW, *UNDER_EYES]], pixel_places(height, width))
+    inside = _lower_face(points, pixel_places(height, width))
     return blurred(grown(inside, AROUND_FACE * height), SOFT_FACE * height)
+
+
+def _lower_face(points: Tensor, places: Tensor) -> Tensor:
+    return filled(points[[*JAW, *UNDER_EYES]], places)
 
 
 def _window(mask: Tensor, room: int) -> tuple[slice, slice]:
