@@ -59,6 +59,7 @@ COMMANDS = (
     "vae",
     "batch",
     "contention",
+    "throughput",
 )
 
 

@@ -24,11 +24,11 @@ def start_server(workdir: Path, cpu: bool = True, dies_with_us: bool = False) ->
     return ComfyServer(comfyui, workdir, cpu=cpu, dies_with_us=dies_with_us)
 
 
-def nano_graph(client: ComfyClient, seconds: float, workdir: Path) -> Graph:
+def nano_graph(client: ComfyClient, seconds: float, workdir: Path, portrait: Path = PORTRAIT) -> Graph:
     """The shipped nano graph with speech of that length; its files are uploaded."""
     graph: Graph = json.loads(GRAPH.read_text(encoding="utf-8"))
-    speech = write_speech(workdir / "speech.wav", repeated_speech(seconds))
-    names = {"LoadImage": ("image", client.upload(PORTRAIT)), "LoadAudio": ("audio", client.upload(speech))}
+    speech = write_speech(workdir / f"speech_{seconds:g}s.wav", repeated_speech(seconds))
+    names = {"LoadImage": ("image", client.upload(portrait)), "LoadAudio": ("audio", client.upload(speech))}
     for entry in graph.values():
         if entry["class_type"] in names:
             key, value = names[entry["class_type"]]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..models.rates import SAMPLE_RATE
 
-SPEECH = Path(__file__).resolve().parents[1] / "workflows" / "assets" / "asymtalker_speech.wav"
-PORTRAIT = SPEECH.with_name("asymtalker_portrait.png")
+ASSETS = Path(__file__).resolve().parents[1] / "workflows" / "assets"
+SPEECH, PORTRAIT = ASSETS / "asymtalker_speech.wav", ASSETS / "asymtalker_portrait.png"
 
 
 def repeated_speech(seconds: float, path: Path = SPEECH) -> Tensor:

@@ -29,13 +29,13 @@ class CountingLane(Lane, Protocol):
 
 
 @contextmanager
-def open_lane(residence: Residence, share: CpuShare) -> Iterator[CountingLane]:
-    """The lane of the device on which ``residence`` keeps what is loaded."""
+def open_lane(residence: Residence, share: CpuShare, decodes: bool) -> Iterator[CountingLane]:
+    """The lane of the device on which ``residence`` keeps what is loaded; on a CPU, it may have to decode."""
     if residence.device.type != "cpu":
         yield SideStream(residence)
         return
     with ThreadPoolExecutor(1, "asymtalker-frames") as worker:
-        yield SideThread(worker, share)
+        yield SideThread(worker, share, decodes)
 
 
 class SideStream:
@@ -69,12 +69,12 @@ class SideStream:
 class SideThread:
     """A second thread, with its own part of the free cores.
 
-    nano's operations are short. Two at a time on one core each are faster than one at a time on two cores. It is used
-    for the pixels of chunks alone: decoding is as much work as the network.
+    nano's operations are short. Two at a time on one core each are faster than one at a time on two cores. It finishes
+    chunks whose end is decoded; with nano's VAE, it ``decodes`` the rest too.
     """
 
-    def __init__(self, worker: ThreadPoolExecutor, share: CpuShare) -> None:
-        self._worker, self._share = worker, share
+    def __init__(self, worker: ThreadPoolExecutor, share: CpuShare, decodes: bool = False) -> None:
+        self._worker, self._share, self._decodes = worker, share, decodes
         self._busy_s = self._beside_s = 0.0
         self.chunks = 0
 
@@ -83,9 +83,9 @@ class SideThread:
         return carry is Carry.PIXELS and self._share.free > 1 and self._busy_s >= WORTH_IT * self._beside_s
 
     def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
-        """Start ``work`` in the thread. The network leaves cores to it once it has proved to be enough work."""
+        """Start ``work`` in the thread. The network leaves cores to it where it decodes, or has proved to be enough."""
         threads, is_inference = self._share.beside, torch.is_inference_mode_enabled()
-        if self.chunks:
+        if self.chunks or self._decodes:
             self._share.divide()
         self.chunks += 1
         begun = clock()

@@ -17,6 +17,7 @@ from comfy.sd import VAE
 from comfy.taesd.taehv import TAEHV
 from torch import Tensor
 
+from ..models.codec import Parts
 from ..models.family import LITE, MODELS, PRO, ModelSpec
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from .checkpoints import ltx_keys
@@ -75,7 +76,26 @@ class StockVideoCodec:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """[1, C, T, h, w] -> float32 [1, 3, F, H, W] in [-1, 1] on the MODEL's device; Lite's overshoot a little."""
-        frames = self._run(self._decode, self._vae.decode, self._format.process_out(latents))
+        return self._as_pixels(self._run(self._decode, self._vae.decode, self._format.process_out(latents)))
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether parts of latents can be decoded: nano's own VAE decodes latent frames one by one."""
+        return isinstance(self._vae.first_stage_model, NanoVAE) and _is_plain(self._vae)
+
+    @torch.no_grad()
+    def decode_parts(self, latents: Tensor) -> Parts | None:
+        """What decodes parts of ``latents``, where it ``has_parts``."""
+        network = self._vae.first_stage_model
+        if not (self.has_parts and isinstance(network, NanoVAE)):
+            return None
+        self._bring(self._vae.memory_used_decode, latents.shape)
+        latents = self._format.process_out(latents).to(self._vae.device, self._vae.vae_dtype)
+        parts = network.decode_parts(latents)
+        return torch.no_grad()(lambda first, stop: self._as_pixels(self._as_frames(parts(first, stop).float())))
+
+    def _as_pixels(self, frames: Tensor) -> Tensor:
+        """[1, F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in [-1, 1]."""
         frames = frames.to(self._device, torch.float32)
         return _in_place(lambda: frames.mul_(2).sub_(1)).movedim(-1, 1)
 
@@ -111,7 +131,11 @@ class StockVideoCodec:
         if isinstance(network, VideoVAE):
             # Core clips here, but colours must be matched before clipping, as in the published pipeline.
             return _in_place(lambda: pixels.add_(1).mul_(0.5)).movedim(1, -1)
-        return vae.process_output(pixels).movedim(1, -1)
+        return self._as_frames(pixels)
+
+    def _as_frames(self, pixels: Tensor) -> Tensor:
+        """What the VAE gives, [1, 3, F, H, W], as core's ``decode`` returns it: [1, F, H, W, 3] in 0..1."""
+        return self._vae.process_output(pixels).movedim(1, -1)
 
     def _bring(self, memory_used: Callable[[Any, torch.dtype], float], shape: torch.Size) -> None:
         if self._load is not None:

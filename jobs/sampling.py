@@ -97,7 +97,7 @@ def generate(
         _kept(folder, settings.keep),
         SpoolWriter(folder, header) as spool,
         cpu_share(prepared.residence.device) as share,
-        open_lane(prepared.residence, share) as lane,
+        open_lane(prepared.residence, share, prepared.codec.has_parts) as lane,
     ):
         notes = [] if spool.is_exclusive else [NO_LOCKS.format(folder=spool_root())]
         if MULTIGPU_COPIES in model.additional_models:

@@ -12,6 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .pictures import EVERYWHERE, Window
+
 # Linear sRGB -> XYZ and the D65 white of the 2 degree observer, to the digits of the published checkpoints' pipeline.
 RGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 D65_WHITE = (0.95047, 1.0, 1.08883)
@@ -58,14 +60,23 @@ ColorTarget = tuple[Tensor, Tensor]
 
 def color_target(portrait: Tensor) -> ColorTarget:
     """The statistics to which ``match_color`` moves frames, for ``portrait`` [B, 3, 1, H', W'] in [-1, 1]."""
-    _, mean, std = _statistics(portrait)
+    _, (mean, _), std = _statistics(portrait)
     return mean, std
 
 
-def match_color(frames: Tensor, portrait: Tensor | ColorTarget, strength: float, *, in_place: bool = False) -> Tensor:
+def match_color(
+    frames: Tensor,
+    portrait: Tensor | ColorTarget,
+    strength: float,
+    *,
+    in_place: bool = False,
+    window: Window = EVERYWHERE,
+) -> Tensor:
     """Move each frame's Lab mean and standard deviation to the portrait's, blended by ``strength`` in 0..1.
 
     ``frames`` [B, 3, T, H, W] and ``portrait`` [B, 3, 1, H', W'] in [-1, 1]; returns ``frames``' shape in [-1, 1].
+    Where only the ``window`` of frames is used, the rest keeps its colours (or has none, if not ``in_place``), and
+    every fourth pixel of a frame stands for it.
     """
     if strength == 0:
         return frames
@@ -74,7 +85,12 @@ def match_color(frames: Tensor, portrait: Tensor | ColorTarget, strength: float,
     # A GPU takes all frames at once; a CPU one at a time, which stays in its cache.
     together = 1 if frames.device.type == "cpu" else frames.shape[2]
     for some, result in zip(frames.split(together, dim=2), matched.split(together, dim=2), strict=True):
-        deviation, _, std = _statistics(some)
+        if window == EVERYWHERE:
+            deviation, _, std = _statistics(some)
+        else:
+            _, (mean, rest), std = _statistics(some[..., ::2, ::2])
+            some, result = some[(..., *window)], result[(..., *window)]
+            deviation = _lab(some).sub_(mean).sub_(rest)
         lab = torch.addcmul(target_mean, deviation, target_std / std.clamp_min(1e-6))
         if strength == 1:
             torch.mul(lab_to_rgb(lab), 2, out=result).sub_(1)
@@ -83,18 +99,25 @@ def match_color(frames: Tensor, portrait: Tensor | ColorTarget, strength: float,
     return matched
 
 
-def _statistics(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lab values of ``frames`` [B, 3, T, H, W] in [-1, 1] as deviations from each frame's mean; mean; std."""
-    lab = rgb_to_lab(frames.mul(0.5).add_(0.5))
+def _lab(frames: Tensor) -> Tensor:
+    return rgb_to_lab(frames.mul(0.5).add_(0.5))
+
+
+def _statistics(frames: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Of the Lab values of ``frames`` [B, 3, T, H, W] in [-1, 1]: deviations from each frame's mean; mean; std.
+
+    The mean comes with its rounding error. In a flat frame only that is left, and it would be amplified.
+    """
+    lab = _lab(frames)
     mean = lab.mean(dim=(-2, -1), keepdim=True)
     deviation = lab.sub_(mean)
-    # Again, because in a flat frame only the mean's rounding error is left, and it would be amplified.
-    deviation.sub_(deviation.mean(dim=(-2, -1), keepdim=True))
+    rest = deviation.mean(dim=(-2, -1), keepdim=True)
+    deviation.sub_(rest)
     pixels = lab.shape[-2] * lab.shape[-1]
     # Row by row: one long sum in float32 would be off by 1e-5 of itself.
     rows = torch.linalg.vector_norm(deviation, dim=-1, keepdim=True)
     std = torch.linalg.vector_norm(rows, dim=-2, keepdim=True) / max(pixels - 1, 1) ** 0.5
-    return deviation, mean, std
+    return deviation, (mean, rest), std
 
 
 def _linear(rgb: Tensor) -> Tensor:

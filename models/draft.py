@@ -10,10 +10,11 @@ from torch import Tensor
 from .blinks import LidTrack
 from .chunks import Carry, ChunkSpan, ContinuityOptions
 from .clock import StageClock
-from .codec import VideoCodec
+from .codec import Parts, VideoCodec, decode_parts
 from .color import color_target, match_color
 from .detail import DetailTransfer
 from .drift import ChunkFigures, DriftMeter, seam
+from .pictures import EVERYWHERE, Window
 from .placing import kept
 from .reference import Reference
 from .transfer import Arriving, queue_fetch
@@ -46,15 +47,19 @@ class Pending:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded chunk: ``pixels`` [1, 3, F, H, W], of which the last ``corrected`` frames are in their final colours.
+    """The end of a chunk that the next one continues from, and what gives the rest.
 
-    ``continuity`` [1, C, n, h, w] opens the next chunk; ``figures`` are those of ``DriftMeter.decoded``.
+    ``pixels`` [1, 3, f, H, W] are those of the latents from ``first`` on, of which the last ``corrected`` are in their
+    final colours; ``seen`` is the sample of all of them before (``DriftMeter.sample``). ``parts`` decodes the latents
+    before them; None where there are none. ``continuity`` [1, C, n, h, w] opens the next chunk.
     """
 
     pixels: Tensor
     corrected: int
+    seen: Tensor
     continuity: Tensor
-    figures: Tensor
+    first: int = 0
+    parts: Parts | None = None
 
 
 class Draft:
@@ -83,7 +88,9 @@ class Draft:
         self.portrait_contrast = self._meter.portrait_contrast
         self._last_frame: Tensor | None = None
         self._transfer = self._transfer_from(reference) if detail or self._lids else None
-        self._earlier = reference.stride_t - 1 if detail else 0
+        self._stride = reference.stride_t
+        # The frame that shows the pose of the latent frame before.
+        self._earlier = self._stride - self._stride // 2 if detail else 0
 
     def _transfer_from(self, reference: Reference) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
@@ -97,36 +104,43 @@ class Draft:
             self._mouth_alone,
         )
 
-    def _correct(self, pixels: Tensor) -> Tensor:
+    def _correct(self, pixels: Tensor, window: Window = EVERYWHERE) -> Tensor:
         """``pixels`` in the portrait's colours, in place."""
-        return match_color(pixels, self._target, self._continuity.color_strength, in_place=True)
+        return match_color(pixels, self._target, self._continuity.color_strength, in_place=True, window=window)
 
-    def decode(self, latents: Tensor, span: ChunkSpan, clock: StageClock) -> Decoded:
-        pixels = self._codec.decode(latents)
+    def decode(self, latents: Tensor, clock: StageClock) -> Decoded:
+        """As much of the chunk as the next one waits for."""
+        parts, first = None, 0
+        if self.carry is Carry.PIXELS and latents.device.type == "cpu":
+            parts = decode_parts(self._codec, latents)
+        if parts is None:
+            pixels = self._codec.decode(latents)
+        else:
+            # These have the frames that the next chunk continues from.
+            first = max(0, latents.shape[2] - self._continuity.latents)
+            pixels = parts(first, latents.shape[2])
         clock.stage("decode")
-        # What a shift loses is the portrait's.
-        figures = self._meter.decoded(latents, pixels[(..., *kept(self._shift, *pixels.shape[-2:]))])
+        seen = self._meter.sample(self._kept(pixels))
         clock.stage("statistics")
         corrected = 0
         if self.carry is Carry.LATENTS:
             continuity = self.tail(latents)
         else:
-            tail = pixels.shape[2] - self._overlap
             # On a GPU, all at once: what matters there is the number of operations.
-            first = tail if pixels.device.type == "cpu" else min(span.overlap, tail)
-            corrected = pixels.shape[2] - first
-            self._correct(pixels[:, :, first:])
+            corrected = self._overlap if pixels.device.type == "cpu" else pixels.shape[2]
+            self._correct(pixels[:, :, -corrected:])
             clock.stage("colour")
-            continuity = self._codec.encode(pixels[:, :, tail:])
+            continuity = self._codec.encode(pixels[:, :, -self._overlap :])
         clock.stage("continuity")
-        return Decoded(pixels, corrected, continuity, figures)
+        return Decoded(pixels, corrected, seen, continuity, first, parts)
 
-    def frames(self, decoded: Decoded, span: ChunkSpan, clock: StageClock) -> Pending:
-        """Queue the new frames of ``decoded``; the previous chunk contains the first ``span.overlap``."""
-        # Earlier frames tell how the first new ones move.
-        before = min(span.overlap, self._earlier)
-        pixels = decoded.pixels[:, :, span.overlap - before :]
-        self._correct(pixels[:, :, : max(0, pixels.shape[2] - decoded.corrected)])
+    def frames(self, decoded: Decoded, latents: Tensor, span: ChunkSpan, clock: StageClock) -> Pending:
+        """Queue the new frames of the chunk; the previous chunk contains the first ``span.overlap``."""
+        pixels, before, seen = self._whole(decoded, span.overlap, clock)
+        figures = self._meter.decoded(latents, seen)
+        clock.stage("statistics")
+        window = EVERYWHERE if self._transfer is None else self._transfer.used(self._detail)
+        self._correct(pixels[:, :, before : max(before, pixels.shape[2] - decoded.corrected)], window)
         clock.stage("colour")
         new = pixels[:, :, before:]
         closed = self._closed(span.first_frame, new.shape[2])
@@ -137,16 +151,29 @@ class Draft:
             clock.stage("detail")
         frames = to_uint8(shown[:, :, : span.new_frames])
         clock.stage("colour")
-        figures = torch.cat((decoded.figures, self._meter.corrected(new, shown)))
+        figures = torch.cat((figures, self._meter.corrected(new, shown)))
         clock.stage("statistics")
         # One copy: the overhead of a copy to the host equals thousands of values.
         carried = decoded.continuity
         arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
         return Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
-    def _closed(self, first_frame: int, frames: int) -> list[float]:
-        """How far the lids are closed in each frame from ``first_frame`` on."""
-        return [] if self._lids is None else self._lids(first_frame, frames).tolist()
+    def _whole(self, decoded: Decoded, overlap: int, clock: StageClock) -> tuple[Tensor, int, Tensor]:
+        """The chunk's pixels as far as they are used; how many come before the new ones; and the sample of all."""
+        if decoded.parts is None:
+            return decoded.pixels, overlap, decoded.seen
+        # Whole latent frames, of which the first one is a single frame.
+        skipped = min(decoded.first, -(-max(0, overlap - self._earlier) // self._stride))
+        earlier = decoded.parts(skipped, decoded.first)
+        clock.stage("decode")
+        seen = torch.cat((self._meter.sample(self._kept(earlier)), decoded.seen), dim=2)
+        clock.stage("statistics")
+        before = overlap - (1 + self._stride * (skipped - 1) if skipped else 0)
+        return torch.cat((earlier, decoded.pixels), dim=2), before, seen
+
+    def _kept(self, pixels: Tensor) -> Tensor:
+        """What the network has seen: what a shift loses is the portrait's."""
+        return pixels[(..., *kept(self._shift, *pixels.shape[-2:]))]
 
     def tail(self, latents: Tensor) -> Tensor:
         """The next chunk's continuity, if ``carry`` is ``latents``."""
@@ -156,6 +183,10 @@ class Draft:
         """The figure of the seam between ``frames`` and those of the last call; none in the first."""
         last, self._last_frame = self._last_frame, frames[-1].clone()
         return {} if last is None else {"seam": seam(last, frames[0], motion)}
+
+    def _closed(self, first_frame: int, frames: int) -> list[float]:
+        """How far the lids are closed in each frame from ``first_frame`` on."""
+        return [] if self._lids is None else self._lids(first_frame, frames).tolist()
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class DriftMeter:
     def __init__(self, reference: Reference) -> None:
         self._latents = reference.latents.mean(dim=2)
         self._scale = reference.latents.square().mean().sqrt()
-        self._color = _mean_color(reference.portrait)
+        self._color = _mean_color(_sample(reference.portrait))
         self._contrast = _contrast(_sample(reference.portrait)).amin()
         self._sharpness = _laplacian_variance(reference.portrait[:, :, 0]).clamp_min(1e-8)
 
@@ -67,12 +67,16 @@ class DriftMeter:
         """The contrast of the portrait itself, for ``collapse``."""
         return self._contrast.item()
 
-    def decoded(self, latents: Tensor, pixels: Tensor) -> Tensor:
-        """The first four of ``ChunkFigures`` for ``latents`` and ``pixels`` [1, 3, F, H, W] before correction."""
-        sample = _sample(pixels)
+    @staticmethod
+    def sample(pixels: Tensor) -> Tensor:
+        """What ``decoded`` needs of pixels [1, 3, F, H, W]; the samples of a chunk's parts can be joined."""
+        return _sample(pixels)
+
+    def decoded(self, latents: Tensor, sample: Tensor) -> Tensor:
+        """The first four of ``ChunkFigures`` for ``latents`` and the ``sample`` of their pixels before correction."""
         finite = torch.isfinite(latents).all() & torch.isfinite(sample).all()
         distance = (latents.mean(dim=2) - self._latents).square().mean().sqrt() / self._scale
-        color = torch.linalg.vector_norm(_mean_color(pixels) - self._color)
+        color = torch.linalg.vector_norm(_mean_color(sample) - self._color)
         return torch.stack((finite.float(), _contrast(sample).amin(), distance.float(), color))
 
     def corrected(self, pixels: Tensor, shown: Tensor) -> Tensor:
@@ -98,11 +102,11 @@ def collapse(figures: ChunkFigures, portrait_contrast: float) -> str | None:
 
 def color_distance(pixels: Tensor, portrait: Tensor) -> float:
     """Lab distance (Delta E 1976) of the mean colours of frames and of a portrait, both in [-1, 1]."""
-    return round(torch.linalg.vector_norm(_mean_color(pixels) - _mean_color(portrait)).item(), 3)
+    return round(torch.linalg.vector_norm(_mean_color(_sample(pixels)) - _mean_color(_sample(portrait))).item(), 3)
 
 
-def _mean_color(pixels: Tensor) -> Tensor:
-    return rgb_to_lab((_sample(pixels[:, :, ::PIXEL_STRIDE]) + 1) / 2).mean(dim=(0, 2, 3, 4))
+def _mean_color(sample: Tensor) -> Tensor:
+    return rgb_to_lab((sample[:, :, ::PIXEL_STRIDE].contiguous() + 1) / 2).mean(dim=(0, 2, 3, 4))
 
 
 def _sample(pixels: Tensor) -> Tensor:

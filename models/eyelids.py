@@ -88,6 +88,8 @@ class Eyelids:
         eyes = (
             _Eye.of(points[list(upper)], points[list(lower)], points[list(brow)], places) for upper, lower, brow in EYES
         )
+        # A pixel in units of ``grid_sample``.
+        self._unit = send(2 / torch.tensor((width, height)), portrait.device)
         self._eyes = [eye.to(portrait.device) for eye in eyes if eye.can_close]
 
     def closed(self, share: float) -> Tensor:
@@ -101,7 +103,7 @@ class Eyelids:
             stretched = (eye.at - eye.skin) / (lid - eye.skin)
             source = eye.skin + stretched * (eye.upper - eye.skin)
             distance = torch.where(stretched > 0, source, eye.at) - eye.at
-            moved = sampled(self._portrait, distance[None, ..., None] * eye.down)
+            moved = sampled(self._portrait, (self._unit * eye.down).view(1, 2, 1, 1) * distance)
             # Over a pixel, so that the lid's edge has no steps.
             lid_alone = (lid - eye.at + 0.5).clamp(0, 1) * eye.inside * (stretched > 0)
             picture = torch.lerp(picture, moved, lid_alone)

@@ -14,12 +14,14 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from .checkpoint import CheckpointError, differences
+from .codec import Parts
 from .config import ConfigError, Metadata, check_integer, check_number, parse_config
 
 PATCH = 8
@@ -147,22 +149,31 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents [B, C, T, h, w] -> pixels [B, 3, 1 + 4*(T-1), 16h, 16w]."""
-        batch, _, num_latents, height, width = z.shape
+        return self.paint(self.features(z), 0, z.shape[2])
+
+    def features(self, z: Tensor) -> Tensor:
+        """Latents [B, C, T, h, w] -> [B, T, h, w, C'], which depend on no other latent frame any more."""
+        num_latents = z.shape[2]
         x = as_sites(self.stem(as_images(rearrange(z, "b c t h w -> (b t) h w c"))))
         for block, mix in zip(self.coarse, self.mix, strict=True):
             x = mix(block(x), num_latents)
-        x = x.unflatten(0, (batch, num_latents))
-        size = (height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
-        pixels = x.new_empty(batch, 3, 1 + STRIDE_T * (num_latents - 1), *size)
-        self._paint(self.first, x[:, :1], pixels[:, :, :1], 1)
-        if num_latents > 1:
-            # On a CPU, one frame at a time fits the cache and needs no new memory from the system.
-            together = 1 if z.device.type == "cpu" and not x.requires_grad else num_latents - 1
-            for start in range(1, num_latents, together):
-                latents = x[:, start : start + together]
-                first = 1 + STRIDE_T * (start - 1)
-                target = pixels[:, :, first : first + STRIDE_T * latents.shape[1]]
-                self._paint(self.later, latents, target, STRIDE_T)
+        return x.unflatten(0, (-1, num_latents))
+
+    def paint(self, x: Tensor, first: int, stop: int) -> Tensor:
+        """The pixels [B, 3, f, 16h, 16w] of the latent frames [first, stop) of ``features``."""
+        batch, _, height, width, _ = x.shape
+        frames = [1 if latent == 0 else STRIDE_T for latent in range(first, stop)]
+        pixels = x.new_empty(batch, 3, sum(frames), height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
+        if first == 0:
+            self._paint(self.first, x[:, :1], pixels[:, :, :1], 1)
+        # On a CPU, one frame at a time fits the cache and needs no new memory from the system.
+        together = 1 if x.device.type == "cpu" and not x.requires_grad else stop
+        done = frames[0] if first == 0 else 0
+        for start in range(max(1, first), stop, together):
+            latents = x[:, start : min(start + together, stop)]
+            target = pixels[:, :, done : done + STRIDE_T * latents.shape[1]]
+            self._paint(self.later, latents, target, STRIDE_T)
+            done += target.shape[2]
         return pixels
 
     def _paint(self, head: nn.Conv2d, x: Tensor, pixels: Tensor, frames: int) -> None:
@@ -216,6 +227,10 @@ class NanoVAE(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.decoder(latents / self.config.latent_scale)
+
+    def decode_parts(self, latents: Tensor) -> Parts:
+        """What decodes parts of ``latents``."""
+        return partial(self.decoder.paint, self.decoder.features(latents / self.config.latent_scale))
 
     @classmethod
     def from_checkpoint(cls, sd: Mapping[str, Tensor], metadata: Metadata | None) -> NanoVAE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -16,19 +17,32 @@ def pixel_places(height: int, width: int, device: torch.device | None = None) ->
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
 
 
-def sampled(picture: Tensor, distances: Tensor) -> Tensor:
-    """``picture`` [1, C, H, W] at ``distances`` [T, H, W, 2] (x, y) in pixels from each pixel; its border goes on."""
-    height, width = picture.shape[-2:]
-    places = (pixel_places(height, width, picture.device) + distances).unbind(-1)
-    # Within the centres of the outer pixels: MPS cannot pad with the border.
-    grid = torch.stack(
-        [
-            (place * (2 / length) - 1).clamp(1 / length - 1, 1 - 1 / length)
-            for place, length in zip(places, (width, height), strict=True)
-        ],
-        dim=-1,
-    )
-    return functional.grid_sample(picture.expand(len(grid), -1, -1, -1), grid, align_corners=False)
+Window = tuple[slice, slice]
+"""A part of a picture: its rows and its columns."""
+
+EVERYWHERE: Window = (slice(None), slice(None))
+
+
+def sampled(picture: Tensor, distances: Tensor, window: Window = EVERYWHERE) -> Tensor:
+    """``picture`` [1 or T, C, H, W] at ``distances`` [T, 2, h, w] from each pixel of ``window``: [T, C, h, w].
+
+    Distances go across and down, in units of ``grid_sample`` (the picture is 2 wide). The picture's border goes on
+    outside.
+    """
+    rows, columns = window
+    places = distances.clone()
+    for axis, length, part in ((0, picture.shape[-1], columns), (1, picture.shape[-2], rows)):
+        own = ((torch.arange(length, device=picture.device) + 0.5) * (2 / length) - 1)[part]
+        # Within the centres of the outer pixels: MPS cannot pad with the border.
+        most = 1 - 1 / length
+        places[:, axis].add_(own if axis == 0 else own[:, None]).clamp_(-most, most)
+    # As views, which a CPU reads as fast as other grids.
+    return functional.grid_sample(picture.expand(len(places), -1, -1, -1), places.movedim(1, -1), align_corners=False)
+
+
+def resized(pictures: Tensor, size: Sequence[int]) -> Tensor:
+    """[T, C, h, w] as [T, C, *size], bilinear."""
+    return functional.interpolate(pictures, tuple(size), mode="bilinear", align_corners=False)
 
 
 def smooth(ramp: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .codec import VideoCodec
+from .codec import Parts, VideoCodec, decode_parts
 from .reference import Shift
 
 
@@ -43,7 +43,14 @@ class ShiftedCodec:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels in their own place."""
-        moved = self.codec.decode(latents)
+        return self._in_place(self.codec.decode(latents))
+
+    def decode_parts(self, latents: Tensor) -> Parts | None:
+        """What decodes parts of ``latents``."""
+        parts = decode_parts(self.codec, latents)
+        return None if parts is None else lambda first, stop: self._in_place(parts(first, stop))
+
+    def _in_place(self, moved: Tensor) -> Tensor:
         frames = self.portrait.to(moved).expand_as(moved).clone()
         rows, columns = kept(self.shift, *moved.shape[-2:])
         across, down = self.shift

@@ -201,12 +201,12 @@ class _Work:
         self._clock.stage("network")
 
     def _decode(self) -> Decoded:
-        return self._draft.decode(self._latents, self._span, self._clock)
+        return self._draft.decode(self._latents, self._clock)
 
     def _frames(self) -> Pending:
         self._clock.resume()
         decoded, self._decoded = self._decoded or self._decode(), None
-        return self._draft.frames(decoded, self._span, self._clock)
+        return self._draft.frames(decoded, self._latents, self._span, self._clock)
 
     def finish(self) -> tuple[Chunk, ContinuityState]:
         """The chunk, regenerated with another seed if it collapsed, and the state from which the next one starts.

@@ -44,6 +44,8 @@ class MovedSkin:
         self._lower_face = send(torch.tensor(LOWER_FACE), device)
         self._points = send(points[list(LOWER_FACE)], device)
         self._border, self._cells = send(_border(width, height), device), send(cells, device)
+        # A pixel of the window in units of ``grid_sample``.
+        self._unit = send(2 / torch.tensor(self._layers.shape[:1:-1]), device)
 
     def _opacity(self, places: Tensor, points: Tensor) -> Tensor:
         """Where the portrait's skin is used: [1, 1, H, W] in 0..1."""
@@ -63,9 +65,10 @@ class MovedSkin:
         frames[(..., *self._window)].lerp_(moved[:, :3], weight)
 
     def _distances(self, points: Tensor) -> Tensor:
-        """How far each pixel of the window lies from its place in the portrait, [T, h, w, 2], by ``points`` [T, N, 2].
+        """How far each pixel of the window lies from its place in the portrait, by ``points`` [T, N, 2].
 
-        It is the mean of the landmarks' movements, each weighted by its distance. The border of the picture is still.
+        [T, 2, h, w], in units of ``grid_sample``. It is the mean of the landmarks' movements, each weighted by its
+        distance. The border of the picture is still.
         """
         border = self._border.expand(len(points), -1, -1)
         known = torch.cat((self._points - points, torch.zeros_like(border)), dim=1)
@@ -74,9 +77,9 @@ class MovedSkin:
         mode = "donot_use_mm_for_euclid_dist"
         squares = torch.cdist(cells, torch.cat((points, border), dim=1), compute_mode=mode).square()
         weights = (squares / (-2 * (REACH * self._size) ** 2)).softmax(dim=-1)
-        moved = (weights @ known).unflatten(1, self._cells.shape[:2]).movedim(-1, 1)
+        moved = (weights @ known * self._unit).unflatten(1, self._cells.shape[:2]).movedim(-1, 1)
         # The window's sides are whole cells.
-        return functional.interpolate(moved, scale_factor=CELL, mode="bilinear", align_corners=False).movedim(1, -1)
+        return functional.interpolate(moved, scale_factor=CELL, mode="bilinear", align_corners=False)
 
 
 def around_lower_face(points: Tensor, height: int, width: int) -> Tensor:

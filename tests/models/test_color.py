@@ -148,3 +148,22 @@ def test_in_place_gives_the_same(strength: float) -> None:
     given = frames.clone()
     assert match_color(given, portrait, strength, in_place=True) is given
     assert torch.equal(given, expected)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_a_window_is_corrected_as_in_the_whole(strength: float) -> None:
+    smooth = torch.nn.functional.interpolate(noise(1, 3, 3, 5, 6), (3, 40, 48), mode="trilinear").tanh()
+    portrait, window = noise(1, 3, 1, 20, 20, seed=1).tanh(), (slice(8, 30), slice(10, 44))
+    whole, part = match_color(smooth, portrait, strength), smooth.clone()
+    assert match_color(part, portrait, strength, in_place=True, window=window) is part
+    inside = torch.zeros(40, 48, dtype=torch.bool)
+    inside[window] = True
+    torch.testing.assert_close(part[..., inside], whole[..., inside], atol=0.03, rtol=0)
+    assert torch.equal(part[..., ~inside], smooth[..., ~inside])
+
+
+def test_the_window_of_a_flat_frame_becomes_the_portraits_mean() -> None:
+    flat, portrait = torch.full((1, 3, 1, 32, 32), 0.3), noise(1, 3, 1, 16, 16).tanh()
+    window = (slice(4, 20), slice(0, 32))
+    part = match_color(flat, portrait, 1.0, window=window)[(..., *window)]
+    torch.testing.assert_close(part, match_color(flat, portrait, 1.0)[(..., *window)])

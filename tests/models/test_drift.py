@@ -18,7 +18,8 @@ STILL = PORTRAIT.expand(-1, -1, 9, -1, -1)
 
 def measure(latents: Tensor, pixels: Tensor, reference: Reference = REFERENCE) -> ChunkFigures:
     meter = DriftMeter(reference)
-    return ChunkFigures(*meter.decoded(latents, pixels).tolist(), *meter.corrected(pixels, pixels).tolist())
+    decoded = meter.decoded(latents, meter.sample(pixels))
+    return ChunkFigures(*decoded.tolist(), *meter.corrected(pixels, pixels).tolist())
 
 
 def problem(latents: Tensor, pixels: Tensor, reference: Reference = REFERENCE) -> str | None:

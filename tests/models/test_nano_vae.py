@@ -36,6 +36,13 @@ def test_decoding_is_causal() -> None:
     torch.testing.assert_close(vae.decode(z[:, :, :3]), pixels[:, :, :9], **TOLERANCE)
 
 
+@pytest.mark.parametrize(("first", "stop", "frames"), [(0, 9, slice(0, 33)), (0, 1, slice(0, 1)), (2, 5, slice(5, 17))])
+def test_a_part_is_decoded_as_in_the_whole(first: int, stop: int, frames: slice) -> None:
+    vae, z = tiny_vae(), noise(1, 4, 9, 2, 2)
+    assert torch.equal(vae.decode_parts(z)(first, stop), vae.decode(z)[:, :, frames])
+    assert vae.decode_parts(z)(4, 4).shape == (1, 3, 0, 32, 32)
+
+
 def test_later_frames_know_earlier_ones() -> None:
     vae, pixels = tiny_vae(), noise(1, 3, 9, 32, 32)
     changed = pixels.clone()

@@ -136,6 +136,22 @@ def test_every_frame_is_made_once(num_frames: int, latents: int) -> None:
     assert all(windows.shape[1] == FRAMES_PER_CHUNK for windows in network.windows)
 
 
+class Whole:
+    """A VAE that decodes nothing but all latents at once."""
+
+    def __init__(self) -> None:
+        vae = tiny_vae()
+        self.encode, self.decode = vae.encode, vae.decode
+
+
+@pytest.mark.parametrize("latents", [1, 2])
+@pytest.mark.parametrize("sampling", [SAMPLING, DETAILED])
+def test_chunks_decoded_in_parts_are_the_same(latents: int, sampling: SamplingConfig) -> None:
+    options: dict[str, Any] = {"sampling": sampling, "continuity": ContinuityOptions(latents=latents)}
+    for (parted, state), (whole, other) in zip(run(30, **options), run(30, vae=Whole(), **options), strict=True):
+        assert torch.equal(parted.frames, whole.frames) and torch.equal(state.latents, other.latents)
+
+
 class InOrder:
     """A lane on a CPU: everything is done at once, and its order noted."""
 

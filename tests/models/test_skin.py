@@ -86,7 +86,8 @@ def test_the_chin_goes_where_its_landmarks_go(portrait: Tensor, points: Tensor) 
     rows, columns = skin._window
     assert (rows.stop - rows.start) * (columns.stop - columns.start) < 0.4 * SIZE**2
     x, y = (opened[CHIN].round().int() - torch.tensor((columns.start, rows.start))).tolist()
-    torch.testing.assert_close(distances[0, y, x], torch.tensor((0.0, -9.0)), atol=1.5, rtol=0)
+    in_pixels = distances[0, :, y, x] * torch.tensor((columns.stop - columns.start, rows.stop - rows.start)) / 2
+    torch.testing.assert_close(in_pixels, torch.tensor((0.0, -9.0)), atol=1.5, rtol=0)
     mask = sampled(skin._layers[:, 3:], distances)
     assert mask[0, 0, y - 4, x] > 0.9, "the chin's own place in the frame"
     # Nothing ends abruptly at the edges of what is moved.

@@ -1,0 +1,78 @@
+"""Measure nano's frames per second in a real ComfyUI, saving included: its graph from portrait and speech to the mp4.
+
+What a video needs once does not count: the figure is the difference of a long and a short video, frames over time. The
+portraits take turns; medians are reported. The figures mean something on an otherwise idle machine. Needs COMFYUI_PATH.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from ..models.audio import FPS
+from ..scripts._client import ComfyClient, Graph
+from .command import command_parser
+from .contention import instructions
+from .report import aligned
+from .served import nano_graph, node_id, start_server
+from .speech import ASSETS, PORTRAIT
+
+PORTRAITS = (PORTRAIT, ASSETS / "asymtalker_person.png")
+SHORT_SECONDS = 1.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    parser = command_parser(" throughput", __doc__)
+    parser.add_argument(
+        "--portrait", type=Path, nargs="+", default=PORTRAITS, help="pictures (default: a drawn and a rendered person)"
+    )
+    parser.add_argument("--seconds", type=float, default=40.0, help="what a long video has more (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each portrait (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="JSON file for the figures")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(options.portrait, options.seconds, options.rounds, Path(folder))
+    figures = {"cores": os.cpu_count(), "instructions": instructions(), "frames_per_second": found}
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(f"{figures['cores']} cores, {', '.join(figures['instructions']) or 'instructions unknown'}")
+    print(aligned(as_rows(found)))
+    return 0
+
+
+def measure(portraits: list[Path], seconds: float, rounds: int, workdir: Path) -> dict[str, list[float]]:
+    """Frames per second of each portrait's videos, by the portrait's name."""
+    found: dict[str, list[float]] = {path.stem: [] for path in portraits}
+    with start_server(workdir) as server:
+        client = ComfyClient(server.url)
+        graphs = {path.stem: _graphs(client, path, seconds, workdir) for path in portraits}
+        for number in range(rounds + 1):
+            for name, (short, long) in graphs.items():
+                taken = _run_time(client, long, number) - _run_time(client, short, number)
+                # The first loads the model and tests the portrait's positions.
+                if number:
+                    found[name].append(round(seconds * FPS / taken, 1))
+    return found
+
+
+def as_rows(found: dict[str, list[float]]) -> list[tuple[str, ...]]:
+    """A table: the median of each portrait, and every measurement."""
+    rows = [(name, f"{statistics.median(each):.1f}", " ".join(map(str, each))) for name, each in found.items()]
+    return [("portrait", "frames per second", "measurements"), *rows]
+
+
+def _graphs(client: ComfyClient, portrait: Path, seconds: float, workdir: Path) -> tuple[Graph, Graph]:
+    short, long = (nano_graph(client, length, workdir, portrait) for length in (SHORT_SECONDS, SHORT_SECONDS + seconds))
+    return short, long
+
+
+def _run_time(client: ComfyClient, graph: Graph, seed: int) -> float:
+    graph[node_id(graph, "AsymTalkerSampler")]["inputs"]["seed"] = seed
+    started = time.perf_counter()
+    client.run(graph)
+    return time.perf_counter() - started
