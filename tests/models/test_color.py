@@ -152,13 +152,13 @@ def test_in_place_gives_the_same(strength: float) -> None:
 
 @pytest.mark.parametrize("strength", [1.0, 0.4])
 def test_a_window_is_corrected_as_in_the_whole(strength: float) -> None:
-    smooth = torch.nn.functional.interpolate(noise(1, 3, 3, 5, 6), (3, 40, 48), mode="trilinear").tanh()
-    portrait, window = noise(1, 3, 1, 20, 20, seed=1).tanh(), (slice(8, 30), slice(10, 44))
+    smooth = torch.nn.functional.interpolate(noise(1, 3, 3, 5, 6), (3, 160, 192), mode="trilinear").tanh()
+    portrait, window = noise(1, 3, 1, 20, 20, seed=1).tanh(), (slice(8, 90), slice(10, 140))
     whole, part = match_color(smooth, portrait, strength), smooth.clone()
     assert match_color(part, portrait, strength, in_place=True, window=window) is part
-    inside = torch.zeros(40, 48, dtype=torch.bool)
+    inside = torch.zeros(160, 192, dtype=torch.bool)
     inside[window] = True
-    torch.testing.assert_close(part[..., inside], whole[..., inside], atol=0.03, rtol=0)
+    torch.testing.assert_close(part[..., inside], whole[..., inside], atol=0.05, rtol=0)
     assert torch.equal(part[..., ~inside], smooth[..., ~inside])
 
 
