@@ -19,11 +19,12 @@ from torch.nn import functional
 
 from .color import ColorTarget, color_target, match_color
 from .eyelids import Eyelids
+from .lower_face import LowerFace
 from .optical_flow import Pyramid, luma_pyramid, optical_flow
 from .pictures import EVERYWHERE, Window, blurred, resized, sampled
 from .placing import continue_border, kept
 from .reference import Shift
-from .skin import MovedSkin, around_lower_face
+from .skin import around_lower_face
 from .transfer import send
 
 # The flow is computed at a quarter of the frame's size.
@@ -108,8 +109,8 @@ class DetailTransfer:
     differ from the moved portrait other than by mistake. ``window`` is where they may. ``colors`` and ``pyramid`` (its
     luma) are those of the portrait's round trip at a quarter of its size. ``coarse`` and ``fine`` tell how much frames
     look like it, at a quarter and half of their size. ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself,
-    because the network had it moved by ``shift`` (see ``placing``). ``eyelids`` and ``skin`` are the portrait's, for
-    blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose.
+    because the network had it moved by ``shift`` (see ``placing``). ``eyelids`` and ``lower_face`` are the
+    portrait's, for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose.
     """
 
     layers: Tensor
@@ -122,7 +123,7 @@ class DetailTransfer:
     shift: Shift = (0, 0)
     stride: int = 1
     eyelids: Eyelids | None = None
-    skin: MovedSkin | None = None
+    lower_face: LowerFace | None = None
 
     @classmethod
     def of(
@@ -133,22 +134,23 @@ class DetailTransfer:
         shift: Shift = (0, 0),
         stride: int = 1,
         mouth_alone: bool = False,
+        is_guided: bool = False,
     ) -> DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side.
 
         ``face`` [468, 2] are the portrait's landmarks in 0..1, on the CPU. Without them, lids stay open, and chins are
         the VAE's. With them and ``mouth_alone``, nothing but the mouth is left to the frames, of which ``stride`` are
-        one latent frame.
+        one latent frame. ``is_guided``: whether guidance holds at the mouth.
         """
         still, whole = round_trip[None].float(), portrait[None].float()
         height, width = portrait.shape[-2:]
         lost = torch.ones_like(whole[:, :1])
         lost[(..., *kept(shift, height, width))] = 0
         lifeless, window = torch.zeros_like(lost), EVERYWHERE
-        eyelids = skin = None
+        eyelids = lower_face = None
         if face is not None:
             points = face * torch.tensor((width, height))
-            eyelids, skin = Eyelids(whole, points), MovedSkin(whole, points)
+            eyelids, lower_face = Eyelids(whole, points), LowerFace(whole, points, is_guided)
             if mouth_alone:
                 alive = around_lower_face(points, height, width)
                 lifeless, window = send(1 - alive, portrait.device), _around(alive[0, 0])
@@ -164,7 +166,7 @@ class DetailTransfer:
             shift=shift,
             stride=stride if face is not None and mouth_alone else 1,
             eyelids=eyelids,
-            skin=skin,
+            lower_face=lower_face,
         )
 
     @property
@@ -240,8 +242,8 @@ class DetailTransfer:
             weight = torch.maximum(weight, self.lost[part])
         picture[part] = torch.lerp(shown, picture[part], weight)
         self._close(picture, places, closed)
-        if self.skin is not None and strength > 0:
-            self.skin.apply(picture, strength)
+        if self.lower_face is not None and strength > 0:
+            self.lower_face.apply(picture, strength)
         return picture
 
     def _shown(self, frames: Tensor, flow: Tensor, steady: Tensor, window: Window) -> tuple[Tensor, Tensor]:

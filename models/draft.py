@@ -12,6 +12,7 @@ from .chunks import Carry, ChunkSpan, ContinuityOptions
 from .clock import StageClock
 from .codec import Parts, VideoCodec, decode_parts
 from .color import color_target, match_color
+from .config import SamplingConfig
 from .detail import DetailTransfer
 from .drift import ChunkFigures, DriftMeter, seam
 from .pictures import EVERYWHERE, Window
@@ -74,25 +75,26 @@ class Draft:
         reference: Reference,
         continuity: ContinuityOptions,
         overlap: int,
-        detail: float,
+        sampling: SamplingConfig,
         lids: LidTrack | None,
         mouth_alone: bool,
     ) -> None:
         self._codec, self._continuity, self._overlap = codec, continuity, overlap
         self._shift = reference.shift
-        self._detail, self._lids = detail, None if reference.face is None else lids
-        self._mouth_alone = mouth_alone
+        self._detail, self._lids = sampling.detail, None if reference.face is None else lids
         self._meter = DriftMeter(reference)
         self._target = color_target(reference.portrait)
         self.carry = continuity.carry
         self.portrait_contrast = self._meter.portrait_contrast
         self._last_frame: Tensor | None = None
-        self._transfer = self._transfer_from(reference) if detail or self._lids else None
+        self._transfer: DetailTransfer | None = None
+        if self._detail or self._lids:
+            self._transfer = self._transfer_from(reference, mouth_alone, sampling.guidance != 1)
         self._stride = reference.stride_t
         # The frame that shows the pose of the latent frame before.
-        self._earlier = self._stride - self._stride // 2 if detail else 0
+        self._earlier = self._stride - self._stride // 2 if self._detail else 0
 
-    def _transfer_from(self, reference: Reference) -> DetailTransfer:
+    def _transfer_from(self, reference: Reference, mouth_alone: bool, is_guided: bool) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
         round_trip = self._correct(frames)
         return DetailTransfer.of(
@@ -101,7 +103,8 @@ class Draft:
             reference.face,
             reference.shift,
             reference.stride_t,
-            self._mouth_alone,
+            mouth_alone,
+            is_guided,
         )
 
     def _correct(self, pixels: Tensor, window: Window = EVERYWHERE) -> Tensor:

@@ -118,7 +118,7 @@ def rollout(
     features = audio.stream()
     if reference.shift != (0, 0):
         codec = ShiftedCodec(codec, reference.shift, reference.portrait)
-    draft = Draft(codec, reference, continuity, overlap, sampling.detail, lids, mouth_alone)
+    draft = Draft(codec, reference, continuity, overlap, sampling, lids, mouth_alone)
 
     def begin(span: ChunkSpan, state: ContinuityState) -> _Work:
         clock = StageClock(reference.latents.device)

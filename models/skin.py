@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .landmarks import JAW, LIPS, LOWER_FACE, UNDER_EYES, FaceTracker
+from .landmarks import JAW, LIPS, LOWER_FACE, UNDER_EYES
 from .pictures import blurred, filled, grown, pixel_places, sampled
 from .transfer import send
 
@@ -33,7 +33,6 @@ class MovedSkin:
     def __init__(self, portrait: Tensor, points: Tensor) -> None:
         """``portrait`` [1, 3, H, W] in [-1, 1]; ``points`` [468, 2] are its landmarks in pixels, on the CPU."""
         (height, width), device = portrait.shape[-2:], portrait.device
-        self._tracker = FaceTracker(points, width, height, device)
         self._size = max(SMALLEST, float(points[list(JAW), 1].max() - points[list(UNDER_EYES), 1].min()))
         places = pixel_places(height, width)
         opacity = self._opacity(places, points)
@@ -54,15 +53,13 @@ class MovedSkin:
         skin = blurred(grown(face, BEYOND_JAW * self._size), SOFT_SKIN * self._size)
         return skin * (1 - blurred(grown(lips, BEYOND_LIPS * self._size), SOFT_LIPS * self._size))
 
-    def apply(self, frames: Tensor, strength: float) -> None:
-        """Give ``frames`` [T, 3, H, W] in [-1, 1] ``strength`` (0..1) of the portrait's skin, in place.
+    def apply(self, frames: Tensor, points: Tensor, strength: Tensor) -> None:
+        """Give ``frames`` [T, 3, H, W] in [-1, 1] with landmarks ``points`` [T, 468, 2] the portrait's skin, in place.
 
-        Frames in which no face is seen stay as they are.
+        ``strength`` [T] is 0..1.
         """
-        points, is_seen = self._tracker.read(frames)
         moved = sampled(self._layers, self._distances(points[:, self._lower_face]))
-        weight = moved[:, 3:] * (strength * is_seen.view(-1, 1, 1, 1))
-        frames[(..., *self._window)].lerp_(moved[:, :3], weight)
+        frames[(..., *self._window)].lerp_(moved[:, :3], moved[:, 3:] * strength.view(-1, 1, 1, 1))
 
     def _distances(self, points: Tensor) -> Tensor:
         """How far each pixel of the window lies from its place in the portrait, by ``points`` [T, N, 2].

@@ -158,7 +158,7 @@ def test_a_window_is_corrected_as_in_the_whole(strength: float) -> None:
     assert match_color(part, portrait, strength, in_place=True, window=window) is part
     inside = torch.zeros(160, 192, dtype=torch.bool)
     inside[window] = True
-    torch.testing.assert_close(part[..., inside], whole[..., inside], atol=0.05, rtol=0)
+    assert (part - whole)[..., inside].abs().mean() < 0.03 * (smooth - whole)[..., inside].abs().mean()
     assert torch.equal(part[..., ~inside], smooth[..., ~inside])
 
 

@@ -176,7 +176,7 @@ def test_a_head_that_moves_in_steps_moves_evenly(portrait: Tensor) -> None:
     frames = torch.stack([blurred(moved(portrait, pixels)) for pixels in steps], dim=1)
     transfer = DetailTransfer.of(portrait, blurred(portrait), low_face(), stride=4, mouth_alone=True)
     # Its mouth is no mouth, which the skin would follow.
-    transfer = replace(transfer, skin=None)
+    transfer = replace(transfer, lower_face=None)
     shown = transfer.apply(frames, 1.0, before=4)
     assert shown.shape[1] == 8
     for frame, pixels in enumerate((1, 2, 3, 4, 5, 6, 7, 8)):
@@ -190,7 +190,7 @@ def test_a_head_that_moves_in_steps_moves_evenly(portrait: Tensor) -> None:
 def test_frames_of_the_round_trip_stay_where_they_are(portrait: Tensor) -> None:
     frames = torch.stack([blurred(portrait)] * 6, dim=1)
     transfer = DetailTransfer.of(portrait, blurred(portrait), low_face(), stride=4, mouth_alone=True)
-    shown = replace(transfer, skin=None).apply(frames, 1.0)
+    shown = replace(transfer, lower_face=None).apply(frames, 1.0)
     assert max(error(shown[:, frame], portrait, edge=1) for frame in range(6)) < 1e-3
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from asymtalker.faces.portrait_face import with_face
 from asymtalker.models.landmarks import LIPS, UNDER_EYES, FaceTracker
+from asymtalker.models.lower_face import LowerFace
 from asymtalker.models.pictures import filled, pixel_places, sampled
 from asymtalker.models.reference import Reference
 from asymtalker.models.skin import MovedSkin, _window
@@ -35,9 +36,9 @@ def points(portrait: Tensor) -> Tensor:
     return face * SIZE
 
 
-def applied(skin: MovedSkin, frames: Tensor, strength: float = 1.0) -> Tensor:
+def applied(portrait: Tensor, points: Tensor, frames: Tensor, strength: float = 1.0) -> Tensor:
     shown = frames.clone()
-    skin.apply(shown, strength)
+    LowerFace(portrait, points, is_guided=False).apply(shown, strength)
     return shown
 
 
@@ -66,7 +67,7 @@ def test_smears_beside_the_mouth_are_replaced(portrait: Tensor, points: Tensor) 
     smear = slice(y - 18, y - 6), slice(x - 12, x + 12)
     frame[(..., *smear)] = 1.0
     with torch.no_grad():
-        shown, untouched = (applied(MovedSkin(portrait, points), frame, strength) for strength in (1.0, 0.0))
+        shown, untouched = (applied(portrait, points, frame, strength) for strength in (1.0, 0.0))
     torch.testing.assert_close(untouched, frame)
     before, after = ((picture - portrait)[(..., *smear)].abs().mean() for picture in (frame, shown))
     assert after < 0.25 * before
@@ -98,7 +99,7 @@ def test_the_chin_goes_where_its_landmarks_go(portrait: Tensor, points: Tensor) 
 def test_a_frame_without_a_face_stays_as_it_is(portrait: Tensor, points: Tensor) -> None:
     noise = torch.rand(portrait.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
-        assert torch.equal(applied(MovedSkin(portrait, points), noise), noise)
+        assert torch.equal(applied(portrait, points, noise), noise)
 
 
 @pytest.mark.parametrize("length", [64, 96, 256])
@@ -114,5 +115,6 @@ def test_the_window_holds_all_of_the_mask(length: int, first: int, last: int) ->
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 3.0])
 def test_odd_faces_give_finite_pictures(portrait: Tensor, points: Tensor, scale: float) -> None:
     with torch.no_grad():
-        shown = applied(MovedSkin(portrait, (points - 100) * scale + 40), portrait)
+        shown = portrait.clone()
+        LowerFace(portrait, (points - 100) * scale + 40, is_guided=True).apply(shown, 1.0)
     assert shown.isfinite().all()

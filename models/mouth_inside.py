@@ -1,0 +1,127 @@
+"""The inside of an open mouth in plausible colours.
+
+Guidance opens a mouth further, and drives its colours beyond what a mouth can have: bluish teeth brighter than the
+face, and black holes. Between the lips, a pixel's lightness is kept, and its colour becomes that of teeth, tongue or
+throat in the portrait's light.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from .landmarks import (
+    LEFT_LOWER_LID,
+    LEFT_UPPER_LID,
+    LOWER_INNER_LIP,
+    RIGHT_LOWER_LID,
+    RIGHT_UPPER_LID,
+    UNDER_EYES,
+    UPPER_INNER_LIP,
+)
+from .pictures import filled, pixel_places
+from .transfer import send
+
+LUMA = (0.299, 0.587, 0.114)
+# Throat, tongue, gums and teeth, as shares of what is white in the portrait's light: their lightness, and their colours.
+LIGHTNESS = (0.0, 0.3, 0.6, 1.0)
+COLORS = ((0.20, 0.06, 0.07), (0.42, 0.18, 0.18), (0.75, 0.52, 0.49), (0.98, 0.95, 0.90))
+# How much of these colours is used.
+OPACITY = 0.85
+# The share of an eye's pixels that is its white, the fewest pixels to tell, and how much of its tint is used.
+EYE_WHITE, FEWEST, TINT = 0.2, 8, 0.5
+# Teeth are about as much brighter than light skin.
+BRIGHTER = 1.25
+# The edge between lips and mouth: how far it reaches onto the lips, and how soft it is, in widths of the mouth.
+REACH, SOFT = 0.02, 0.04
+# How far lips may move from where they are in the portrait, in widths of the mouth.
+ROOM = 0.6
+
+
+class MouthInside:
+    """The mouth of one portrait."""
+
+    def __init__(self, portrait: Tensor, points: Tensor) -> None:
+        """``portrait`` [1, 3, H, W] in [-1, 1]; ``points`` [468, 2] are its landmarks in pixels, on the CPU."""
+        height, width = portrait.shape[-2:]
+        lips = points[[*UPPER_INNER_LIP, *LOWER_INNER_LIP]]
+        self._width = float((lips[0] - lips[len(UPPER_INNER_LIP) - 1]).norm().clamp_min(1))
+        low, high = (
+            (lips.amin(0) - ROOM * self._width).int().tolist(),
+            (lips.amax(0) + ROOM * self._width).int().tolist(),
+        )
+        (left, right), (top, bottom) = (
+            (min(max(start, 0), length - 1), min(max(stop, 1), length))
+            for start, stop, length in zip(low, high, (width, height), strict=True)
+        )
+        self._window = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+        white = white_of(portrait[0].float().cpu(), points)
+        colors = torch.tensor(COLORS) * white
+        self._white = float(white @ torch.tensor(LUMA))
+        self._colors = send(colors * 2 - 1, portrait.device)
+        self._places = send(pixel_places(height, width)[self._window], portrait.device)
+        self._lips = [send(torch.tensor(lip), portrait.device) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)]
+
+    def apply(self, frames: Tensor, points: Tensor, strength: Tensor) -> None:
+        """Change ``frames`` [T, 3, H, W] in [-1, 1] with landmarks ``points`` [T, 468, 2], in place.
+
+        ``strength`` [T] is 0..1.
+        """
+        mouth = frames[(..., *self._window)]
+        weight = OPACITY * strength.view(-1, 1, 1) * self._between_lips(points)
+        mouth.lerp_(self._graded(mouth), weight[:, None])
+
+    def _between_lips(self, points: Tensor) -> Tensor:
+        """1 between the lips, with soft edges: [T, h, w] of the window."""
+        corner, other = points[:, UPPER_INNER_LIP[0]], points[:, UPPER_INNER_LIP[-1]]
+        along = (other - corner) / (other - corner).norm(dim=-1, keepdim=True).clamp_min(1)
+        axes = torch.stack((along, torch.stack((-along[:, 1], along[:, 0]), dim=-1)), dim=-1)
+        across, down = ((self._places - corner[:, None, None]).flatten(1, 2) @ axes).unbind(-1)
+        upper, lower = (_heights(across, (points[:, lip] - corner[:, None]) @ axes) for lip in self._lips)
+        soft, reach = max(1.0, SOFT * self._width), REACH * self._width
+        edge = torch.minimum(down - upper, lower - down)
+        inside = ((edge + reach) / soft).clamp(0, 1) * ((lower - upper) / (2 * soft)).clamp(0, 1)
+        return inside.unflatten(1, self._places.shape[:2])
+
+    def _graded(self, mouth: Tensor) -> Tensor:
+        """The colours that belong to the lightness of pixels [T, 3, h, w]."""
+        red, green, blue = LUMA
+        luma = (red * mouth[:, 0:1] + green * mouth[:, 1:2] + blue * mouth[:, 2:3] + 1) / (2 * self._white)
+        graded = self._colors[0].view(3, 1, 1).expand_as(mouth)
+        for step, (low, high) in enumerate(itertools.pairwise(LIGHTNESS)):
+            share = ((luma - low) / (high - low)).clamp(0, 1)
+            graded = graded + (self._colors[step + 1] - self._colors[step]).view(3, 1, 1) * share
+        return graded
+
+
+def white_of(portrait: Tensor, points: Tensor) -> Tensor:
+    """The colour [3] in 0..1 of something white in the light of a portrait [3, H, W] in [-1, 1].
+
+    It is the white of the eyes, or as bright as the cheeks where that is darker (eyes may be closed, or small).
+    """
+    luma = torch.tensor(LUMA)
+    height, width = portrait.shape[-2:]
+    picture, places = (portrait + 1) / 2, pixel_places(height, width)
+    lids = ((RIGHT_UPPER_LID, RIGHT_LOWER_LID), (LEFT_UPPER_LID, LEFT_LOWER_LID))
+    eyes = [picture[:, filled(points[[*upper, *reversed(lower)]], places)[0, 0] > 0] for upper, lower in lids]
+    cheeks = [points[place].round().int().tolist() for place in UNDER_EYES]
+    skin = torch.stack([picture[:, min(max(y, 0), height - 1), min(max(x, 0), width - 1)] for x, y in cheeks]).mean(0)
+    pixels = torch.cat(eyes, dim=1)
+    white = skin
+    if pixels.shape[1] >= FEWEST:
+        brightest = (luma @ pixels).topk(max(1, round(EYE_WHITE * pixels.shape[1]))).indices
+        white = pixels[:, brightest].mean(dim=1)
+    brightness = max(float(luma @ white), BRIGHTER * float(luma @ skin), 0.05)
+    tint = white / (luma @ white).clamp_min(1e-3)
+    return (brightness * torch.lerp(torch.ones(3), tint, TINT)).clamp(0, 1)
+
+
+def _heights(across: Tensor, line: Tensor) -> Tensor:
+    """Heights [T, n] of lines [T, N, 2] through points (across, down) at ``across`` [T, n], level beyond their ends."""
+    x, order = line[..., 0].sort(dim=-1)
+    y = line[..., 1].gather(-1, order)
+    after = torch.searchsorted(x.contiguous(), across.contiguous()).clamp(1, x.shape[-1] - 1)
+    (x0, x1), (y0, y1) = ((values.gather(-1, after - 1), values.gather(-1, after)) for values in (x, y))
+    return torch.lerp(y0, y1, ((across - x0) / (x1 - x0).clamp_min(1e-6)).clamp(0, 1))
