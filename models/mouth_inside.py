@@ -25,7 +25,7 @@ from .pictures import filled, pixel_places
 from .transfer import send
 
 LUMA = (0.299, 0.587, 0.114)
-# Throat, tongue, gums and teeth, as shares of what is white in the portrait's light: their lightness, and their colours.
+# Throat, tongue, gums and teeth: their lightness and their colours, as shares of what is white in the portrait's light.
 LIGHTNESS = (0.0, 0.3, 0.6, 1.0)
 COLORS = ((0.20, 0.06, 0.07), (0.42, 0.18, 0.18), (0.75, 0.52, 0.49), (0.98, 0.95, 0.90))
 # How much of these colours is used.
@@ -34,6 +34,8 @@ OPACITY = 0.85
 EYE_WHITE, FEWEST, TINT = 0.2, 8, 0.5
 # Teeth are about as much brighter than light skin.
 BRIGHTER = 1.25
+# Nothing white is darker.
+DARKEST = 0.05
 # The edge between lips and mouth: how far it reaches onto the lips, and how soft it is, in widths of the mouth.
 REACH, SOFT = 0.02, 0.04
 # How far lips may move from where they are in the portrait, in widths of the mouth.
@@ -109,13 +111,13 @@ def white_of(portrait: Tensor, points: Tensor) -> Tensor:
     cheeks = [points[place].round().int().tolist() for place in UNDER_EYES]
     skin = torch.stack([picture[:, min(max(y, 0), height - 1), min(max(x, 0), width - 1)] for x, y in cheeks]).mean(0)
     pixels = torch.cat(eyes, dim=1)
-    white = skin
+    white, brightness = skin, BRIGHTER * float(luma @ skin)
     if pixels.shape[1] >= FEWEST:
         brightest = (luma @ pixels).topk(max(1, round(EYE_WHITE * pixels.shape[1]))).indices
-        white = pixels[:, brightest].mean(dim=1)
-    brightness = max(float(luma @ white), BRIGHTER * float(luma @ skin), 0.05)
+        eye = pixels[:, brightest].mean(dim=1)
+        white, brightness = (white, brightness) if luma @ eye < brightness else (eye, float(luma @ eye))
     tint = white / (luma @ white).clamp_min(1e-3)
-    return (brightness * torch.lerp(torch.ones(3), tint, TINT)).clamp(0, 1)
+    return (max(brightness, DARKEST) * torch.lerp(torch.ones(3), tint, TINT)).clamp(0, 1)
 
 
 def _heights(across: Tensor, line: Tensor) -> Tensor:
