@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from ..models.config import AudioConfig, DiTConfig
 from ..models.dit import TalkingHeadDiT
 from ..scripts._environment import find_comfyui
 from ..training.core.host import use_comfyui
-from .speech import PORTRAIT, repeated_speech
+from .speech import read_portrait, repeated_speech
 
 SMALL = DiTConfig(
     dim=96,
@@ -62,7 +60,7 @@ class Host:
         )
         if geometry == "small":
             self.model = self._small()
-        portrait = _picture(PORTRAIT)
+        portrait = read_portrait()
         self.reference = self.module("host.portrait").encode_reference(
             self.model, self.vae, portrait, size, size, "temporal", None
         )
@@ -100,9 +98,3 @@ class Host:
         """What all jobs have on disk."""
         root = self.module("jobs.job").spool_root()
         return sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
-
-
-def _picture(path: Path) -> Tensor:
-    """IMAGE [1, H, W, 3] in 0..1."""
-    with Image.open(path) as image:
-        return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0)[None]

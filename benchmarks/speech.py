@@ -1,4 +1,4 @@
-"""Speech of any length: the example, said over and over."""
+"""The example: its speech, said over and over, and its portrait."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..models.rates import SAMPLE_RATE
@@ -23,3 +24,9 @@ def repeated_speech(seconds: float, path: Path = SPEECH) -> Tensor:
     speech = torch.from_numpy(np.concatenate(parts, axis=1)[0])
     num_samples = round(seconds * SAMPLE_RATE)
     return speech.repeat(-(-num_samples // len(speech)))[:num_samples]
+
+
+def read_portrait(path: Path = PORTRAIT) -> Tensor:
+    """A picture as IMAGE [1, H, W, 3] in 0..1."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0)[None]

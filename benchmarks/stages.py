@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..faces.portrait_face import with_face
 from ..media import SpoolHeader, SpoolWriter, encode_video
 from ..models.audio import FPS, SAMPLE_RATE, audio_windows, log_mel_features, wav2vec2_features
 from ..models.chunks import continuity_frames
@@ -18,8 +19,9 @@ from ..models.detail import DetailTransfer
 from ..models.draft import to_uint8
 from ..models.flow import velocity_to_x0
 from ..models.layers import RotaryTables
-from ..models.reference import temporal_reference
+from ..models.reference import Reference, fit_portrait, temporal_reference
 from .geometries import Geometry
+from .speech import read_portrait
 from .timing import median_seconds
 
 CONTINUITY_LATENTS = 2
@@ -104,8 +106,7 @@ class Bench:
             found["decode"] = (lambda: codec.decode(self.latents), new, 1)
         found["colour"] = (self._colour, new, 1)
         if self.geometry.sampling.detail:
-            transfer = DetailTransfer.of(self.portrait[0, :, 0], self.pixels[0, :, 0])
-            found["detail"] = (lambda: transfer.apply(self.pixels[0, :, self.overlap :], 1.0), new, 1)
+            found["detail"] = (self._detail(), new, 1)
         if codec is not None:
             found["continuity encode"] = (lambda: codec.encode(self.pixels[:, :, -self.overlap :]), new, 1)
         found["hand-over to the spool"] = (self._spool, new, 1)
@@ -131,6 +132,18 @@ class Bench:
         x, u = self.latents.to(dtype), torch.tensor([0.8], device=self.geometry.device)
         tables = tables or network.rotary_tables(x.shape, x.device)
         return lambda: velocity_to_x0(x, u.to(dtype), network.velocity(x, 1000 * u, audio_kv, x, tables))
+
+    def _detail(self) -> Callable[[], Tensor]:
+        """Detail transfer to frames in which the example's face is seen, as in a video of it."""
+        size, frames = self.geometry.size, self.geometry.sampling.frames_per_chunk
+        portrait = fit_portrait(read_portrait(), size, size).to(self.geometry.device)
+        reference = with_face(Reference(self.latents, portrait, frames))
+        video = portrait[0].expand(-1, frames, -1, -1).contiguous()
+        stride = reference.stride_t
+        transfer = DetailTransfer.of(
+            portrait[0, :, 0], portrait[0, :, 0], reference.face, stride=stride, mouth_alone=True, is_guided=True
+        )
+        return lambda: transfer.apply(video, 1.0, before=self.overlap)
 
     def _colour(self) -> Tensor:
         """Correction of the new frames, and their conversion to what is stored."""
