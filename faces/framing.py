@@ -20,7 +20,7 @@ class Framing(Choice):
     FACE = "face"
 
 
-NEAR_ENOUGH = 0.95
+NEAR_ENOUGH = 0.8
 """If a frame has at least this share of the size of the picture's middle, the middle is used unchanged."""
 OFF_CENTRE = 0.12
 """Distance of the face from the middle, as a share of the frame, up to which it counts as centred."""
