@@ -233,15 +233,15 @@ class DetailTransfer:
         places = resized(flow + steady, size)
         continue_border(places, self._seen_both)
         picture, lifeless = sampled(self.layers, places).split((3, 1), dim=1)
+        drawn = self._close(picture, places, closed)
         # Elsewhere, the portrait takes the place of frames; by a part of its strength, it does so nowhere.
         window = self.used(strength)
         part = (..., *window)
         shown, confidence = self._shown(frames, flow, steady, window)
-        weight = torch.maximum(strength * confidence, strength * lifeless[part])
+        weight = torch.maximum(strength * torch.maximum(confidence, lifeless[part]), drawn[part])
         if strength > 0:
             weight = torch.maximum(weight, self.lost[part])
         picture[part] = torch.lerp(shown, picture[part], weight)
-        self._close(picture, places, closed)
         if self.lower_face is not None and strength > 0:
             self.lower_face.apply(picture, strength)
         return picture
@@ -259,14 +259,19 @@ class DetailTransfer:
             moved = sampled(frames.float(), resized(steady, size)[part], window)
         return moved, confidence
 
-    def _close(self, pictures: Tensor, places: Tensor, closed: Sequence[float]) -> None:
-        """Close the lids of ``pictures`` [T, 3, H, W] that show the portrait at ``places`` [T, 2, H, W], in place."""
+    def _close(self, pictures: Tensor, places: Tensor, closed: Sequence[float]) -> Tensor:
+        """Close the lids of ``pictures`` [T, 3, H, W], which show the portrait at ``places`` [T, 2, H, W], in place.
+
+        Returns 1 where lids are drawn, [T, 1, H, W].
+        """
+        drawn = torch.zeros_like(pictures[:, :1])
         if self.eyelids is None:
-            return
+            return drawn
         for frame, share in enumerate(closed):
             if share > 0:
-                lids, drawn = sampled(self.eyelids.closed(share), places[frame : frame + 1]).split((3, 1), dim=1)
-                pictures[frame].lerp_(lids[0], drawn[0])
+                lids = sampled(self.eyelids.closed(share), places[frame : frame + 1])[0]
+                pictures[frame], drawn[frame] = lids[:3], lids[3:]
+        return drawn
 
 
 def _around(mask: Tensor) -> Window:
