@@ -1,4 +1,4 @@
-"""Where a chunk is finished beside the network of the next one, which does not need its pixels."""
+"""Where a chunk is finished beside the network of the next one, which needs at most its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class CountingLane(Lane, Protocol):
 
 @contextmanager
 def open_lane(residence: Residence, share: CpuShare, decodes: bool) -> Iterator[CountingLane]:
-    """The lane of the device on which ``residence`` keeps what is loaded; on a CPU, it may have to decode."""
+    """The lane of the device on which ``residence`` keeps what is loaded.
+
+    ``decodes``: whether a CPU's lane also decodes.
+    """
     if residence.device.type != "cpu":
         yield SideStream(residence)
         return
@@ -70,10 +73,10 @@ class SideThread:
     """A second thread, with its own part of the free cores.
 
     nano's operations are short. Two at a time on one core each are faster than one at a time on two cores. It finishes
-    chunks whose end is decoded; with nano's VAE, it ``decodes`` the rest too.
+    chunks whose end is decoded; where it ``decodes``, the VAE (nano's) decodes the rest in it too.
     """
 
-    def __init__(self, worker: ThreadPoolExecutor, share: CpuShare, decodes: bool = False) -> None:
+    def __init__(self, worker: ThreadPoolExecutor, share: CpuShare, decodes: bool) -> None:
         self._worker, self._share, self._decodes = worker, share, decodes
         self._busy_s = self._beside_s = 0.0
         self.chunks = 0
@@ -83,7 +86,7 @@ class SideThread:
         return carry is Carry.PIXELS and self._share.free > 1 and self._busy_s >= WORTH_IT * self._beside_s
 
     def run(self, work: Callable[[], T], used: Tensor) -> Callable[[], T]:
-        """Start ``work`` in the thread. The network leaves cores to it where it decodes, or has proved to be enough."""
+        """Start ``work`` in the thread. The network leaves cores to it if it decodes, else from the second chunk on."""
         threads, is_inference = self._share.beside, torch.is_inference_mode_enabled()
         if self.chunks or self._decodes:
             self._share.divide()

@@ -80,15 +80,16 @@ class StockVideoCodec:
 
     @property
     def has_parts(self) -> bool:
-        """Whether parts of latents can be decoded: nano's own VAE decodes latent frames one by one."""
-        return isinstance(self._vae.first_stage_model, NanoVAE) and _is_plain(self._vae)
+        """Whether parts of latents can be decoded: nano's own VAE on a CPU decodes latent frames one by one."""
+        is_on_cpu = self._vae.device.type == self._device.type == "cpu"
+        return is_on_cpu and isinstance(self._vae.first_stage_model, NanoVAE) and _is_plain(self._vae)
 
     @torch.no_grad()
     def decode_parts(self, latents: Tensor) -> Parts | None:
         """What decodes parts of ``latents``, where it ``has_parts``."""
-        network = self._vae.first_stage_model
-        if not (self.has_parts and isinstance(network, NanoVAE)):
+        if not self.has_parts:
             return None
+        network: Any = self._vae.first_stage_model
         self._bring(self._vae.memory_used_decode, latents.shape)
         latents = self._format.process_out(latents).to(self._vae.device, self._vae.vae_dtype)
         parts = network.decode_parts(latents)

@@ -75,8 +75,8 @@ def match_color(
     """Move each frame's Lab mean and standard deviation to the portrait's, blended by ``strength`` in 0..1.
 
     ``frames`` [B, 3, T, H, W] and ``portrait`` [B, 3, 1, H', W'] in [-1, 1]; returns ``frames``' shape in [-1, 1].
-    Where only the ``window`` of frames is used, the rest keeps its colours (or has none, if not ``in_place``), and
-    every fourth pixel of a frame stands for it.
+    Where only the ``window`` of frames is used, the rest keeps its colours if ``in_place``, and is undefined otherwise.
+    Every second pixel of every second row then stands for a frame.
     """
     if strength == 0:
         return frames
@@ -100,6 +100,7 @@ def match_color(
 
 
 def _lab(frames: Tensor) -> Tensor:
+    """Lab values of ``frames`` in [-1, 1]."""
     return rgb_to_lab(frames.mul(0.5).add_(0.5))
 
 

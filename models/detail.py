@@ -68,7 +68,7 @@ class Likeness:
     def confidence(self, frames: Tensor, flow: Tensor, window: Window = EVERYWHERE) -> Tensor:
         """How much ``frames`` [T, 3, h, w] look like the round trip moved by ``flow``: 0..1 [T, 1, h, w].
 
-        Both are those of the ``window`` of the whole picture.
+        Frames and flow are given for the ``window`` of the whole picture.
         """
         moved, tolerated = sampled(self.picture, flow, window).split((3, 1), dim=1)
         error = blurred((frames - moved).square().mean(1, keepdim=True), self.sigma)
@@ -110,7 +110,8 @@ class DetailTransfer:
     luma) are those of the portrait's round trip at a quarter of its size. ``coarse`` and ``fine`` tell how much frames
     look like it, at a quarter and half of their size. ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself,
     because the network had it moved by ``shift`` (see ``placing``). ``eyelids`` and ``lower_face`` are the
-    portrait's, for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose.
+    portrait's, for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose; 1 where
+    its movement is not smoothed.
     """
 
     layers: Tensor
@@ -151,8 +152,8 @@ class DetailTransfer:
         if face is not None:
             points = face * torch.tensor((width, height))
             eyelids, lower_face = Eyelids(whole, points), LowerFace(whole, points, is_guided)
-            if mouth_alone:
-                alive = around_lower_face(points, height, width)
+            alive = around_lower_face(points, height, width)
+            if mouth_alone and alive.any():
                 lifeless, window = send(1 - alive, portrait.device), _around(alive[0, 0])
         small = functional.avg_pool2d(still, FLOW_SCALE)
         return cls(
@@ -164,7 +165,7 @@ class DetailTransfer:
             fine=Likeness.of(still, 2),
             lost=lost,
             shift=shift,
-            stride=stride if face is not None and mouth_alone else 1,
+            stride=1 if window == EVERYWHERE else stride,
             eyelids=eyelids,
             lower_face=lower_face,
         )
@@ -175,7 +176,7 @@ class DetailTransfer:
         across, down = (by + (by > 0) * SEEN_BOTH - (by < 0) * SEEN_BOTH for by in self.shift)
         return across, down
 
-    def used(self, strength: float) -> Window:
+    def shown(self, strength: float) -> Window:
         """The part of frames whose colours matter: elsewhere, nothing of them is shown with that ``strength``."""
         return self.window if strength == 1 else EVERYWHERE
 
@@ -189,13 +190,17 @@ class DetailTransfer:
         Returns:
             [3, T - before, H, W].
         """
+        if self.stride == 1:
+            frames, before = frames[:, before:], 0
         timing = Timing.of(frames.shape[1], before, self.stride)
-        flow, steady = self._poses(frames[:, timing.looked_at])
+        # Sent, because a GPU would wait for lists.
+        looked_at, pose = (send(torch.tensor(each), frames.device) for each in (timing.looked_at, timing.pose))
+        flow, steady = self._poses(frames.index_select(1, looked_at))
         # The way that is left to the pose.
-        left = frames.new_tensor([strength * (1 - share) for share in timing.share], dtype=torch.float32)
+        left = send(torch.tensor([strength * (1 - share) for share in timing.share]), frames.device)
         detailed = torch.empty_like(frames[:, before:])
         for several in _groups(detailed):
-            poses = timing.pose[several]
+            poses = pose[several]
             steadied = steady[poses] * left[several].view(-1, 1, 1, 1)
             pictures = frames[:, before:][:, several].movedim(1, 0)
             result = self._detailed(pictures, flow[poses], steadied, strength, closed[several])
@@ -211,7 +216,7 @@ class DetailTransfer:
         """
         small = functional.avg_pool2d(frames.float(), FLOW_SCALE)
         if self.window != EVERYWHERE:
-            # Elsewhere, nobody has corrected them.
+            # They may be corrected in the window alone, or not at all.
             small = match_color(small[None], self.colors, 1.0)[0]
         small = small.movedim(1, 0)
         flow = optical_flow(self.pyramid, small)
@@ -235,9 +240,9 @@ class DetailTransfer:
         picture, lifeless = sampled(self.layers, places).split((3, 1), dim=1)
         drawn = self._close(picture, places, closed)
         # Elsewhere, the portrait takes the place of frames; by a part of its strength, it does so nowhere.
-        window = self.used(strength)
+        window = self.shown(strength)
         part = (..., *window)
-        shown, confidence = self._shown(frames, flow, steady, window)
+        shown, confidence = self._frames(frames, flow, steady, window)
         weight = torch.maximum(strength * torch.maximum(confidence, lifeless[part]), drawn[part])
         if strength > 0:
             weight = torch.maximum(weight, self.lost[part])
@@ -246,7 +251,7 @@ class DetailTransfer:
             self.lower_face.apply(picture, strength)
         return picture
 
-    def _shown(self, frames: Tensor, flow: Tensor, steady: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    def _frames(self, frames: Tensor, flow: Tensor, steady: Tensor, window: Window) -> tuple[Tensor, Tensor]:
         """The ``window`` of frames [T, 3, H, W] moved as ``steady`` says, and how much it looks like the portrait."""
         size, part = frames.shape[-2:], (..., *window)
         small = functional.avg_pool2d(frames[part].float(), 2)

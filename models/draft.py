@@ -14,7 +14,7 @@ from .codec import Parts, VideoCodec, decode_parts
 from .color import color_target, match_color
 from .config import SamplingConfig
 from .detail import DetailTransfer
-from .drift import ChunkFigures, DriftMeter, seam
+from .drift import ChunkFigures, DriftMeter, sample_of, seam
 from .pictures import EVERYWHERE, Window
 from .placing import kept
 from .reference import Reference
@@ -51,8 +51,8 @@ class Decoded:
     """The end of a chunk that the next one continues from, and what gives the rest.
 
     ``pixels`` [1, 3, f, H, W] are those of the latents from ``first`` on, of which the last ``corrected`` are in their
-    final colours; ``seen`` is the sample of all of them before (``DriftMeter.sample``). ``parts`` decodes the latents
-    before them; None where there are none. ``continuity`` [1, C, n, h, w] opens the next chunk.
+    final colours; ``seen`` is their sample (``sample_of``) before any was corrected. ``parts`` decodes the latents before
+    them; None where there are none. ``continuity`` [1, C, n, h, w] opens the next chunk.
     """
 
     pixels: Tensor
@@ -89,10 +89,11 @@ class Draft:
         self._last_frame: Tensor | None = None
         self._transfer: DetailTransfer | None = None
         if self._detail or self._lids:
-            self._transfer = self._transfer_from(reference, mouth_alone, sampling.guidance != 1)
+            is_guided = mouth_alone and sampling.guidance != 1
+            self._transfer = self._transfer_from(reference, mouth_alone, is_guided)
         self._stride = reference.stride_t
         # The frame that shows the pose of the latent frame before.
-        self._earlier = self._stride - self._stride // 2 if self._detail else 0
+        self._earlier = 0 if self._transfer is None else self._stride - self._stride // 2
 
     def _transfer_from(self, reference: Reference, mouth_alone: bool, is_guided: bool) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
@@ -123,27 +124,31 @@ class Draft:
             first = max(0, latents.shape[2] - self._continuity.latents)
             pixels = parts(first, latents.shape[2])
         clock.stage("decode")
-        seen = self._meter.sample(self._kept(pixels))
+        seen = sample_of(self._kept(pixels))
         clock.stage("statistics")
         corrected = 0
         if self.carry is Carry.LATENTS:
             continuity = self.tail(latents)
         else:
-            # On a GPU, all at once: what matters there is the number of operations.
+            # On a GPU, all at once, though not all are new: what matters there is the number of operations.
             corrected = self._overlap if pixels.device.type == "cpu" else pixels.shape[2]
             self._correct(pixels[:, :, -corrected:])
             clock.stage("colour")
             continuity = self._codec.encode(pixels[:, :, -self._overlap :])
         clock.stage("continuity")
-        return Decoded(pixels, corrected, seen, continuity, first, parts)
+        return Decoded(pixels, corrected, seen, continuity, first, parts if first else None)
 
     def frames(self, decoded: Decoded, latents: Tensor, span: ChunkSpan, clock: StageClock) -> Pending:
         """Queue the new frames of the chunk; the previous chunk contains the first ``span.overlap``."""
         pixels, before, seen = self._whole(decoded, span.overlap, clock)
         figures = self._meter.decoded(latents, seen)
         clock.stage("statistics")
-        window = EVERYWHERE if self._transfer is None else self._transfer.used(self._detail)
-        self._correct(pixels[:, :, before : max(before, pixels.shape[2] - decoded.corrected)], window)
+        window = EVERYWHERE if self._transfer is None else self._transfer.shown(self._detail)
+        # The last frame is corrected as a whole, because it is measured.
+        stop = pixels.shape[2] - max(decoded.corrected, 1)
+        self._correct(pixels[:, :, before : max(before, stop)], window)
+        if not decoded.corrected:
+            self._correct(pixels[:, :, -1:])
         clock.stage("colour")
         new = pixels[:, :, before:]
         closed = self._closed(span.first_frame, new.shape[2])
@@ -162,14 +167,14 @@ class Draft:
         return Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
     def _whole(self, decoded: Decoded, overlap: int, clock: StageClock) -> tuple[Tensor, int, Tensor]:
-        """The chunk's pixels as far as they are used; how many come before the new ones; and the sample of all."""
+        """The chunk's pixels as far as they are used; how many come before the new ones; and the sample of these pixels."""
         if decoded.parts is None:
             return decoded.pixels, overlap, decoded.seen
         # Whole latent frames, of which the first one is a single frame.
         skipped = min(decoded.first, -(-max(0, overlap - self._earlier) // self._stride))
         earlier = decoded.parts(skipped, decoded.first)
         clock.stage("decode")
-        seen = torch.cat((self._meter.sample(self._kept(earlier)), decoded.seen), dim=2)
+        seen = torch.cat((sample_of(self._kept(earlier)), decoded.seen), dim=2)
         clock.stage("statistics")
         before = overlap - (1 + self._stride * (skipped - 1) if skipped else 0)
         return torch.cat((earlier, decoded.pixels), dim=2), before, seen

@@ -58,19 +58,14 @@ class DriftMeter:
     def __init__(self, reference: Reference) -> None:
         self._latents = reference.latents.mean(dim=2)
         self._scale = reference.latents.square().mean().sqrt()
-        self._color = _mean_color(_sample(reference.portrait))
-        self._contrast = _contrast(_sample(reference.portrait)).amin()
+        self._color = _mean_color(sample_of(reference.portrait))
+        self._contrast = _contrast(sample_of(reference.portrait)).amin()
         self._sharpness = _laplacian_variance(reference.portrait[:, :, 0]).clamp_min(1e-8)
 
     @property
     def portrait_contrast(self) -> float:
         """The contrast of the portrait itself, for ``collapse``."""
         return self._contrast.item()
-
-    @staticmethod
-    def sample(pixels: Tensor) -> Tensor:
-        """What ``decoded`` needs of pixels [1, 3, F, H, W]; the samples of a chunk's parts can be joined."""
-        return _sample(pixels)
 
     def decoded(self, latents: Tensor, sample: Tensor) -> Tensor:
         """The first four of ``ChunkFigures`` for ``latents`` and the ``sample`` of their pixels before correction."""
@@ -84,7 +79,7 @@ class DriftMeter:
 
         Sharpness is that without the portrait's detail, which would hide that the network's own gets lost.
         """
-        sample = _sample(shown)
+        sample = sample_of(shown)
         motion = (sample[:, :, 1:] - sample[:, :, :-1]).abs().mean() / 2
         return torch.stack((_laplacian_variance(pixels[:, :, -1]) / self._sharpness, motion))
 
@@ -102,14 +97,15 @@ def collapse(figures: ChunkFigures, portrait_contrast: float) -> str | None:
 
 def color_distance(pixels: Tensor, portrait: Tensor) -> float:
     """Lab distance (Delta E 1976) of the mean colours of frames and of a portrait, both in [-1, 1]."""
-    return round(torch.linalg.vector_norm(_mean_color(_sample(pixels)) - _mean_color(_sample(portrait))).item(), 3)
+    return round(torch.linalg.vector_norm(_mean_color(sample_of(pixels)) - _mean_color(sample_of(portrait))).item(), 3)
 
 
 def _mean_color(sample: Tensor) -> Tensor:
     return rgb_to_lab((sample[:, :, ::PIXEL_STRIDE].contiguous() + 1) / 2).mean(dim=(0, 2, 3, 4))
 
 
-def _sample(pixels: Tensor) -> Tensor:
+def sample_of(pixels: Tensor) -> Tensor:
+    """The pixels of [1, 3, F, H, W] that are measured: [1, 3, F, h, w]. Samples of a chunk's parts can be joined."""
     # Contiguous: what follows reads it more than once.
     return pixels[..., ::PIXEL_STRIDE, ::PIXEL_STRIDE].float().contiguous()
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .landmarks import LEFT_BROW, LEFT_LOWER_LID, LEFT_UPPER_LID, RIGHT_BROW, RIGHT_LOWER_LID, RIGHT_UPPER_LID
-from .pictures import pixel_places, sampled, smooth
+from .pictures import heights_along, pixel_places, sampled, smooth
 from .transfer import send
 
 EYES = (
@@ -60,7 +60,8 @@ class _Eye:
         along = (right - left) / width
         axes = torch.stack((along, torch.stack((-along[1], along[0]))))
         across, at = ((places - left) @ axes.T).unbind(-1)
-        above, below, over = (_height_at(across, (line - left) @ axes.T) for line in (upper, lower, brow))
+        lines = [((line - left) @ axes.T)[None] for line in (upper, lower, brow)]
+        above, below, over = (heights_along(across.flatten()[None], line).view_as(across) for line in lines)
         skin = torch.minimum(torch.lerp(above, over, SKIN), above - LEAST_SKIN * width)
         beyond = torch.minimum(across, width - across) / (BEYOND * width) + 1
         # The contours of an eye that is turned away may cross.
@@ -109,12 +110,3 @@ class Eyelids:
             picture = torch.lerp(picture, moved, lid_alone)
             drawn = torch.maximum(drawn, lid_alone * smooth(stretched / FADE))
         return torch.cat((picture, drawn), dim=1)
-
-
-def _height_at(across: Tensor, line: Tensor) -> Tensor:
-    """Heights [H, W] of a ``line`` [N, 2] through points (across, down), level beyond its ends."""
-    line = line[line[:, 0].argsort()]
-    x, y = line.T.contiguous()
-    after = torch.searchsorted(x, across.contiguous()).clamp(1, len(x) - 1)
-    share = ((across - x[after - 1]) / (x[after] - x[after - 1]).clamp_min(1e-6)).clamp(0, 1)
-    return torch.lerp(y[after - 1], y[after], share)

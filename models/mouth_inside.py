@@ -21,10 +21,9 @@ from .landmarks import (
     UNDER_EYES,
     UPPER_INNER_LIP,
 )
-from .pictures import filled, pixel_places
+from .pictures import LUMA, filled, heights_along, luma_of, pixel_places
 from .transfer import send
 
-LUMA = (0.299, 0.587, 0.114)
 # Throat, tongue, gums and teeth: their lightness and their colours, as shares of what is white in the portrait's light.
 LIGHTNESS = (0.0, 0.3, 0.6, 1.0)
 COLORS = ((0.20, 0.06, 0.07), (0.42, 0.18, 0.18), (0.75, 0.52, 0.49), (0.98, 0.95, 0.90))
@@ -81,7 +80,7 @@ class MouthInside:
         along = (other - corner) / (other - corner).norm(dim=-1, keepdim=True).clamp_min(1)
         axes = torch.stack((along, torch.stack((-along[:, 1], along[:, 0]), dim=-1)), dim=-1)
         across, down = ((self._places - corner[:, None, None]).flatten(1, 2) @ axes).unbind(-1)
-        upper, lower = (_heights(across, (points[:, lip] - corner[:, None]) @ axes) for lip in self._lips)
+        upper, lower = (heights_along(across, (points[:, lip] - corner[:, None]) @ axes) for lip in self._lips)
         soft, reach = max(1.0, SOFT * self._width), REACH * self._width
         edge = torch.minimum(down - upper, lower - down)
         inside = ((edge + reach) / soft).clamp(0, 1) * ((lower - upper) / (2 * soft)).clamp(0, 1)
@@ -89,8 +88,7 @@ class MouthInside:
 
     def _graded(self, mouth: Tensor) -> Tensor:
         """The colours that belong to the lightness of pixels [T, 3, h, w]."""
-        red, green, blue = LUMA
-        luma = (red * mouth[:, 0:1] + green * mouth[:, 1:2] + blue * mouth[:, 2:3] + 1) / (2 * self._white)
+        luma = (luma_of(mouth) + 1) / (2 * self._white)
         graded = self._colors[0].view(3, 1, 1).expand_as(mouth)
         for step, (low, high) in enumerate(itertools.pairwise(LIGHTNESS)):
             share = ((luma - low) / (high - low)).clamp(0, 1)
@@ -118,12 +116,3 @@ def white_of(portrait: Tensor, points: Tensor) -> Tensor:
         white, brightness = (white, brightness) if luma @ eye < brightness else (eye, float(luma @ eye))
     tint = white / (luma @ white).clamp_min(1e-3)
     return (max(brightness, DARKEST) * torch.lerp(torch.ones(3), tint, TINT)).clamp(0, 1)
-
-
-def _heights(across: Tensor, line: Tensor) -> Tensor:
-    """Heights [T, n] of lines [T, N, 2] through points (across, down) at ``across`` [T, n], level beyond their ends."""
-    x, order = line[..., 0].sort(dim=-1)
-    y = line[..., 1].gather(-1, order)
-    after = torch.searchsorted(x.contiguous(), across.contiguous()).clamp(1, x.shape[-1] - 1)
-    (x0, x1), (y0, y1) = ((values.gather(-1, after - 1), values.gather(-1, after)) for values in (x, y))
-    return torch.lerp(y0, y1, ((across - x0) / (x1 - x0).clamp_min(1e-6)).clamp(0, 1))

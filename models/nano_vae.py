@@ -152,7 +152,7 @@ class Decoder(nn.Module):
         return self.paint(self.features(z), 0, z.shape[2])
 
     def features(self, z: Tensor) -> Tensor:
-        """Latents [B, C, T, h, w] -> [B, T, h, w, C'], which depend on no other latent frame any more."""
+        """Latents [B, C, T, h, w] -> [B, T, h, w, C'], from which each latent frame is painted alone."""
         num_latents = z.shape[2]
         x = as_sites(self.stem(as_images(rearrange(z, "b c t h w -> (b t) h w c"))))
         for block, mix in zip(self.coarse, self.mix, strict=True):
@@ -160,15 +160,16 @@ class Decoder(nn.Module):
         return x.unflatten(0, (-1, num_latents))
 
     def paint(self, x: Tensor, first: int, stop: int) -> Tensor:
-        """The pixels [B, 3, f, 16h, 16w] of the latent frames [first, stop) of ``features``."""
+        """The pixels [B, 3, f, 16h, 16w] of the latent frames [first, stop) of ``x``, which ``features`` gave."""
         batch, _, height, width, _ = x.shape
-        frames = [1 if latent == 0 else STRIDE_T for latent in range(first, stop)]
-        pixels = x.new_empty(batch, 3, sum(frames), height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
-        if first == 0:
+        # The first latent frame is a single frame.
+        done = int(first == 0 < stop)
+        count = STRIDE_T * (stop - first) - (STRIDE_T - 1) * done
+        pixels = x.new_empty(batch, 3, count, height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
+        if done:
             self._paint(self.first, x[:, :1], pixels[:, :, :1], 1)
         # On a CPU, one frame at a time fits the cache and needs no new memory from the system.
-        together = 1 if x.device.type == "cpu" and not x.requires_grad else stop
-        done = frames[0] if first == 0 else 0
+        together = 1 if x.device.type == "cpu" and not x.requires_grad else max(stop, 1)
         for start in range(max(1, first), stop, together):
             latents = x[:, start : min(start + together, stop)]
             target = pixels[:, :, done : done + STRIDE_T * latents.shape[1]]

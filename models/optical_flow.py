@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .pictures import blurred, resized, sampled
+from .pictures import blurred, luma_of, resized, sampled
 
 # The pyramid has pictures of the size that is given, of half of it and so on, down to about this many pixels.
 COARSEST = 16
@@ -24,8 +24,7 @@ Pyramid = tuple[Tensor, ...]
 
 def luma_pyramid(pictures: Tensor) -> Pyramid:
     """The levels of pictures [T, 3, h, w]."""
-    red, green, blue = pictures.split(1, dim=1)
-    levels = [0.299 * red + 0.587 * green + 0.114 * blue]
+    levels = [luma_of(pictures)]
     while min(levels[-1].shape[-2:]) >= 2 * COARSEST:
         levels.append(functional.avg_pool2d(levels[-1], 2))
     return tuple(reversed(levels))

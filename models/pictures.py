@@ -17,6 +17,9 @@ def pixel_places(height: int, width: int, device: torch.device | None = None) ->
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
 
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (ITU-R BT.601)."""
+
 Window = tuple[slice, slice]
 """A part of a picture: its rows and its columns."""
 
@@ -43,6 +46,24 @@ def sampled(picture: Tensor, distances: Tensor, window: Window = EVERYWHERE) -> 
 def resized(pictures: Tensor, size: Sequence[int]) -> Tensor:
     """[T, C, h, w] as [T, C, *size], bilinear."""
     return functional.interpolate(pictures, tuple(size), mode="bilinear", align_corners=False)
+
+
+def heights_along(across: Tensor, lines: Tensor) -> Tensor:
+    """Heights [T, n] of ``lines`` [T, N, 2] through points (across, down), at places ``across`` [T, n].
+
+    Beyond their ends, lines go on level.
+    """
+    x, order = lines[..., 0].sort(dim=-1)
+    y = lines[..., 1].gather(-1, order)
+    after = torch.searchsorted(x.contiguous(), across.contiguous()).clamp(1, x.shape[-1] - 1)
+    (x0, x1), (y0, y1) = ((values.gather(-1, after - 1), values.gather(-1, after)) for values in (x, y))
+    return torch.lerp(y0, y1, ((across - x0) / (x1 - x0).clamp_min(1e-6)).clamp(0, 1))
+
+
+def luma_of(pictures: Tensor) -> Tensor:
+    """The luma [T, 1, h, w] of pictures [T, 3, h, w]."""
+    red, green, blue = (weight * channel for weight, channel in zip(LUMA, pictures.split(1, dim=1), strict=True))
+    return red + green + blue
 
 
 def smooth(ramp: Tensor) -> Tensor:

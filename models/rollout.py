@@ -102,7 +102,8 @@ def rollout(
         run_sampling: what runs each chunk's denoising loop; None just calls it.
         noise_dtype: the type in which noise goes to the device; None leaves it in float32.
         lane: runs, beside the next chunk's network, what that chunk does not need: decoding, if it continues from
-            latents, else correction. A chunk is then yielded after the next one's network is queued.
+            latents; else correction, and decoding as far as the VAE decodes parts. A chunk is then yielded after the
+            next one's network is queued.
         mouth_alone: whether detail transfer leaves nothing but the mouth of ``reference.face`` to the network.
         lids: when blinks are drawn over the eyes of ``reference.face``; None draws none.
 
@@ -173,7 +174,7 @@ class _Work:
         self.is_regenerated = False
 
     def make(self, state: ContinuityState) -> None:
-        """Generate the latents that continue from ``state``, and decode them if the next chunk continues from pixels.
+        """Generate the latents that continue from ``state``, and decode what the next chunk continues from.
 
         ``next_state`` is known then.
         """

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .landmarks import JAW, LIPS, LOWER_FACE, UNDER_EYES
-from .pictures import blurred, filled, grown, pixel_places, sampled
+from .pictures import Window, blurred, filled, grown, pixel_places, sampled
 from .transfer import send
 
 # The cells of the grid on which the movement is computed, in pixels.
@@ -89,7 +89,7 @@ def _lower_face(points: Tensor, places: Tensor) -> Tensor:
     return filled(points[[*JAW, *UNDER_EYES]], places)
 
 
-def _window(mask: Tensor, room: int) -> tuple[slice, slice]:
+def _window(mask: Tensor, room: int) -> Window:
     """The rows and columns around what is not 0 in a mask [H, W], with ``room``: whole cells, as many as there are."""
     rows, columns = ((mask > 0).any(dim=dim).nonzero().flatten() for dim in (1, 0))
     sides = []

@@ -22,6 +22,12 @@ def test_the_codec_gives_what_cores_vae_gives(pack: Import, scene: SimpleNamespa
     assert torch.equal(codec.encode(pixels), scene.vae.encode(frames))
 
 
+def test_parts_are_decoded_as_in_the_whole(pack: Import, scene: SimpleNamespace) -> None:
+    codec = pack("host.vae").StockVideoCodec(scene.vae, scene.model.model)
+    parts = codec.decode_parts(scene.reference.latents)
+    assert codec.has_parts and torch.equal(parts(1, 3), codec.decode(scene.reference.latents)[:, :, 1:9])
+
+
 def test_a_vae_that_does_not_fit_works_as_core_does_it(
     comfy: Import, pack: Import, scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +57,7 @@ def test_a_vae_with_methods_of_its_own_keeps_them(pack: Import, scene: SimpleNam
     scene.vae.__class__ = Louder
     codec = pack("host.vae").StockVideoCodec(scene.vae, scene.model.model)
     assert bool((codec.decode(scene.reference.latents) == -1).all())
+    assert not codec.has_parts and codec.decode_parts(scene.reference.latents) is None
 
 
 def test_ltx_frames_are_not_clipped_before_colours_are_matched(

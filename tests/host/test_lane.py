@@ -27,7 +27,7 @@ def threads() -> Iterator[None]:
 @pytest.fixture
 def lane(pack: Import) -> Iterator[Any]:
     with ThreadPoolExecutor(1) as worker:
-        yield pack("host.lane").SideThread(worker, pack("host.cores").CpuShare(2, cores=2))
+        yield pack("host.lane").SideThread(worker, pack("host.cores").CpuShare(2, cores=2), decodes=False)
 
 
 def test_work_runs_elsewhere_with_threads_of_its_own(lane: Any, pack: Import) -> None:
@@ -51,6 +51,15 @@ def test_the_network_leaves_cores_only_while_work_runs_that_is_worth_it(lane: An
         wait()
         used.append(torch.get_num_threads())
     assert used == [2, 2, 1, 2]
+
+
+def test_the_network_leaves_cores_at_once_to_a_thread_that_decodes(pack: Import) -> None:
+    with ThreadPoolExecutor(1) as worker:
+        lane = pack("host.lane").SideThread(worker, pack("host.cores").CpuShare(2, cores=2), decodes=True)
+        wait = lane.run(lambda: None, NOTHING)
+        assert torch.get_num_threads() == 1
+        wait()
+    assert torch.get_num_threads() == 2
 
 
 def test_an_error_arrives_where_the_result_is_wanted(lane: Any) -> None:

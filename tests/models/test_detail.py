@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asymtalker.models.detail import DetailTransfer
+from asymtalker.models.detail import DetailTransfer, Timing
 from asymtalker.models.face_mesh import LANDMARKS
 from asymtalker.models.landmarks import JAW, UNDER_EYES
 from asymtalker.models.optical_flow import luma_pyramid, optical_flow
+from asymtalker.models.pictures import EVERYWHERE
 from asymtalker.models.pictures import blurred as blurred_by
 from asymtalker.models.placing import kept
 
@@ -211,3 +212,27 @@ def test_where_nothing_but_the_head_moves_the_portrait_is_shown(portrait: Tensor
 
     assert wrong(shown, hair) < 0.4 * wrong(as_it_is, hair)
     assert wrong(shown, mouth) == pytest.approx(wrong(as_it_is, mouth), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("before", "looked_at", "pose", "share"),
+    [
+        (0, [0, 3, 7], [0, 1, 1, 1, 1, 2, 2, 2, 2], [1, 0.25, 0.5, 0.75, 1, 0.25, 0.5, 0.75, 1]),
+        (1, [0, 3, 7], [1, 1, 1, 1, 2, 2, 2, 2], [0.25, 0.5, 0.75, 1] * 2),
+        (5, [3, 7], [1, 1, 1, 1], [0.25, 0.5, 0.75, 1]),
+    ],
+)
+def test_the_third_frame_of_four_shows_where_the_head_is(
+    before: int, looked_at: list[int], pose: list[int], share: list[float]
+) -> None:
+    assert Timing.of(9, before, 4) == Timing(looked_at, pose, share)
+
+
+@pytest.mark.parametrize("place", [2.0, float("nan")])
+def test_a_lower_face_outside_the_picture_leaves_all_to_the_frames(portrait: Tensor, place: float) -> None:
+    face = torch.full((LANDMARKS, 2), place)
+    transfer = DetailTransfer.of(portrait, blurred(portrait), face, stride=4, mouth_alone=True)
+    assert transfer.shown(1.0) == EVERYWHERE and transfer.stride == 1
+    frame = blurred(portrait)
+    if place == 2.0:
+        assert error(applied(transfer, frame), portrait) < 0.3 * error(frame, portrait)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asymtalker.models.drift import NOT_FINITE, ChunkFigures, DriftMeter, collapse, color_distance, seam
+from asymtalker.models.drift import NOT_FINITE, ChunkFigures, DriftMeter, collapse, color_distance, sample_of, seam
 from asymtalker.models.reference import Reference
 from asymtalker.tests.models.tiny import noise
 
@@ -18,7 +18,7 @@ STILL = PORTRAIT.expand(-1, -1, 9, -1, -1)
 
 def measure(latents: Tensor, pixels: Tensor, reference: Reference = REFERENCE) -> ChunkFigures:
     meter = DriftMeter(reference)
-    decoded = meter.decoded(latents, meter.sample(pixels))
+    decoded = meter.decoded(latents, sample_of(pixels))
     return ChunkFigures(*decoded.tolist(), *meter.corrected(pixels, pixels).tolist())
 
 

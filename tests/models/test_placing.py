@@ -58,6 +58,12 @@ def test_frames_are_in_their_own_place(shift: Shift) -> None:
     assert torch.equal(frames[..., lost], portrait.expand(-1, -1, 2, -1, -1)[..., lost])
 
 
+def test_parts_are_in_their_own_place() -> None:
+    codec, latents = ShiftedCodec(tiny_vae(), (5, -3), noise(1, 3, 1, 32, 32).tanh()), noise(1, 4, 5, 2, 2)
+    parts = codec.decode_parts(latents)
+    assert parts is not None and torch.equal(parts(2, 4), codec.decode(latents)[:, :, 5:13])
+
+
 def test_a_rollout_decodes_and_continues_in_the_moved_place() -> None:
     vae, portrait, shift = tiny_vae(), noise(1, 3, 1, 32, 32, seed=1).tanh(), (5, -3)
     latents = temporal_reference(ShiftedCodec(vae, shift, portrait).encode, portrait, 9)

@@ -111,8 +111,9 @@ def run(num_frames: int, seed: int = 5, **options: Any) -> list[tuple[Chunk, Con
 def chunk_by_chunk(num_frames: int, seed: int = 5, **options: Any) -> Iterator[tuple[Chunk, ContinuityState]]:
     vae = options.pop("vae", None) or tiny_vae()
     portrait = noise(1, 3, 1, 32, 32, seed=1).tanh()
-    latents = temporal_reference(vae.encode, portrait, FRAMES_PER_CHUNK)
-    reference = Reference(latents, portrait, FRAMES_PER_CHUNK, options.pop("face", None))
+    frames_per_chunk = options.pop("frames_per_chunk", FRAMES_PER_CHUNK)
+    latents = temporal_reference(vae.encode, portrait, frames_per_chunk)
+    reference = Reference(latents, portrait, frames_per_chunk, options.pop("face", None))
     audio = AudioFeatures(noise(num_frames, 1, 6, seed=2), "random")
     network = options.pop("network", None) or Network(tiny_dit())
     continuity = options.pop("continuity", ContinuityOptions())
@@ -144,11 +145,18 @@ class Whole:
         self.encode, self.decode = vae.encode, vae.decode
 
 
-@pytest.mark.parametrize("latents", [1, 2])
-@pytest.mark.parametrize("sampling", [SAMPLING, DETAILED])
-def test_chunks_decoded_in_parts_are_the_same(latents: int, sampling: SamplingConfig) -> None:
-    options: dict[str, Any] = {"sampling": sampling, "continuity": ContinuityOptions(latents=latents)}
-    for (parted, state), (whole, other) in zip(run(30, **options), run(30, vae=Whole(), **options), strict=True):
+@pytest.mark.parametrize("latents", [1, 2, 3])
+@pytest.mark.parametrize("detail_strength", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("has_lids", [True, False])
+def test_chunks_decoded_in_parts_are_the_same(latents: int, detail_strength: float, has_lids: bool) -> None:
+    options: dict[str, Any] = {
+        "sampling": dataclasses.replace(SAMPLING, frames_per_chunk=17, detail=detail_strength),
+        "continuity": ContinuityOptions(latents=latents),
+        "frames_per_chunk": 17,
+    }
+    if has_lids:
+        options |= {"face": FACE, "lids": lambda first, frames: torch.full((frames,), 0.7), "mouth_alone": True}
+    for (parted, state), (whole, other) in zip(run(45, **options), run(45, vae=Whole(), **options), strict=True):
         assert torch.equal(parted.frames, whole.frames) and torch.equal(state.latents, other.latents)
 
 
