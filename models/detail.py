@@ -109,9 +109,9 @@ class DetailTransfer:
     differ from the moved portrait other than by mistake. ``window`` is where they may. ``colors`` and ``pyramid`` (its
     luma) are those of the portrait's round trip at a quarter of its size. ``coarse`` and ``fine`` tell how much frames
     look like it, at a quarter and half of their size. ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself,
-    because the network had it moved by ``shift`` (see ``placing``). ``eyelids`` and ``lower_face`` are the
-    portrait's, for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose; 1 where
-    its movement is not smoothed.
+    because the network had it moved by ``shift`` (see ``placing``). ``eyelids`` and ``lower_face`` are the portrait's,
+    for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose; 1 where its
+    movement is not smoothed.
     """
 
     layers: Tensor

@@ -51,8 +51,8 @@ class Decoded:
     """The end of a chunk that the next one continues from, and what gives the rest.
 
     ``pixels`` [1, 3, f, H, W] are those of the latents from ``first`` on, of which the last ``corrected`` are in their
-    final colours; ``seen`` is their sample (``sample_of``) before any was corrected. ``parts`` decodes the latents before
-    them; None where there are none. ``continuity`` [1, C, n, h, w] opens the next chunk.
+    final colours; ``seen`` is their sample (``sample_of``) before any was corrected. ``parts`` decodes the latents
+    before them; None where there are none. ``continuity`` [1, C, n, h, w] opens the next chunk.
     """
 
     pixels: Tensor
@@ -167,7 +167,7 @@ class Draft:
         return Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
     def _whole(self, decoded: Decoded, overlap: int, clock: StageClock) -> tuple[Tensor, int, Tensor]:
-        """The chunk's pixels as far as they are used; how many come before the new ones; and the sample of these pixels."""
+        """The chunk's pixels as far as they are used, how many come before the new ones, and the sample of them."""
         if decoded.parts is None:
             return decoded.pixels, overlap, decoded.seen
         # Whole latent frames, of which the first one is a single frame.
