@@ -1,8 +1,8 @@
-"""The inside of an open mouth in plausible colours.
+"""An open mouth in plausible colours.
 
 Guidance opens a mouth further, and drives its colours beyond what a mouth can have: bluish teeth brighter than the
-face, and black holes. Between the lips, a pixel's lightness is kept, and its colour becomes that of teeth, tongue or
-throat in the portrait's light.
+face, black holes, bright and dark spots on lips. Between the lips, a pixel's lightness is kept, and its colour becomes
+that of teeth, tongue or throat in the portrait's light. Lips stay in the range of the portrait's colours there.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from .landmarks import (
     LEFT_LOWER_LID,
     LEFT_UPPER_LID,
     LOWER_INNER_LIP,
+    LOWER_OUTER_LIP,
     RIGHT_LOWER_LID,
     RIGHT_UPPER_LID,
     UNDER_EYES,
     UPPER_INNER_LIP,
+    UPPER_OUTER_LIP,
 )
-from .pictures import LUMA, filled, heights_along, luma_of, pixel_places
+from .pictures import LUMA, filled, grown, heights_along, luma_of, pixel_places
 from .transfer import send
 
 # Throat, tongue, gums and teeth: their lightness and their colours, as shares of what is white in the portrait's light.
@@ -37,11 +39,14 @@ BRIGHTER = 1.25
 DARKEST = 0.05
 # The edge between lips and mouth: how far it reaches onto the lips, and how soft it is, in widths of the mouth.
 REACH, SOFT = 0.02, 0.04
+# How far around the lips colours stay in the portrait's range, in widths of the mouth, and the shares of the portrait's
+# pixels there that are darker than that range's ends.
+AROUND_LIPS, EXTREMES = 0.22, (0.02, 0.98)
 # How far lips may move from where they are in the portrait, in widths of the mouth.
-ROOM = 0.6
+ROOM = 1.0
 
 
-class MouthInside:
+class MouthColors:
     """The mouth of one portrait."""
 
     def __init__(self, portrait: Tensor, points: Tensor) -> None:
@@ -63,7 +68,9 @@ class MouthInside:
         self._white = float(white @ torch.tensor(LUMA))
         self._colors = send(colors * 2 - 1, portrait.device)
         self._places = send(pixel_places(height, width)[self._window], portrait.device)
-        self._lips = [send(torch.tensor(lip), portrait.device) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)]
+        contours = (UPPER_INNER_LIP, LOWER_INNER_LIP, UPPER_OUTER_LIP, LOWER_OUTER_LIP)
+        self._lips = [send(torch.tensor(contour), portrait.device) for contour in contours]
+        self._range = self._range_of(portrait, points)
 
     def apply(self, frames: Tensor, points: Tensor, strength: Tensor) -> None:
         """Change ``frames`` [T, 3, H, W] in [-1, 1] with landmarks ``points`` [T, 468, 2], in place.
@@ -71,20 +78,38 @@ class MouthInside:
         ``strength`` [T] is 0..1.
         """
         mouth = frames[(..., *self._window)]
-        weight = OPACITY * strength.view(-1, 1, 1) * self._between_lips(points)
-        mouth.lerp_(self._graded(mouth), weight[:, None])
+        inside, lips = (mask[:, None] * strength.view(-1, 1, 1, 1) for mask in self._masks(points))
+        graded = self._graded(mouth)
+        mouth.lerp_(torch.minimum(torch.maximum(mouth, self._range[0]), self._range[1]), lips)
+        mouth.lerp_(graded, OPACITY * inside)
 
-    def _between_lips(self, points: Tensor) -> Tensor:
-        """1 between the lips, with soft edges: [T, h, w] of the window."""
+    def _range_of(self, portrait: Tensor, points: Tensor) -> Tensor:
+        """The darkest and the brightest colour of the portrait's lips and of what is around them: [2, 3, 1, 1]."""
+        contour = points[[*UPPER_OUTER_LIP, *reversed(LOWER_OUTER_LIP)]]
+        height, width = portrait.shape[-2:]
+        around = grown(filled(contour, pixel_places(height, width)), max(1.0, AROUND_LIPS * self._width))[0, 0] > 0
+        pixels = portrait[0].float().cpu()[:, around]
+        if not pixels.shape[1]:
+            return send(torch.tensor((-1.0, 1.0)).view(2, 1, 1, 1).expand(2, 3, 1, 1), portrait.device)
+        return send(pixels.quantile(torch.tensor(EXTREMES), dim=1)[..., None, None], portrait.device)
+
+    def _masks(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """1 between the lips, and 1 on and around them, with soft edges: each [T, h, w] of the window."""
         corner, other = points[:, UPPER_INNER_LIP[0]], points[:, UPPER_INNER_LIP[-1]]
         along = (other - corner) / (other - corner).norm(dim=-1, keepdim=True).clamp_min(1)
         axes = torch.stack((along, torch.stack((-along[:, 1], along[:, 0]), dim=-1)), dim=-1)
         across, down = ((self._places - corner[:, None, None]).flatten(1, 2) @ axes).unbind(-1)
-        upper, lower = (heights_along(across, (points[:, lip] - corner[:, None]) @ axes) for lip in self._lips)
-        soft, reach = max(1.0, SOFT * self._width), REACH * self._width
-        edge = torch.minimum(down - upper, lower - down)
-        inside = ((edge + reach) / soft).clamp(0, 1) * ((lower - upper) / (2 * soft)).clamp(0, 1)
-        return inside.unflatten(1, self._places.shape[:2])
+        upper, lower, over, under = (
+            heights_along(across, (points[:, lip] - corner[:, None]) @ axes) for lip in self._lips
+        )
+        soft = max(1.0, SOFT * self._width)
+        edge = torch.minimum(down - upper, lower - down) + REACH * self._width
+        inside = (edge / soft).clamp(0, 1) * ((lower - upper) / (2 * soft)).clamp(0, 1)
+        # Beyond the corners, as far as above and below.
+        beyond = torch.minimum(across, (other - corner).norm(dim=-1)[:, None] - across)
+        edge = torch.minimum(torch.minimum(down - over, under - down), beyond) + AROUND_LIPS * self._width
+        lips = (edge / (2 * soft)).clamp(0, 1)
+        return inside.unflatten(1, self._places.shape[:2]), lips.unflatten(1, self._places.shape[:2])
 
     def _graded(self, mouth: Tensor) -> Tensor:
         """The colours that belong to the lightness of pixels [T, 3, h, w]."""

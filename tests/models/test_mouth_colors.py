@@ -1,4 +1,4 @@
-"""The inside of an open mouth: its lightness is kept, its colours become those of a mouth, and nothing else changes."""
+"""Colours between the lips become those of a mouth, lips stay in the portrait's range, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from asymtalker.models.landmarks import LOWER_INNER_LIP, RIGHT_LOWER_LID, RIGHT_UPPER_LID, UPPER_INNER_LIP
-from asymtalker.models.mouth_inside import MouthInside, white_of
+from asymtalker.models.landmarks import (
+    LOWER_INNER_LIP,
+    LOWER_OUTER_LIP,
+    RIGHT_LOWER_LID,
+    RIGHT_UPPER_LID,
+    UPPER_INNER_LIP,
+    UPPER_OUTER_LIP,
+)
+from asymtalker.models.mouth_colors import MouthColors, white_of
 from asymtalker.models.pictures import filled, pixel_places
 from asymtalker.tests.models.test_skin import SIZE
 
@@ -22,6 +29,8 @@ def points() -> Tensor:
     arch = 20 * (4 * across * (1 - across))
     for lip, side in ((UPPER_INNER_LIP, -1), (LOWER_INNER_LIP, 1)):
         face[list(lip)] = torch.stack((120 + 80 * across, 220 + side * arch), dim=-1)
+    for lip, side in ((UPPER_OUTER_LIP, -1), (LOWER_OUTER_LIP, 1)):
+        face[list(lip)] = torch.stack((115 + 90 * across, 220 + side * 1.5 * arch), dim=-1)
     for lid, side in ((RIGHT_UPPER_LID, -1), (RIGHT_LOWER_LID, 1)):
         across = torch.linspace(0, 1, 9)
         face[list(lid)] = torch.stack((90 + 40 * across, 100 + side * 30 * across * (1 - across)), dim=-1)
@@ -35,7 +44,7 @@ def portrait() -> Tensor:
 
 def shown(portrait: Tensor, points: Tensor, frame: Tensor, strength: float = 1.0) -> Tensor:
     result = frame.clone()
-    MouthInside(portrait, points).apply(result, points[None], torch.tensor([strength]))
+    MouthColors(portrait, points).apply(result, points[None], torch.tensor([strength]))
     return result
 
 
@@ -55,22 +64,35 @@ def test_colours_become_those_of_a_mouth(portrait: Tensor, points: Tensor) -> No
     assert red > green > blue and red > 0.3, "teeth are not blue"
     red, green, blue = result[0, :, 228, 160].tolist()
     assert -0.9 < red < -0.4 and red > green + 0.05 and red > blue + 0.05, "a throat is not black"
-    outside = torch.nn.functional.max_pool2d(inside.float()[None], 13, 1, 6)[0] == 0
+    outside = torch.nn.functional.max_pool2d(inside.float()[None], 61, 1, 30)[0] == 0
     assert torch.equal(result[..., outside], frame[..., outside])
     assert torch.equal(shown(portrait, points, frame, 0.0), frame)
 
 
 def test_what_is_brighter_stays_brighter(portrait: Tensor, points: Tensor) -> None:
+    portrait[..., 200:260, 110:140], portrait[..., 200:260, 140:210] = -1.0, 1.0
     frame = portrait.clone()
     frame[..., 120:200] = torch.linspace(-1, 1, 80)
     row = shown(portrait, points, frame)[0, :, 220, 126:194].mean(dim=0)
     assert (row.diff() >= 0).all() and row[-1] - row[0] > 0.5
 
 
+def test_lips_stay_in_the_portraits_range(portrait: Tensor, points: Tensor) -> None:
+    lip, darkest = (slice(243, 250), slice(130, 190)), (0.3, -0.3, -0.3)
+    portrait[(..., *lip)] = torch.tensor(darkest).view(3, 1, 1)
+    for color in (-1.0, 1.0):
+        frame = portrait.clone()
+        frame[(..., *lip)] = color
+        changed = shown(portrait, points, frame)[0, :, 248, 160].tolist()
+        limits = zip(changed, darkest, SKIN, strict=True)
+        assert all(low - 0.01 <= value <= high + 0.01 for value, low, high in limits)
+    assert torch.equal(shown(portrait, points, portrait)[(..., *lip)], portrait[(..., *lip)])
+
+
 def test_closed_lips_stay_as_they_are(portrait: Tensor, points: Tensor) -> None:
     points[list(UPPER_INNER_LIP)] = points[list(LOWER_INNER_LIP)]
-    frame = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert torch.equal(shown(portrait, points, frame), frame)
+    frame = portrait - 0.002
+    torch.testing.assert_close(shown(portrait, points, frame), portrait, atol=0.003, rtol=0)
 
 
 def test_a_turned_mouth_is_found(portrait: Tensor, points: Tensor) -> None:
