@@ -152,7 +152,7 @@ def test_tiny_vaes_are_told_apart_by_name_in_every_dtype(
         decoded = network.decode(wan_format.process_out(latents) if raw else latents).clamp(0, 1) * 2 - 1
         encoded = network.encode(padded)
     encoded = wan_format.process_in(encoded) if raw else encoded
-    torch.testing.assert_close(codec.decode(latents).clamp(-1, 1), decoded, atol=0.01, rtol=0)
+    torch.testing.assert_close(codec.decode(latents).clamp(-1, 1), decoded, atol=0.02, rtol=0)
     torch.testing.assert_close(codec.encode(pixels), encoded, atol=1e-3, rtol=1e-3)
 
 
