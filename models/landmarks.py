@@ -38,9 +38,6 @@ LIPS_MIDDLE = (13, 14)
 MOUTH_CORNERS = (61, 291)
 """The corners of the mouth: the person's right one, then the left."""
 
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-"""The outer contour of the lips, closed."""
-
 UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 """The upper edge of the open mouth from the person's right corner to the left one."""
 
@@ -52,6 +49,9 @@ UPPER_OUTER_LIP = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 
 LOWER_OUTER_LIP = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 """The lower edge of the lips from the person's right corner to the left one."""
+
+LIPS = (*LOWER_OUTER_LIP, *reversed(UPPER_OUTER_LIP[1:-1]))
+"""The outer contour of the lips, closed."""
 
 JAW = (454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234)
 """The contour of the face from ear to ear along the chin."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from .landmarks import (
     LEFT_LOWER_LID,
     LEFT_UPPER_LID,
+    LIPS,
     LOWER_INNER_LIP,
     LOWER_OUTER_LIP,
     RIGHT_LOWER_LID,
@@ -85,9 +86,9 @@ class MouthColors:
 
     def _range_of(self, portrait: Tensor, points: Tensor) -> Tensor:
         """The darkest and the brightest colour of the portrait's lips and of what is around them: [2, 3, 1, 1]."""
-        contour = points[[*UPPER_OUTER_LIP, *reversed(LOWER_OUTER_LIP)]]
         height, width = portrait.shape[-2:]
-        around = grown(filled(contour, pixel_places(height, width)), max(1.0, AROUND_LIPS * self._width))[0, 0] > 0
+        lips = filled(points[list(LIPS)], pixel_places(height, width))
+        around = grown(lips, AROUND_LIPS * self._width)[0, 0] > 0
         pixels = portrait[0].float().cpu()[:, around]
         if not pixels.shape[1]:
             return send(torch.tensor((-1.0, 1.0)).view(2, 1, 1, 1).expand(2, 3, 1, 1), portrait.device)
@@ -138,6 +139,7 @@ def white_of(portrait: Tensor, points: Tensor) -> Tensor:
     if pixels.shape[1] >= FEWEST:
         brightest = (luma @ pixels).topk(max(1, round(EYE_WHITE * pixels.shape[1]))).indices
         eye = pixels[:, brightest].mean(dim=1)
-        white, brightness = (white, brightness) if luma @ eye < brightness else (eye, float(luma @ eye))
+        if luma @ eye >= brightness:
+            white, brightness = eye, float(luma @ eye)
     tint = white / (luma @ white).clamp_min(1e-3)
     return (max(brightness, DARKEST) * torch.lerp(torch.ones(3), tint, TINT)).clamp(0, 1)
