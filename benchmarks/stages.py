@@ -143,7 +143,8 @@ class Bench:
         transfer = DetailTransfer.of(
             portrait[0, :, 0], portrait[0, :, 0], reference.face, stride=stride, mouth_alone=True, is_guided=True
         )
-        return lambda: transfer.apply(video, 1.0, before=self.overlap)
+        part, poses = video[:, self.overlap :][(..., *transfer.shown(1.0))], video[:, stride // 2 :: stride]
+        return lambda: transfer.apply(part, poses, 1.0)
 
     def _colour(self) -> Tensor:
         """Correction of the new frames, and their conversion to what is stored."""

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from comfy.sd import VAE
 from comfy.taesd.taehv import TAEHV
 from torch import Tensor
 
-from ..models.codec import Parts
+from ..models.codec import Parts, Views
 from ..models.family import LITE, MODELS, PRO, ModelSpec
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
+from ..models.pictures import Window
 from .checkpoints import ltx_keys
 from .messages import with_article
 from .model import TalkingHeadModel, loaded_fingerprint
@@ -92,8 +94,7 @@ class StockVideoCodec:
         network: Any = self._vae.first_stage_model
         self._bring(self._vae.memory_used_decode, latents.shape)
         latents = self._format.process_out(latents).to(self._vae.device, self._vae.vae_dtype)
-        parts = network.decode_parts(latents)
-        return torch.no_grad()(lambda first, stop: self._as_pixels(self._as_frames(parts(first, stop).float())))
+        return _StockParts(network.decode_parts(latents), lambda pixels: self._as_pixels(self._as_frames(pixels)))
 
     def _as_pixels(self, frames: Tensor) -> Tensor:
         """[1, F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in [-1, 1]."""
@@ -145,6 +146,23 @@ class StockVideoCodec:
         memory = int(memory_used(shape, self._vae.vae_dtype))
         full = self._vae.disable_offload
         model_management.load_models_gpu([self._vae.patcher], memory_required=memory, force_full_load=full)
+
+
+@dataclass(frozen=True)
+class _StockParts:
+    """Parts that a network decodes, ``finished`` as ``decode`` finishes its result."""
+
+    parts: Parts
+    finished: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, first: int, stop: int) -> Tensor:
+        return self.finished(self.parts(first, stop).float())
+
+    @torch.no_grad()
+    def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
+        part, whole = self.parts.views(first, stop, window, frame)
+        return Views(self.finished(part.float()), self.finished(whole.float()))
 
 
 def _is_plain(vae: VAE) -> bool:

@@ -32,7 +32,7 @@ from .inputs import Inputs
 JOB_VERSION = 3
 """Raise it when a change of the pack changes frames, so that no job resumes with another version."""
 
-DETAIL_VERSION = 2
+DETAIL_VERSION = 3
 """The same for changes that only jobs with detail transfer or drawn lids see."""
 
 MAX_SPOOL_BYTES = 20_000_000_000

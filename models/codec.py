@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-Parts = Callable[[int, int], Tensor]
-"""(first, stop) -> the pixels [1, 3, f, H, W] of the latents [first, stop), a new tensor."""
+from .pictures import Window
 
 
 class VideoCodec(Protocol):
@@ -20,6 +20,28 @@ class VideoCodec(Protocol):
     def encode(self, pixels: Tensor) -> Tensor: ...
 
     def decode(self, latents: Tensor) -> Tensor: ...
+
+
+class Views(NamedTuple):
+    """Latent frames as they are looked at.
+
+    ``part`` [1, 3, f, h, w] is a window of all their frames, ``whole`` [1, 3, T, H, W] one frame of each.
+    """
+
+    part: Tensor
+    whole: Tensor
+
+
+class Parts(Protocol):
+    """Latents of which parts are decoded as they are needed."""
+
+    def __call__(self, first: int, stop: int) -> Tensor:
+        """The pixels [1, 3, f, H, W] of the latents [first, stop), a new tensor."""
+        ...
+
+    def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
+        """The ``window`` of these pixels, and frame ``frame`` of each latent; the video's first latent has but one."""
+        ...
 
 
 @runtime_checkable
@@ -34,3 +56,29 @@ class CodecOfParts(VideoCodec, Protocol):
 def decode_parts(codec: VideoCodec, latents: Tensor) -> Parts | None:
     """``CodecOfParts.decode_parts`` of any codec."""
     return codec.decode_parts(latents) if isinstance(codec, CodecOfParts) else None
+
+
+def frames_before(latent: int, stride: int) -> int:
+    """How many frames come before those of a latent: the first one is a single frame, the others are ``stride``."""
+    return max(0, 1 + stride * (latent - 1))
+
+
+@dataclass(frozen=True)
+class DecodedParts:
+    """Parts of what is decoded already, as views: ``pixels`` [1, 3, F, H, W] of the latents from ``start`` on."""
+
+    pixels: Tensor
+    start: int
+    stride: int
+
+    def __call__(self, first: int, stop: int) -> Tensor:
+        """The pixels of the latents [first, stop)."""
+        known = frames_before(self.start, self.stride)
+        return self.pixels[:, :, frames_before(first, self.stride) - known : frames_before(stop, self.stride) - known]
+
+    def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
+        """See ``Parts``. ``whole`` is a copy."""
+        pixels = self(first, stop)
+        alone = int(first == 0 < stop)
+        whole = torch.cat((pixels[:, :, :alone], pixels[:, :, alone + frame :: self.stride]), dim=2)
+        return Views(pixels[(..., *window)], whole)

@@ -12,8 +12,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .pictures import EVERYWHERE, Window
-
 # Linear sRGB -> XYZ and the D65 white of the 2 degree observer, to the digits of the published checkpoints' pipeline.
 RGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 D65_WHITE = (0.95047, 1.0, 1.08883)
@@ -70,26 +68,25 @@ def match_color(
     strength: float,
     *,
     in_place: bool = False,
-    window: Window = EVERYWHERE,
+    measured: Tensor | None = None,
 ) -> Tensor:
     """Move each frame's Lab mean and standard deviation to the portrait's, blended by ``strength`` in 0..1.
 
     ``frames`` [B, 3, T, H, W] and ``portrait`` [B, 3, 1, H', W'] in [-1, 1]; returns ``frames``' shape in [-1, 1].
-    Where only the ``window`` of frames is used, the rest keeps its colours if ``in_place``, and is undefined otherwise.
-    Every second pixel of every second row then stands for a frame.
+    Where ``frames`` are parts of pictures, one whole picture, ``measured`` [B, 3, 1, H'', W''], stands for all of them.
     """
     if strength == 0:
         return frames
     target_mean, target_std = color_target(portrait) if isinstance(portrait, Tensor) else portrait
     matched = frames if in_place else torch.empty(frames.shape, dtype=frames.dtype, device=frames.device)
+    known = None if measured is None else _statistics(measured)[1:]
     # A GPU takes all frames at once; a CPU one at a time, which stays in its cache.
     together = 1 if frames.device.type == "cpu" else frames.shape[2]
     for some, result in zip(frames.split(together, dim=2), matched.split(together, dim=2), strict=True):
-        if window == EVERYWHERE:
+        if known is None:
             deviation, _, std = _statistics(some)
         else:
-            _, (mean, rest), std = _statistics(some[..., ::2, ::2])
-            some, result = some[(..., *window)], result[(..., *window)]
+            (mean, rest), std = known
             deviation = _lab(some).sub_(mean).sub_(rest)
         lab = torch.addcmul(target_mean, deviation, target_std / std.clamp_min(1e-6))
         if strength == 1:

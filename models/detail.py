@@ -41,6 +41,8 @@ SEEN_BOTH = 12
 STEADY_SIGMA, LITTLE_SEEN = 2.0, 1e-2
 # How far a head may move before it leaves the part of the picture that is made for it, as a share of the frame.
 ROOM = 1 / 32
+# That part's corners are multiples of this many pixels: what nano's VAE decodes at once.
+EVEN = 4
 # A CPU takes a few frames at a time, which stay in its cache; a GPU a chunk of 512x512, of which it holds several
 # copies.
 CPU_FRAMES, GPU_PIXELS = 4, 33 * 512 * 512
@@ -75,30 +77,13 @@ class Likeness:
         return (error / tolerated).mul_(-0.5).exp_()
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Which frames show how a head moves.
+def frames_of_poses(frames: int, poses: int, stride: int) -> list[slice]:
+    """Those of ``frames`` that show the head in each of its ``poses``: the last ``stride`` in the last one, and so on.
 
-    ``looked_at`` are the frames whose flow is computed, one for each pose of the head, in order. ``pose`` is that of
-    each wanted frame, ``share`` how far the head is on its way there from the pose before, above 0 to 1.
+    In the first one, they may show it once, because a video's first latent frame is a single frame, or not at all.
     """
-
-    looked_at: list[int]
-    pose: list[int]
-    share: list[float]
-
-    @classmethod
-    def of(cls, frames: int, before: int, stride: int) -> Timing:
-        """Of ``frames``, of which those from ``before`` on are wanted: a chunk's new ones, and what came before them.
-
-        The ``stride`` frames of one latent frame move together, so that a head would move in steps: it moves evenly,
-        half a step later. Nothing comes before a video's first latent frame, which is a single frame.
-        """
-        earliest = (before or 1) - stride
-        steps = [divmod(frame - earliest, stride) for frame in range(before, frames)]
-        middles = [earliest + pose * stride + stride // 2 for pose in range(steps[-1][0] + 1)]
-        looked_at = [min(max(0, frame), frames - 1) for frame in middles]
-        return cls(looked_at, [pose for pose, _ in steps], [(step + 1) / stride for _, step in steps])
+    stops = (frames - stride * later for later in reversed(range(poses)))
+    return [slice(max(0, stop - stride), max(0, stop)) for stop in stops]
 
 
 @dataclass(frozen=True)
@@ -110,8 +95,8 @@ class DetailTransfer:
     luma) are those of the portrait's round trip at a quarter of its size. ``coarse`` and ``fine`` tell how much frames
     look like it, at a quarter and half of their size. ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself,
     because the network had it moved by ``shift`` (see ``placing``). ``eyelids`` and ``lower_face`` are the portrait's,
-    for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose; 1 where its
-    movement is not smoothed.
+    for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose; 1 where
+    each frame is looked at.
     """
 
     layers: Tensor
@@ -180,30 +165,34 @@ class DetailTransfer:
         """The part of frames whose colours matter: elsewhere, nothing of them is shown with that ``strength``."""
         return self.window if strength == 1 else EVERYWHERE
 
-    def apply(self, frames: Tensor, strength: float, closed: Sequence[float] = (), before: int = 0) -> Tensor:
-        """``frames`` [3, T, H, W] in [-1, 1] with ``strength`` (0..1) of the detail that they lack.
+    def apply(self, frames: Tensor, poses: Tensor, strength: float, closed: Sequence[float] = ()) -> Tensor:
+        """The portrait's detail given to frames of [-1, 1] with ``strength`` (0..1).
 
         Args:
-            closed: how far the lids are closed in each wanted frame, 0..1; empty stands for open eyes.
-            before: how many of ``frames`` come before the first one that is wanted; they tell how it moves.
+            frames: [3, T, h, w], the part of them that is ``shown``.
+            poses: [3, P, H, W], whole frames, one of each pose of the head (see ``frames_of_poses``), in any colours;
+                without ``stride``, these are ``frames``.
+            closed: how far the lids are closed in each frame, 0..1; empty stands for open eyes.
 
         Returns:
-            [3, T - before, H, W].
+            [3, T, H, W].
         """
-        if self.stride == 1:
-            frames, before = frames[:, before:], 0
-        timing = Timing.of(frames.shape[1], before, self.stride)
+        groups = frames_of_poses(frames.shape[1], poses.shape[1], self.stride)
+        pose = [pose for pose, group in enumerate(groups) for _ in range(group.start, group.stop)]
+        # Frames of a pose move evenly from the pose before; this is the way that is left.
+        left = [
+            strength * (group.stop - 1 - frame) / self.stride
+            for group in groups
+            for frame in range(group.start, group.stop)
+        ]
+        flow, steady = self._poses(poses)
         # Sent, because a GPU would wait for lists.
-        looked_at, pose = (send(torch.tensor(each), frames.device) for each in (timing.looked_at, timing.pose))
-        flow, steady = self._poses(frames.index_select(1, looked_at))
-        # The way that is left to the pose.
-        left = send(torch.tensor([strength * (1 - share) for share in timing.share]), frames.device)
-        detailed = torch.empty_like(frames[:, before:])
+        at, way = send(torch.tensor(pose), frames.device), send(torch.tensor(left), frames.device)
+        detailed = torch.empty((3, len(pose), *poses.shape[-2:]), dtype=frames.dtype, device=frames.device)
         for several in _groups(detailed):
-            poses = pose[several]
-            steadied = steady[poses] * left[several].view(-1, 1, 1, 1)
-            pictures = frames[:, before:][:, several].movedim(1, 0)
-            result = self._detailed(pictures, flow[poses], steadied, strength, closed[several])
+            steadied = steady[at[several]] * way[several].view(-1, 1, 1, 1)
+            pictures = frames[:, several].movedim(1, 0)
+            result = self._detailed(pictures, flow[at[several]], steadied, strength, closed[several])
             detailed[:, several].movedim(1, 0).copy_(result)
         return detailed
 
@@ -215,13 +204,11 @@ class DetailTransfer:
         moves as the head does.
         """
         small = functional.avg_pool2d(frames.float(), FLOW_SCALE)
-        if self.window != EVERYWHERE:
-            # They may be corrected in the window alone, or not at all.
-            small = match_color(small[None], self.colors, 1.0)[0]
-        small = small.movedim(1, 0)
-        flow = optical_flow(self.pyramid, small)
         if self.stride == 1:
+            flow = optical_flow(self.pyramid, small.movedim(1, 0))
             return flow, torch.zeros_like(flow)
+        small = match_color(small[None], self.colors, 1.0)[0].movedim(1, 0)
+        flow = optical_flow(self.pyramid, small)
         lifeless = functional.avg_pool2d(self.layers[:, 3:], FLOW_SCALE)
         confidence = self.coarse.confidence(small, flow) * lifeless
         earlier = torch.cat((flow[:1], flow[:-1]))
@@ -233,8 +220,11 @@ class DetailTransfer:
     def _detailed(
         self, frames: Tensor, flow: Tensor, steady: Tensor, strength: float, closed: Sequence[float]
     ) -> Tensor:
-        """``frames`` [T, 3, H, W], moved as ``steady`` says, with the portrait's detail, skin and lids."""
-        size = frames.shape[-2:]
+        """Frames [T, 3, H, W] whose part ``frames`` is shown, moved as ``steady`` says.
+
+        They have the portrait's detail, skin and lids.
+        """
+        size = self.layers.shape[-2:]
         places = resized(flow + steady, size)
         continue_border(places, self._seen_both)
         picture, lifeless = sampled(self.layers, places).split((3, 1), dim=1)
@@ -252,17 +242,22 @@ class DetailTransfer:
         return picture
 
     def _frames(self, frames: Tensor, flow: Tensor, steady: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-        """The ``window`` of frames [T, 3, H, W] moved as ``steady`` says, and how much it looks like the portrait."""
-        size, part = frames.shape[-2:], (..., *window)
-        small = functional.avg_pool2d(frames[part].float(), 2)
+        """``frames`` [T, 3, h, w] of the ``window``, moved as ``steady`` says.
+
+        And how much they look like the portrait, [T, 1, h, w].
+        """
+        size, part = self.layers.shape[-2:], frames.shape[-2:]
+        frames = frames.float()
         rows, columns = (slice(side.start and side.start // 2, side.stop and side.stop // 2) for side in window)
         half = rows, columns
         finer = resized(flow, [length // 2 for length in size])[(..., *half)]
-        confidence = resized(self.fine.confidence(small, finer, half), frames[part].shape[-2:])
-        moved = frames[part].float()
+        confidence = resized(self.fine.confidence(functional.avg_pool2d(frames, 2), finer, half), part)
         if self.stride > 1:
-            moved = sampled(frames.float(), resized(steady, size)[part], window)
-        return moved, confidence
+            steady = resized(steady, size)[(..., *window)]
+            # In units of a picture of the window's size.
+            across, down = (steady[:, axis] * (size[1 - axis] / part[1 - axis]) for axis in (0, 1))
+            frames = sampled(frames, torch.stack((across, down), dim=1))
+        return frames, confidence
 
     def _close(self, pictures: Tensor, places: Tensor, closed: Sequence[float]) -> Tensor:
         """Close the lids of ``pictures`` [T, 3, H, W], which show the portrait at ``places`` [T, 2, H, W], in place.
@@ -280,12 +275,12 @@ class DetailTransfer:
 
 
 def _around(mask: Tensor) -> Window:
-    """The part of a picture around what is not 0 in a mask [H, W], with room for movement; in even pixels."""
+    """The part of a picture around what is not 0 in a mask [H, W], with room for movement; in multiples of ``EVEN``."""
     sides = []
     for dim, length in ((1, mask.shape[0]), (0, mask.shape[1])):
         found, room = (mask > 0).any(dim=dim).nonzero(), round(ROOM * length)
         start, stop = int(found.min()) - room, int(found.max()) + 1 + room
-        sides.append(slice(max(0, start // 2 * 2), min(-(-stop // 2) * 2, length)))
+        sides.append(slice(max(0, start // EVEN * EVEN), min(-(-stop // EVEN) * EVEN, length)))
     return sides[0], sides[1]
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from .blinks import LidTrack
 from .chunks import Carry, ChunkSpan, ContinuityOptions
 from .clock import StageClock
-from .codec import Parts, VideoCodec, decode_parts
+from .codec import DecodedParts, Parts, VideoCodec, Views, decode_parts, frames_before
 from .color import color_target, match_color
 from .config import SamplingConfig
-from .detail import DetailTransfer
+from .detail import DetailTransfer, frames_of_poses
 from .drift import ChunkFigures, DriftMeter, sample_of, seam
-from .pictures import EVERYWHERE, Window
+from .pictures import EVERYWHERE
 from .placing import kept
 from .reference import Reference
 from .transfer import Arriving, queue_fetch
@@ -63,6 +63,18 @@ class Decoded:
     parts: Parts | None = None
 
 
+@dataclass(frozen=True)
+class _Viewed:
+    """What detail transfer looks at: the part that is shown of the ``new`` frames, and frames that show the ``poses``.
+
+    ``earlier`` is the sample of what had not been decoded before.
+    """
+
+    new: Tensor
+    poses: Tensor
+    earlier: Tensor | None
+
+
 class Draft:
     """Latents to frames, in two parts: ``decode`` gives what the next chunk continues from, ``frames`` the frames.
 
@@ -92,8 +104,8 @@ class Draft:
             is_guided = mouth_alone and sampling.guidance != 1
             self._transfer = self._transfer_from(reference, mouth_alone, is_guided)
         self._stride = reference.stride_t
-        # The frame that shows the pose of the latent frame before.
-        self._earlier = 0 if self._transfer is None else self._stride - self._stride // 2
+        self._window = EVERYWHERE if self._transfer is None else self._transfer.shown(self._detail)
+        self._has_poses = self._transfer is not None and self._transfer.stride > 1
 
     def _transfer_from(self, reference: Reference, mouth_alone: bool, is_guided: bool) -> DetailTransfer:
         frames = self._codec.decode(reference.latents[:, :, :_SETTLED_LATENTS])[:, :, -1:]
@@ -108,9 +120,9 @@ class Draft:
             is_guided,
         )
 
-    def _correct(self, pixels: Tensor, window: Window = EVERYWHERE) -> Tensor:
-        """``pixels`` in the portrait's colours, in place."""
-        return match_color(pixels, self._target, self._continuity.color_strength, in_place=True, window=window)
+    def _correct(self, pixels: Tensor, measured: Tensor | None = None) -> Tensor:
+        """``pixels`` in the portrait's colours, in place; see ``match_color``."""
+        return match_color(pixels, self._target, self._continuity.color_strength, in_place=True, measured=measured)
 
     def decode(self, latents: Tensor, clock: StageClock) -> Decoded:
         """As much of the chunk as the next one waits for."""
@@ -140,44 +152,68 @@ class Draft:
 
     def frames(self, decoded: Decoded, latents: Tensor, span: ChunkSpan, clock: StageClock) -> Pending:
         """Queue the new frames of the chunk; the previous chunk contains the first ``span.overlap``."""
-        pixels, before, seen = self._whole(decoded, span.overlap, clock)
+        viewed = self._viewed(decoded, latents.shape[2], span.overlap, clock)
+        seen = decoded.seen if viewed.earlier is None else torch.cat((viewed.earlier, decoded.seen), dim=2)
         figures = self._meter.decoded(latents, seen)
         clock.stage("statistics")
-        window = EVERYWHERE if self._transfer is None else self._transfer.shown(self._detail)
-        # The last frame is corrected as a whole, because it is measured.
-        stop = pixels.shape[2] - max(decoded.corrected, 1)
-        self._correct(pixels[:, :, before : max(before, stop)], window)
-        if not decoded.corrected:
-            self._correct(pixels[:, :, -1:])
+        self._correct_new(viewed, decoded)
         clock.stage("colour")
-        new = pixels[:, :, before:]
-        closed = self._closed(span.first_frame, new.shape[2])
-        shown = new
+        shown, closed = viewed.new, self._closed(span.first_frame, viewed.new.shape[2])
         # The next chunk continues from frames without detail transfer, as the checkpoints were trained.
         if self._transfer is not None and (self._detail or any(closed)):
-            shown = self._transfer.apply(pixels[0], self._detail, closed, before)[None]
+            shown = self._transfer.apply(viewed.new[0], viewed.poses[0], self._detail, closed)[None]
             clock.stage("detail")
         frames = to_uint8(shown[:, :, : span.new_frames])
         clock.stage("colour")
-        figures = torch.cat((figures, self._meter.corrected(new, shown)))
+        figures = torch.cat((figures, self._meter.corrected(decoded.pixels, shown)))
         clock.stage("statistics")
         # One copy: the overhead of a copy to the host equals thousands of values.
         carried = decoded.continuity
         arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
         return Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
-    def _whole(self, decoded: Decoded, overlap: int, clock: StageClock) -> tuple[Tensor, int, Tensor]:
-        """The chunk's pixels as far as they are used, how many come before the new ones, and the sample of them."""
-        if decoded.parts is None:
-            return decoded.pixels, overlap, decoded.seen
-        # Whole latent frames, of which the first one is a single frame.
-        skipped = min(decoded.first, -(-max(0, overlap - self._earlier) // self._stride))
-        earlier = decoded.parts(skipped, decoded.first)
-        clock.stage("decode")
-        seen = torch.cat((sample_of(self._kept(earlier)), decoded.seen), dim=2)
-        clock.stage("statistics")
-        before = overlap - (1 + self._stride * (skipped - 1) if skipped else 0)
-        return torch.cat((earlier, decoded.pixels), dim=2), before, seen
+    def _viewed(self, decoded: Decoded, num_latents: int, overlap: int, clock: StageClock) -> _Viewed:
+        """What is looked at of the chunk, of whose frames ``overlap`` are the previous one's."""
+        # They are whole latent frames.
+        known = -(-overlap // self._stride)
+        # The head moves on from the pose before.
+        first = max(0, known - self._has_poses)
+        views, earlier = [], None
+        if first < decoded.first:
+            views.append(self._views(decoded.parts, first, decoded.first))
+            clock.stage("decode")
+            earlier = sample_of(self._kept(views[0].whole))
+            clock.stage("statistics")
+        rest = DecodedParts(decoded.pixels, decoded.first, self._stride)
+        views.append(self._views(rest, max(first, decoded.first), num_latents))
+        new, poses = (each[0] if len(each) == 1 else torch.cat(each, dim=2) for each in zip(*views, strict=True))
+        new = new[:, :, frames_before(known, self._stride) - frames_before(first, self._stride) :]
+        # Without poses, each frame is looked at, in its final colours.
+        return _Viewed(new, poses if self._has_poses else new, earlier)
+
+    def _views(self, parts: Parts, first: int, stop: int) -> Views:
+        """Some latents as detail transfer looks at them: at all frames where it looks at each alone."""
+        if self._has_poses:
+            return parts.views(first, stop, self._window, self._stride // 2)
+        pixels = parts(first, stop)
+        return Views(pixels, pixels)
+
+    def _correct_new(self, viewed: _Viewed, decoded: Decoded) -> None:
+        """Correct the frames that are not yet corrected."""
+        corrected = decoded.corrected
+        if not corrected:
+            # The last frame is corrected as a whole, because it is measured.
+            self._correct(decoded.pixels[:, :, -1:])
+            corrected = 1
+        rest = viewed.new[:, :, : max(0, viewed.new.shape[2] - corrected)]
+        if self._window == EVERYWHERE:
+            self._correct(rest)
+            return
+        # A frame stands for all that are decoded from one latent frame, and a quarter of its pixels for all of them.
+        groups = frames_of_poses(viewed.new.shape[2], viewed.poses.shape[2], self._stride)
+        for pose, group in zip(viewed.poses.split(1, dim=2), groups, strict=True):
+            if rest[:, :, group].shape[2]:
+                self._correct(rest[:, :, group], pose[..., ::2, ::2])
 
     def _kept(self, pixels: Tensor) -> Tensor:
         """What the network has seen: what a shift loses is the portrait's."""

@@ -14,17 +14,18 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from .checkpoint import CheckpointError, differences
-from .codec import Parts
+from .codec import DecodedParts, Views, frames_before
 from .config import ConfigError, Metadata, check_integer, check_number, parse_config
+from .pictures import EVERYWHERE, Window
 
 PATCH = 8
+FINEST = PATCH // 2
 STRIDE_T = 4
 SPATIAL_STRIDE = 16
 
@@ -143,7 +144,7 @@ class Decoder(nn.Module):
         self.fine = nn.Sequential(*(Block(fine) for _ in range(config.decoder_blocks)))
         self.up_fine = nn.Conv2d(fine, 4 * finest, 1)
         self.finest = Block(finest)
-        pixels = 3 * (PATCH // 2) ** 2
+        pixels = 3 * FINEST**2
         self.first = nn.Conv2d(finest, pixels, 3, padding=1)
         self.later = nn.Conv2d(finest, STRIDE_T * pixels, 3, padding=1)
 
@@ -161,27 +162,78 @@ class Decoder(nn.Module):
 
     def paint(self, x: Tensor, first: int, stop: int) -> Tensor:
         """The pixels [B, 3, f, 16h, 16w] of the latent frames [first, stop) of ``x``, which ``features`` gave."""
-        batch, _, height, width, _ = x.shape
-        # The first latent frame is a single frame.
-        done = int(first == 0 < stop)
-        count = STRIDE_T * (stop - first) - (STRIDE_T - 1) * done
-        pixels = x.new_empty(batch, 3, count, height * SPATIAL_STRIDE, width * SPATIAL_STRIDE)
-        if done:
-            self._paint(self.first, x[:, :1], pixels[:, :, :1], 1)
+        pixels = x.new_empty(x.shape[0], 3, _frames(first, stop), *_size(x))
+        done = 0
         # On a CPU, one frame at a time fits the cache and needs no new memory from the system.
-        together = 1 if x.device.type == "cpu" and not x.requires_grad else max(stop, 1)
-        for start in range(max(1, first), stop, together):
-            latents = x[:, start : min(start + together, stop)]
-            target = pixels[:, :, done : done + STRIDE_T * latents.shape[1]]
-            self._paint(self.later, latents, target, STRIDE_T)
+        for latents in self._latents(first, stop, x.device.type == "cpu" and not x.requires_grad):
+            head, frames = self._head(latents.start)
+            target = pixels[:, :, done : done + frames * (latents.stop - latents.start)]
+            _place(head(self._finest(x[:, latents])), target, frames)
             done += target.shape[2]
         return pixels
 
-    def _paint(self, head: nn.Conv2d, x: Tensor, pixels: Tensor, frames: int) -> None:
-        """Sites [B, T, h, w, C] -> their ``frames`` each, written into ``pixels`` [B, 3, T*frames, 16h, 16w]."""
+    def look(self, x: Tensor, first: int, stop: int, window: Window, frame: int) -> Views:
+        """The ``window`` of what ``paint`` gives, and the whole of frame ``frame`` of each latent frame."""
+        (height, width), (rows, columns) = _size(x), window
+        shape = len(range(height)[rows]), len(range(width)[columns])
+        part = x.new_empty(x.shape[0], 3, _frames(first, stop), *shape)
+        whole = x.new_empty(x.shape[0], 3, stop - first, height, width)
+        done = 0
+        for latents in self._latents(first, stop, True):
+            head, frames = self._head(latents.start)
+            finest = self._finest(x[:, latents])
+            at = latents.start - first
+            _place(_one_frame(head, finest, frames, min(frame, frames - 1)), whole[:, :, at : at + 1], 1)
+            part[:, :, done : done + frames] = _in_window(head, finest, frames, window)
+            done += frames
+        return Views(part, whole)
+
+    def _latents(self, first: int, stop: int, one_by_one: bool) -> list[slice]:
+        """The latent frames that are painted together: the first one is painted alone."""
+        starts = range(first, stop) if one_by_one else sorted({first, max(first, 1)} & set(range(first, stop)))
+        return [slice(start, end) for start, end in zip(starts, [*starts[1:], stop], strict=True)] if starts else []
+
+    def _head(self, latent: int) -> tuple[nn.Conv2d, int]:
+        """What paints a latent frame, and the number of its frames."""
+        return (self.later, STRIDE_T) if latent else (self.first, 1)
+
+    def _finest(self, x: Tensor) -> Tensor:
+        """Sites [B, T, h, w, C] -> what a head takes, [B*T, C', 4h, 4w]."""
         x = self.fine(_unfold(pointwise(self.up, x.flatten(0, 1)), 2))
-        x = self.finest(_unfold(pointwise(self.up_fine, x), 2))
-        _place(head(as_images(x)), pixels, frames)
+        return as_images(self.finest(_unfold(pointwise(self.up_fine, x), 2)))
+
+
+def _frames(first: int, stop: int) -> int:
+    return frames_before(stop, STRIDE_T) - frames_before(first, STRIDE_T)
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    """The size of the pictures whose coarse sites are [B, T, h, w, C]."""
+    return x.shape[2] * SPATIAL_STRIDE, x.shape[3] * SPATIAL_STRIDE
+
+
+def _one_frame(head: nn.Conv2d, x: Tensor, frames: int, frame: int) -> Tensor:
+    """What ``head`` gives for one of its ``frames``: their channels follow one another."""
+    channels = head.out_channels // frames
+    own = slice(frame * channels, (frame + 1) * channels)
+    return nn.functional.conv2d(x, head.weight[own], None if head.bias is None else head.bias[own], padding=1)
+
+
+def _in_window(head: nn.Conv2d, x: Tensor, frames: int, window: Window) -> Tensor:
+    """The ``window`` of the pixels that ``head`` gives: [B, 3, frames, h, w]."""
+    inner, outer, crop = [], [], []
+    for side, length in zip(window, x.shape[-2:], strict=True):
+        pixels = range(length * FINEST)[side]
+        start, stop = pixels.start // FINEST, -(-pixels.stop // FINEST)
+        # With the neighbours that the convolution reads.
+        outer.append(slice(max(0, start - 1), min(stop + 1, length)))
+        inner.append(slice(start - outer[-1].start, stop - outer[-1].start))
+        crop.append(slice(pixels.start - start * FINEST, pixels.stop - start * FINEST))
+    values = head(x[(..., *outer)])[(..., *inner)]
+    height, width = (length * FINEST for length in values.shape[-2:])
+    pixels = x.new_empty(x.shape[0], 3, frames, height, width)
+    _place(values, pixels, frames)
+    return pixels[(..., *crop)]
 
 
 def _fold(x: Tensor, patch: int) -> Tensor:
@@ -196,7 +248,7 @@ def _unfold(x: Tensor, patch: int) -> Tensor:
 
 def _place(values: Tensor, pixels: Tensor, frames: int) -> None:
     """Write ``values`` [B*T, frames*3*p*p, h, w] to where they belong in ``pixels`` [B, 3, T*frames, h*p, w*p]."""
-    batch, patch = pixels.shape[0], PATCH // 2
+    batch, patch = pixels.shape[0], FINEST
     source = rearrange(values, "(b t) (f c p q) h w -> b t f c p q h w", b=batch, f=frames, p=patch, q=patch)
     # A view: to split dimensions never copies.
     target = rearrange(pixels, "b c (t f) (h p) (w q) -> b t f c p q h w", f=frames, p=patch, q=patch)
@@ -229,9 +281,9 @@ class NanoVAE(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         return self.decoder(latents / self.config.latent_scale)
 
-    def decode_parts(self, latents: Tensor) -> Parts:
+    def decode_parts(self, latents: Tensor) -> NanoParts:
         """What decodes parts of ``latents``."""
-        return partial(self.decoder.paint, self.decoder.features(latents / self.config.latent_scale))
+        return NanoParts(self.decoder, self.decoder.features(latents / self.config.latent_scale))
 
     @classmethod
     def from_checkpoint(cls, sd: Mapping[str, Tensor], metadata: Metadata | None) -> NanoVAE:
@@ -251,3 +303,21 @@ class NanoVAE(nn.Module):
         vae = cls(config)
         vae.load_state_dict(sd)
         return vae.float().eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class NanoParts:
+    """Parts of the latents whose ``features`` a decoder gave."""
+
+    decoder: Decoder
+    features: Tensor
+
+    def __call__(self, first: int, stop: int) -> Tensor:
+        """The pixels of the latents [first, stop)."""
+        return self.decoder.paint(self.features, first, stop)
+
+    def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
+        """See ``codec.Parts``."""
+        if window == EVERYWHERE:
+            return DecodedParts(self(first, stop), first, STRIDE_T).views(first, stop, window, frame)
+        return self.decoder.look(self.features, first, stop, window, frame)

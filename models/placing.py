@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .codec import Parts, VideoCodec, decode_parts
+from .codec import Parts, VideoCodec, Views, decode_parts
+from .pictures import EVERYWHERE, Window
 from .reference import Shift
 
 
@@ -43,22 +44,57 @@ class ShiftedCodec:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels in their own place."""
-        return self._in_place(self.codec.decode(latents))
+        return self.in_place(self.codec.decode(latents))
 
     def decode_parts(self, latents: Tensor) -> Parts | None:
         """What decodes parts of ``latents``."""
         parts = decode_parts(self.codec, latents)
-        return None if parts is None else lambda first, stop: self._in_place(parts(first, stop))
+        return None if parts is None else _ShiftedParts(self, parts)
 
-    def _in_place(self, moved: Tensor) -> Tensor:
-        frames = self.portrait.to(moved).expand_as(moved).clone()
-        rows, columns = kept(self.shift, *moved.shape[-2:])
-        across, down = self.shift
-        moved_rows, moved_columns = (
-            slice(side.start + distance, side.stop + distance) for side, distance in ((rows, down), (columns, across))
+    def in_place(self, moved: Tensor) -> Tensor:
+        """``moved`` [1, 3, F, H, W] back in its own place."""
+        return self.filled(moved[(..., *self.moved(EVERYWHERE))], EVERYWHERE)
+
+    def moved(self, window: Window) -> Window:
+        """Where the VAE shows what is kept of a ``window``."""
+        (rows, columns), (across, down) = self._kept(window), self.shift
+        return slice(rows.start + down, rows.stop + down), slice(columns.start + across, columns.stop + across)
+
+    def filled(self, moved: Tensor, window: Window) -> Tensor:
+        """The ``window`` of frames that show ``moved`` where something of it is kept, else the portrait."""
+        portrait = self.portrait[(..., *window)].to(moved)
+        frames = portrait.expand(-1, -1, moved.shape[2], -1, -1).clone()
+        starts = [side.start or 0 for side in window]
+        own = (
+            slice(side.start - start, side.stop - start) for side, start in zip(self._kept(window), starts, strict=True)
         )
-        frames[..., rows, columns] = moved[..., moved_rows, moved_columns]
+        frames[(..., *own)] = moved
         return frames
+
+    def _kept(self, window: Window) -> Window:
+        """What is kept of a ``window``, maybe nothing."""
+        rows, columns = map(_overlap, window, kept(self.shift, *self.portrait.shape[-2:]))
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class _ShiftedParts:
+    codec: ShiftedCodec
+    parts: Parts
+
+    def __call__(self, first: int, stop: int) -> Tensor:
+        return self.codec.in_place(self.parts(first, stop))
+
+    def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
+        part, whole = self.parts.views(first, stop, self.codec.moved(window), frame)
+        return Views(self.codec.filled(part, window), self.codec.in_place(whole))
+
+
+def _overlap(side: slice, whole: slice) -> slice:
+    """What is in both; ``whole`` has a start and a stop."""
+    start, stop, _ = side.indices(whole.stop)
+    start = max(start, whole.start)
+    return slice(start, max(start, stop))
 
 
 def kept(shift: Shift, height: int, width: int) -> tuple[slice, slice]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asymtalker.models.detail import DetailTransfer, Timing
+from asymtalker.models.detail import DetailTransfer, frames_of_poses
 from asymtalker.models.face_mesh import LANDMARKS
 from asymtalker.models.landmarks import JAW, UNDER_EYES
 from asymtalker.models.optical_flow import luma_pyramid, optical_flow
@@ -48,8 +48,15 @@ def low_face() -> Tensor:
     return face
 
 
+def with_detail(transfer: DetailTransfer, frames: Tensor, strength: float = 1.0, before: int = 0) -> Tensor:
+    """Frames [3, T, H, W], of which the first ``before`` are known only for their pose."""
+    part = frames[:, before:][(..., *transfer.shown(strength))]
+    poses = frames if transfer.stride == 1 else frames[:, before % transfer.stride // 2 :: transfer.stride]
+    return transfer.apply(part, poses, strength)
+
+
 def applied(transfer: DetailTransfer, picture: Tensor, strength: float = 1.0) -> Tensor:
-    return transfer.apply(picture[:, None], strength)[:, 0]
+    return with_detail(transfer, picture[:, None], strength)[:, 0]
 
 
 def error(picture: Tensor, truth: Tensor, edge: int = 24) -> float:
@@ -132,25 +139,25 @@ def test_strength_scales_the_change(portrait: Tensor, transfer: DetailTransfer) 
 def test_frames_do_not_depend_on_their_neighbours(portrait: Tensor, transfer: DetailTransfer) -> None:
     frames = torch.stack([blurred(moved(portrait, n)) for n in range(6)], dim=1)
     given = frames.clone()
-    together = transfer.apply(frames, 1.0)
-    torch.testing.assert_close(together[:, 4:5], transfer.apply(frames[:, 4:5], 1.0), atol=1e-5, rtol=0)
+    together = with_detail(transfer, frames)
+    torch.testing.assert_close(together[:, 4:5], with_detail(transfer, frames[:, 4:5]), atol=1e-5, rtol=0)
     assert together.shape == frames.shape and together.abs().max() <= 1 and torch.equal(frames, given)
     frames[:, 1] = float("nan")
     others = [0, 2, 3, 4, 5]
-    torch.testing.assert_close(transfer.apply(frames, 1.0)[:, others], together[:, others], atol=1e-5, rtol=0)
+    torch.testing.assert_close(with_detail(transfer, frames)[:, others], together[:, others], atol=1e-5, rtol=0)
 
 
 def test_the_type_of_the_frames_is_kept(portrait: Tensor, transfer: DetailTransfer) -> None:
     frame = blurred(portrait)[:, None]
-    result = transfer.apply(frame.half(), 1.0)
+    result = with_detail(transfer, frame.half())
     assert result.dtype == torch.float16
-    torch.testing.assert_close(result.float(), transfer.apply(frame, 1.0), atol=5e-3, rtol=0)
+    torch.testing.assert_close(result.float(), with_detail(transfer, frame), atol=5e-3, rtol=0)
 
 
 def test_a_flat_picture_stays_as_it_is() -> None:
     flat = torch.full((3, SIZE, SIZE), 0.25)
     frames = flat[:, None].expand(-1, 3, -1, -1)
-    torch.testing.assert_close(DetailTransfer.of(flat, flat).apply(frames, 1.0), frames.contiguous())
+    torch.testing.assert_close(with_detail(DetailTransfer.of(flat, flat), frames), frames.contiguous())
 
 
 @pytest.mark.parametrize("shift", [(12, 0), (-6, 6), (0, -12)])
@@ -178,21 +185,21 @@ def test_a_head_that_moves_in_steps_moves_evenly(portrait: Tensor) -> None:
     transfer = DetailTransfer.of(portrait, blurred(portrait), low_face(), stride=4, mouth_alone=True)
     # Its mouth is no mouth, which the skin would follow.
     transfer = replace(transfer, lower_face=None)
-    shown = transfer.apply(frames, 1.0, before=4)
+    shown = with_detail(transfer, frames, before=4)
     assert shown.shape[1] == 8
     for frame, pixels in enumerate((1, 2, 3, 4, 5, 6, 7, 8)):
         even, stepped = (error(shown[:, frame], moved(portrait, at), 64) for at in (pixels, steps[frame + 4]))
         assert even < 0.04
         assert even < 0.5 * stepped or pixels == steps[frame + 4]
-    faceless = DetailTransfer.of(portrait, blurred(portrait), stride=4).apply(frames, 1.0, before=4)
-    assert error(faceless[:, 0], moved(portrait, 4), 64) < 0.04, "nothing is steadied"
+    faceless = with_detail(DetailTransfer.of(portrait, blurred(portrait), stride=4), frames)
+    assert error(faceless[:, 4], moved(portrait, 4), 64) < 0.04, "nothing is steadied"
 
 
 def test_frames_of_the_round_trip_stay_where_they_are(portrait: Tensor) -> None:
-    frames = torch.stack([blurred(portrait)] * 6, dim=1)
+    frames = torch.stack([blurred(portrait)] * 5, dim=1)
     transfer = DetailTransfer.of(portrait, blurred(portrait), low_face(), stride=4, mouth_alone=True)
-    shown = replace(transfer, lower_face=None).apply(frames, 1.0)
-    assert max(error(shown[:, frame], portrait, edge=1) for frame in range(6)) < 1e-3
+    shown = with_detail(replace(transfer, lower_face=None), frames)
+    assert max(error(shown[:, frame], portrait, edge=1) for frame in range(5)) < 1e-3
 
 
 def test_where_nothing_but_the_head_moves_the_portrait_is_shown(portrait: Tensor) -> None:
@@ -203,7 +210,7 @@ def test_where_nothing_but_the_head_moves_the_portrait_is_shown(portrait: Tensor
     for spot in (hair, mouth):
         frame[(slice(None), *spot)] = 1.0
     as_it_is, shown = (
-        DetailTransfer.of(portrait, blurred(portrait), face, mouth_alone=alone).apply(frame[:, None], 1.0)[:, 0]
+        applied(DetailTransfer.of(portrait, blurred(portrait), face, mouth_alone=alone), frame)
         for alone in (False, True)
     )
 
@@ -215,17 +222,15 @@ def test_where_nothing_but_the_head_moves_the_portrait_is_shown(portrait: Tensor
 
 
 @pytest.mark.parametrize(
-    ("before", "looked_at", "pose", "share"),
+    ("frames", "poses", "groups"),
     [
-        (0, [0, 3, 7], [0, 1, 1, 1, 1, 2, 2, 2, 2], [1, 0.25, 0.5, 0.75, 1, 0.25, 0.5, 0.75, 1]),
-        (1, [0, 3, 7], [1, 1, 1, 1, 2, 2, 2, 2], [0.25, 0.5, 0.75, 1] * 2),
-        (5, [3, 7], [1, 1, 1, 1], [0.25, 0.5, 0.75, 1]),
+        (9, 3, [(0, 1), (1, 5), (5, 9)]),
+        (8, 3, [(0, 0), (0, 4), (4, 8)]),
+        (1, 1, [(0, 1)]),
     ],
 )
-def test_the_third_frame_of_four_shows_where_the_head_is(
-    before: int, looked_at: list[int], pose: list[int], share: list[float]
-) -> None:
-    assert Timing.of(9, before, 4) == Timing(looked_at, pose, share)
+def test_frames_are_grouped_by_the_pose_of_the_head(frames: int, poses: int, groups: list[tuple[int, int]]) -> None:
+    assert [(group.start, group.stop) for group in frames_of_poses(frames, poses, 4)] == groups
 
 
 @pytest.mark.parametrize("place", [2.0, float("nan")])

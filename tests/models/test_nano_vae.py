@@ -9,6 +9,7 @@ import torch
 
 from asymtalker.models.config import ConfigError
 from asymtalker.models.nano_vae import CausalMix, NanoVAE, as_images, as_sites, pointwise
+from asymtalker.models.pictures import EVERYWHERE, Window
 from asymtalker.tests.models.tiny import noise, tiny_vae
 
 TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-5}
@@ -41,6 +42,24 @@ def test_a_part_is_decoded_as_in_the_whole(first: int, stop: int, frames: slice)
     vae, z = tiny_vae(), noise(1, 4, 9, 2, 2)
     assert torch.equal(vae.decode_parts(z)(first, stop), vae.decode(z)[:, :, frames])
     assert vae.decode_parts(z)(4, 4).shape == (1, 3, 0, 32, 32)
+
+
+WINDOWS = [(slice(8, 20), slice(4, 32)), (slice(5, 6), slice(0, 31)), (slice(8, 8), slice(0, 4)), EVERYWHERE]
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=["whole patches", "any pixels", "nothing", "everything"])
+@pytest.mark.parametrize(
+    ("first", "stop", "frames", "shown"), [(0, 3, slice(0, 9), [0, 3, 7]), (2, 4, slice(5, 13), [7, 11])]
+)
+def test_a_window_is_decoded_as_in_the_whole(
+    first: int, stop: int, frames: slice, shown: list[int], window: Window
+) -> None:
+    vae, z = tiny_vae(), noise(1, 4, 9, 2, 2)
+    with torch.no_grad():
+        part, whole = vae.decode_parts(z).views(first, stop, window, 2)
+        pixels = vae.decode(z)
+    torch.testing.assert_close(part, pixels[:, :, frames][(..., *window)], **TOLERANCE)
+    torch.testing.assert_close(whole, pixels[:, :, shown], **TOLERANCE)
 
 
 def test_later_frames_know_earlier_ones() -> None:

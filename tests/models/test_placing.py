@@ -64,6 +64,16 @@ def test_parts_are_in_their_own_place() -> None:
     assert parts is not None and torch.equal(parts(2, 4), codec.decode(latents)[:, :, 5:13])
 
 
+def test_views_are_in_their_own_place() -> None:
+    codec, latents = ShiftedCodec(tiny_vae(), (5, -3), noise(1, 3, 1, 32, 32).tanh()), noise(1, 4, 5, 2, 2)
+    parts, pixels = codec.decode_parts(latents), codec.decode(latents)
+    assert parts is not None
+    for window in ((slice(1, 20), slice(12, 32)), (slice(8, 30), slice(28, 32)), (slice(0, 2), slice(0, 8))):
+        part, whole = parts.views(2, 4, window, 2)
+        torch.testing.assert_close(part, pixels[:, :, 5:13][(..., *window)], atol=1e-5, rtol=0)
+        torch.testing.assert_close(whole, pixels[:, :, [7, 11]], atol=1e-5, rtol=0)
+
+
 def test_a_rollout_decodes_and_continues_in_the_moved_place() -> None:
     vae, portrait, shift = tiny_vae(), noise(1, 3, 1, 32, 32, seed=1).tanh(), (5, -3)
     latents = temporal_reference(ShiftedCodec(vae, shift, portrait).encode, portrait, 9)
