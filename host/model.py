@@ -22,7 +22,7 @@ from typing_extensions import override
 from ..models.checkpoint import CheckpointError
 from ..models.config import ConfigError, DiTConfig, SamplingConfig
 from ..models.dit import TalkingHeadDiT
-from ..models.layers import AudioKeyValue, Kernels, RotaryTables
+from ..models.layers import AudioKeyValue, Kernels, OtherAudio, RotaryTables
 from ..models.network_tensors import fitted, network_tensors
 from ..models.reference import ReferenceKind
 from . import fused
@@ -125,14 +125,15 @@ class HostDiT(TalkingHeadDiT):
         reference: Tensor,
         audio_kv: list[AudioKeyValue],
         tables: RotaryTables | None = None,
+        other: Sequence[OtherAudio] = (),
         **kwargs: Any,
     ) -> Tensor:
-        """Flow of ``x`` [B, C, T, h, w] at ``timesteps`` [B] (0..1000); ``context`` and ``control`` are not used."""
+        """``velocity`` of ``x`` [B, C, T, h, w] at ``timesteps`` [B]; ``context`` and ``control`` are not used."""
         options = transformer_options or {}
         wrappers = patcher_extension.get_all_wrappers(patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = patcher_extension.WrapperExecutor.new_class_executor(self._flow, self, wrappers)
         # Caching wrappers write into their input, which the sampler still needs.
-        return executor.execute(x.clone() if wrappers else x, timesteps, audio_kv, reference, tables, options)
+        return executor.execute(x.clone() if wrappers else x, timesteps, audio_kv, reference, tables, other, options)
 
     def _flow(
         self,
@@ -141,13 +142,14 @@ class HostDiT(TalkingHeadDiT):
         audio_kv: list[AudioKeyValue],
         reference: Tensor,
         tables: RotaryTables | None,
+        other: Sequence[OtherAudio],
         options: dict[str, Any],
     ) -> Tensor:
         if "optimized_attention_override" not in options:
-            return self.velocity(x, timesteps, audio_kv, reference, tables)
+            return self.velocity(x, timesteps, audio_kv, reference, tables, other)
         self.core_attention.options = options
         try:
-            return self.velocity(x, timesteps, audio_kv, reference, tables)
+            return self.velocity(x, timesteps, audio_kv, reference, tables, other)
         finally:
             self.core_attention.options = None
 

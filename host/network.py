@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from ..models.audio import frames_of_windows, windows_of_frames
 from ..models.blinks import silenced
 from ..models.flow import Denoise
-from ..models.layers import AudioKeyValue, RotaryTables
+from ..models.layers import AudioKeyValue, OtherAudio, RotaryTables
 from ..models.rollout import SamplingLoop
 from ..models.transfer import send
 from .cores import one_thread
@@ -37,13 +37,17 @@ COND, UNCOND = 0, 1
 
 @dataclass(frozen=True)
 class Condition:
-    """One side of the guidance; ``uuid`` identifies it in caches of its outputs."""
+    """One side of the guidance; ``uuid`` identifies it in caches of its outputs.
+
+    With an ``other`` audio, it is both: the other one is followed where guidance holds.
+    """
 
     role: int
     uuid: uuid.UUID
     reference: Tensor
     audio_kv: list[AudioKeyValue]
     tables: RotaryTables
+    other: Sequence[OtherAudio] = ()
 
 
 class ChunkNetwork:
@@ -97,7 +101,17 @@ class ChunkNetwork:
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
             unvoiced = self._without_speech(windows, None)
             conditions.append(Condition(UNCOND, uuid.uuid4(), reference, unvoiced, tables))
-        return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area)
+        guider = ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area)
+        if len(conditions) > 1 and self._guided_area is not None and device.type == "cpu":
+            guider.both = self._both(*conditions)
+        return guider
+
+    def _both(self, voiced: Condition, unvoiced: Condition) -> Condition:
+        """Both sides at once, for a CPU, where time goes by the number of tokens: few of them are guided."""
+        assert self._guided_area is not None
+        places = self._network.diffusion_model.places_of(self._guided_area, voiced.reference.shape[2])
+        other = [OtherAudio(places, audio_kv) for audio_kv in unvoiced.audio_kv]
+        return replace(voiced, other=other)
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
         """Run a chunk's ``loop`` as one sampling of core's."""
@@ -155,6 +169,8 @@ class ChunkGuider:
         self._conditions = conditions
         self._bring, self._guided_area = bring, guided
         self._last_level, self._is_guided_step = 0.0, True
+        # Both sides at once; used where nothing on the MODEL looks at each of them.
+        self.both: Condition | None = None
 
     @torch.no_grad()
     def sample(self, loop: SamplingLoop, levels: Tensor, noise: Tensor) -> Tensor:
@@ -235,7 +251,11 @@ class ChunkGuider:
         executor = WrapperExecutor.new_executor(
             _calc_cond_batch, get_all_wrappers(WrappersMP.CALC_COND_BATCH, model_options, is_model_options=True)
         )
-        voiced, unvoiced = executor.execute(self.inner_model, sides, x, timestep, model_options)
+        if self.both is not None and self._is_guided_step and not self._looks_at_sides(model_options):
+            (both,) = _calc_cond_batch(self.inner_model, [self.both], x, timestep, model_options)
+            voiced, unvoiced = both.chunk(2)
+        else:
+            voiced, unvoiced = executor.execute(self.inner_model, sides, x, timestep, model_options)
         if self._guided_area is not None and len(conditions) > 1:
             # Where both sides are the same, guidance changes nothing.
             unvoiced = torch.lerp(voiced, unvoiced, self._guided_area.to(voiced.dtype))
@@ -266,6 +286,12 @@ class ChunkGuider:
                 uncond=sides[1],
             )
         return outputs[0] if cfg == 1 else torch.lerp(outputs[1], outputs[0], cfg)
+
+    def _looks_at_sides(self, options: dict[str, Any]) -> bool:
+        """Whether something surrounds or replaces a part of the network, so that it runs once for each side."""
+        inside = options.get("transformer_options", {})
+        changes = ("optimized_attention_override", "patches", "patches_replace", "wrappers")
+        return self._keeps_both(options) or "model_function_wrapper" in options or any(map(inside.get, changes))
 
     def _keeps_both(self, options: dict[str, Any]) -> bool:
         return bool(options.get("disable_cfg1_optimization")) or any(self.model_patcher.wrappers.values())
@@ -351,6 +377,8 @@ def _evaluate(model: Any, side: Condition, x: Tensor, timestep: Tensor, model_op
         "tables": side.tables,
         "transformer_options": step_options,
     }
+    if side.other:
+        conditions["other"] = side.other
     wrapper = model_options.get("model_function_wrapper")
     if wrapper is None:
         return model.apply_model(x, timestep, **conditions)

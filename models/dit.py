@@ -16,6 +16,7 @@ from .layers import (
     Block,
     Head,
     Kernels,
+    OtherAudio,
     RotaryTables,
     UnusedAudioEmbedding,
     rotary_tables,
@@ -80,6 +81,13 @@ class TalkingHeadDiT(nn.Module):
         t, h, w = (size // patch for size, patch in zip(latent_shape[2:], self.config.patch_size, strict=True))
         return rotary_tables((t, h, w), self.config.head_dim, device)
 
+    def places_of(self, area: Tensor, num_latents: int) -> Tensor:
+        """The tokens [T*m] of ``num_latents`` latent frames that are in an ``area``, not 0 in [1, 1, 1, h, w]."""
+        size = self.config.patch_size[1:]
+        inside = nn.functional.max_pool2d(area[:, :, 0], size).flatten() > 0
+        steps = torch.arange(num_latents // self.config.patch_size[0], device=area.device)
+        return (steps[:, None] * len(inside) + inside.nonzero()[:, 0]).flatten()
+
     def velocity(
         self,
         x: Tensor,
@@ -87,10 +95,12 @@ class TalkingHeadDiT(nn.Module):
         audio_kv: list[AudioKeyValue],
         reference: Tensor,
         tables: RotaryTables | None = None,
+        other: Sequence[OtherAudio] = (),
     ) -> Tensor:
         """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B] (0..1000), given ``reference`` of the same shape.
 
-        Pass ``tables`` to compiled code, which would otherwise compute them for every step.
+        Pass ``tables`` to compiled code, which would otherwise compute them for every step. With an ``other`` audio for
+        every block, there are two flows, [2 * B, C, T, h, w]: in the second, the tokens in its places follow it.
         """
         tokens = self.patch_embedding(torch.cat((x, reference), dim=1))
         grid = tokens.shape[2:]
@@ -100,9 +110,17 @@ class TalkingHeadDiT(nn.Module):
         time = self.time_embedding(sinusoid)
         modulation = self.time_projection(time).unflatten(-1, (6, -1))
         tables = tables or self.rotary_tables(x.shape, x.device)
-        for block, kv in zip(self.blocks, audio_kv, strict=True):
-            tokens = block(tokens, modulation, kv, tables, grid[0])
-        out = self._unpatchify(self.head(tokens, time), grid)
+        if other:
+            places, count = other[0].places, tokens.shape[1]
+            tokens = torch.cat((tokens, tokens[:, places]), dim=1)
+            tables = tuple(torch.cat((table, table[places])) for table in tables)
+        for block, kv, beside in zip(self.blocks, audio_kv, other or [None] * len(audio_kv), strict=True):
+            tokens = block(tokens, modulation, kv, tables, grid[0], beside)
+        patches = self.head(tokens, time)
+        if other:
+            whole, own = patches[:, :count], patches[:, count:]
+            patches = torch.cat((whole, whole.index_copy(1, places, own)))
+        out = self._unpatchify(patches, grid)
         if self.config.prediction == "flow":
             return out
         u = (timestep / 1000).clamp_min(MIN_NOISE).to(x.dtype)[:, None, None, None, None]

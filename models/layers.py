@@ -35,6 +35,26 @@ AudioKeyValue = tuple[Tensor, Tensor]
 """One block's cross-attention keys and values, each [B*T, tokens, heads, head_dim]."""
 
 
+@dataclass(frozen=True)
+class OtherAudio:
+    """Some tokens with another audio, computed along with all tokens of a chunk, behind which they stand.
+
+    They attend to themselves, and to what the other tokens are with the chunk's audio: what audio changes elsewhere
+    hardly matters to them. ``places`` [T*m] are those of ``m`` tokens of each latent frame; ``audio_kv`` are one
+    block's keys and values.
+    """
+
+    places: Tensor
+    audio_kv: AudioKeyValue
+
+    def attend(self, attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Self-attention [B, S + T*m, heads, head_dim] of all tokens, then of these."""
+        count = q.shape[1] - len(self.places)
+        k_own, v_own = (x[:, :count].index_copy(1, self.places, x[:, count:]) for x in (k, v))
+        whole = attention(q[:, :count], k[:, :count], v[:, :count])
+        return torch.cat((whole, attention(q[:, count:], k_own, v_own)), dim=1)
+
+
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """PyTorch's attention on [B, S, heads, head_dim] tensors."""
     q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
@@ -141,17 +161,24 @@ class AttentionProjections(nn.Module):
 class SelfAttention(AttentionProjections):
     """Attention among all tokens of a chunk, with 3D rotary embedding."""
 
-    def forward(self, x: Tensor, tables: RotaryTables) -> Tensor:
+    def forward(self, x: Tensor, tables: RotaryTables, other: OtherAudio | None = None) -> Tensor:
         k, v = self.key_value(x)
         q, k = self.kernels.rotate(self.query(x), k, tables)
-        x = self.kernels.attention(q, k, v)
+        attention = self.kernels.attention
+        x = attention(q, k, v) if other is None else other.attend(attention, q, k, v)
         return self.o(x.flatten(-2))
 
 
 class CrossAttention(AttentionProjections):
     """Tokens of latent frame i attend to the audio tokens of latent frame i only."""
 
-    def forward(self, x: Tensor, audio_kv: AudioKeyValue, num_latents: int) -> Tensor:
+    def forward(
+        self, x: Tensor, audio_kv: AudioKeyValue, num_latents: int, other: OtherAudio | None = None
+    ) -> Tensor:
+        if other is not None:
+            count = x.shape[1] - len(other.places)
+            sides = (x[:, :count], audio_kv), (x[:, count:], other.audio_kv)
+            return torch.cat([self(tokens, kv, num_latents) for tokens, kv in sides], dim=1)
         per_frame = rearrange(self.query(x), "b (t s) h d -> (b t) s h d", t=num_latents)
         out = rearrange(self.kernels.attention(per_frame, *audio_kv), "(b t) s h d -> b (t s) (h d)", t=num_latents)
         return self.o(out)
@@ -190,14 +217,20 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.empty(1, 6, dim, **factory))
 
     def forward(
-        self, x: Tensor, modulation: Tensor, audio_kv: AudioKeyValue, tables: RotaryTables, num_latents: int
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        audio_kv: AudioKeyValue,
+        tables: RotaryTables,
+        num_latents: int,
+        other: OtherAudio | None = None,
     ) -> Tensor:
         """``x`` [B, S, dim], ``modulation`` [B, 6, dim] -> [B, S, dim]."""
         own = self.modulation.to(device=x.device, dtype=modulation.dtype)
         shift1, scale1, gate1, shift2, scale2, gate2 = (own + modulation).chunk(6, dim=1)
         norm = self.kernels.modulated_norm
-        x = torch.addcmul(x, self.self_attn(norm(x, self.norm1, shift1, scale1), tables), gate1)
-        x = x + self.cross_attn(self.norm3(x), audio_kv, num_latents)
+        x = torch.addcmul(x, self.self_attn(norm(x, self.norm1, shift1, scale1), tables, other), gate1)
+        x = x + self.cross_attn(self.norm3(x), audio_kv, num_latents, other)
         return torch.addcmul(x, self.ffn(norm(x, self.norm2, shift2, scale2)), gate2)
 
 
