@@ -18,7 +18,7 @@ from .transfer import send
 CELL = 8
 # The Gaussian over which the landmarks' movements are averaged; how far the skin reaches beyond the jaw, and the lips
 # beyond their contour; and the softness of either edge. All in heights of the lower face, which are 0.4 of the face's.
-REACH, BEYOND_JAW, BEYOND_LIPS, SOFT_SKIN, SOFT_LIPS = 0.09, 0.1, 0.045, 0.03, 0.02
+REACH, BEYOND_JAW, BEYOND_LIPS, SOFT_SKIN, SOFT_LIPS = 0.09, 0.1, 0.02, 0.03, 0.012
 # How far the skin moves at most, in the same unit.
 ROOM = 0.15
 # How far the mouth's part of the picture reaches beyond the lower face, and how soft it ends, in heights of the frame.
