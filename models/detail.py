@@ -41,8 +41,6 @@ SEEN_BOTH = 12
 STEADY_SIGMA, LITTLE_SEEN = 2.0, 1e-2
 # How far a head may move before it leaves the part of the picture that is made for it, as a share of the frame.
 ROOM = 1 / 32
-# That part's corners are multiples of this many pixels: what nano's VAE decodes at once.
-EVEN = 4
 # A CPU takes a few frames at a time, which stay in its cache; a GPU a chunk of 512x512, of which it holds several
 # copies.
 CPU_FRAMES, GPU_PIXELS = 4, 33 * 512 * 512
@@ -246,18 +244,16 @@ class DetailTransfer:
 
         And how much they look like the portrait, [T, 1, h, w].
         """
-        size, part = self.layers.shape[-2:], frames.shape[-2:]
-        frames = frames.float()
-        rows, columns = (slice(side.start and side.start // 2, side.stop and side.stop // 2) for side in window)
-        half = rows, columns
-        finer = resized(flow, [length // 2 for length in size])[(..., *half)]
-        confidence = resized(self.fine.confidence(functional.avg_pool2d(frames, 2), finer, half), part)
-        if self.stride > 1:
-            steady = resized(steady, size)[(..., *window)]
-            # In units of a picture of the window's size.
-            across, down = (steady[:, axis] * (size[1 - axis] / part[1 - axis]) for axis in (0, 1))
-            frames = sampled(frames, torch.stack((across, down), dim=1))
-        return frames, confidence
+        (height, width), (rows, columns) = self.layers.shape[-2:], frames.shape[-2:]
+        small, cells = functional.avg_pool2d(frames.float(), 2), (..., *_scaled(window, FLOW_SCALE))
+        likeness = self.fine.confidence(small, resized(flow[cells], small.shape[-2:]), _scaled(window, 2))
+        confidence = resized(likeness, (rows, columns))
+        if self.stride == 1:
+            return frames.float(), confidence
+        across, down = resized(steady[cells], (rows, columns)).unbind(1)
+        # In units of a picture of the window's size.
+        distances = torch.stack((across * (width / columns), down * (height / rows)), dim=1)
+        return sampled(frames.float(), distances), confidence
 
     def _close(self, pictures: Tensor, places: Tensor, closed: Sequence[float]) -> Tensor:
         """Close the lids of ``pictures`` [T, 3, H, W], which show the portrait at ``places`` [T, 2, H, W], in place.
@@ -274,13 +270,22 @@ class DetailTransfer:
         return drawn
 
 
+def _scaled(window: Window, scale: int) -> Window:
+    """The ``window`` in a picture of 1 / ``scale`` of the size."""
+    rows, columns = (slice(side.start and side.start // scale, side.stop and side.stop // scale) for side in window)
+    return rows, columns
+
+
 def _around(mask: Tensor) -> Window:
-    """The part of a picture around what is not 0 in a mask [H, W], with room for movement; in multiples of ``EVEN``."""
+    """The part of a picture around what is not 0 in a mask [H, W], with room for movement; in whole pixels of the flow.
+
+    nano's VAE decodes as many pixels at once.
+    """
     sides = []
     for dim, length in ((1, mask.shape[0]), (0, mask.shape[1])):
         found, room = (mask > 0).any(dim=dim).nonzero(), round(ROOM * length)
         start, stop = int(found.min()) - room, int(found.max()) + 1 + room
-        sides.append(slice(max(0, start // EVEN * EVEN), min(-(-stop // EVEN) * EVEN, length)))
+        sides.append(slice(max(0, start // FLOW_SCALE) * FLOW_SCALE, min(-(-stop // FLOW_SCALE) * FLOW_SCALE, length)))
     return sides[0], sides[1]
 
 

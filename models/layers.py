@@ -172,9 +172,7 @@ class SelfAttention(AttentionProjections):
 class CrossAttention(AttentionProjections):
     """Tokens of latent frame i attend to the audio tokens of latent frame i only."""
 
-    def forward(
-        self, x: Tensor, audio_kv: AudioKeyValue, num_latents: int, other: OtherAudio | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, audio_kv: AudioKeyValue, num_latents: int, other: OtherAudio | None = None) -> Tensor:
         if other is not None:
             count = x.shape[1] - len(other.places)
             sides = (x[:, :count], audio_kv), (x[:, count:], other.audio_kv)
