@@ -101,17 +101,15 @@ class ChunkNetwork:
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
             unvoiced = self._without_speech(windows, None)
             conditions.append(Condition(UNCOND, uuid.uuid4(), reference, unvoiced, tables))
-        guider = ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area)
-        if len(conditions) > 1 and self._guided_area is not None and device.type == "cpu":
-            guider.both = self._both(*conditions)
-        return guider
+        both = self._both(*conditions) if len(conditions) > 1 else None
+        return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area, both)
 
-    def _both(self, voiced: Condition, unvoiced: Condition) -> Condition:
-        """Both sides at once, for a CPU, where time goes by the number of tokens: few of them are guided."""
-        assert self._guided_area is not None
+    def _both(self, voiced: Condition, unvoiced: Condition) -> Condition | None:
+        """Both sides at once, for a CPU: its time goes by the number of tokens, of which few are guided."""
+        if self._guided_area is None or self._guided_area.device.type != "cpu":
+            return None
         places = self._network.diffusion_model.places_of(self._guided_area, voiced.reference.shape[2])
-        other = [OtherAudio(places, audio_kv) for audio_kv in unvoiced.audio_kv]
-        return replace(voiced, other=other)
+        return replace(voiced, other=[OtherAudio(places, audio_kv) for audio_kv in unvoiced.audio_kv])
 
     def run_sampling(self, loop: SamplingLoop, denoise: Denoise, levels: Tensor, noise: Tensor) -> Tensor:
         """Run a chunk's ``loop`` as one sampling of core's."""
@@ -160,6 +158,7 @@ class ChunkGuider:
         guidance: float,
         bring: Callable[[], None],
         guided: Tensor | None = None,
+        both: Condition | None = None,
     ) -> None:
         self.model_patcher = model
         self.model_options = model.model_options
@@ -168,9 +167,9 @@ class ChunkGuider:
         self.cfg = guidance
         self._conditions = conditions
         self._bring, self._guided_area = bring, guided
-        self._last_level, self._is_guided_step = 0.0, True
         # Both sides at once; used where nothing on the MODEL looks at each of them.
-        self.both: Condition | None = None
+        self._both = both
+        self._last_level, self._is_guided_step = 0.0, True
 
     @torch.no_grad()
     def sample(self, loop: SamplingLoop, levels: Tensor, noise: Tensor) -> Tensor:
@@ -251,8 +250,8 @@ class ChunkGuider:
         executor = WrapperExecutor.new_executor(
             _calc_cond_batch, get_all_wrappers(WrappersMP.CALC_COND_BATCH, model_options, is_model_options=True)
         )
-        if self.both is not None and self._is_guided_step and not self._looks_at_sides(model_options):
-            (both,) = _calc_cond_batch(self.inner_model, [self.both], x, timestep, model_options)
+        if self._both is not None and self._is_guided_step and not self._looks_at_sides(model_options):
+            (both,) = _calc_cond_batch(self.inner_model, [self._both], x, timestep, model_options)
             voiced, unvoiced = both.chunk(2)
         else:
             voiced, unvoiced = executor.execute(self.inner_model, sides, x, timestep, model_options)

@@ -33,7 +33,7 @@ JOB_VERSION = 3
 """Raise it when a change of the pack changes frames, so that no job resumes with another version."""
 
 DETAIL_VERSION = 3
-"""The same for changes that only jobs with detail transfer or drawn lids see."""
+"""The same for changes that only jobs with detail transfer, drawn lids or guidance at the mouth see."""
 
 MAX_SPOOL_BYTES = 20_000_000_000
 """Limit for all kept frames together; the oldest are removed first."""
@@ -152,7 +152,7 @@ def settings_id(inputs: Inputs) -> str:
     }
     if reference.shift != (0, 0):
         settings["shift"] = reference.shift
-    if inputs.sampling.detail or inputs.drawn_lids is not None:
+    if inputs.sampling.detail or inputs.drawn_lids is not None or inputs.guided is not None:
         settings["detail_version"] = DETAIL_VERSION
     if inputs.uses_face:
         # Not its landmarks: they follow from the portrait, but their last bits depend on the machine.

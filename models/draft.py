@@ -179,7 +179,7 @@ class Draft:
         # The head moves on from the pose before.
         first = max(0, known - self._has_poses)
         views, earlier = [], None
-        if first < decoded.first:
+        if decoded.parts is not None and first < decoded.first:
             views.append(self._views(decoded.parts, first, decoded.first))
             clock.stage("decode")
             earlier = sample_of(self._kept(views[0].whole))

@@ -74,7 +74,9 @@ def test_guidance_may_hold_in_a_part(pack: Import, case: dict[str, Any], has_pos
     guided[..., 1:, :] = 1
     network = pack("host.network").ChunkNetwork(model, guided=guided)
     partly = network(case["audio"], case["reference"], 3.0)(case["x"], case["timestep"][0] / 1000)
-    torch.testing.assert_close(partly[..., 1:, :], everywhere[..., 1:, :])
+    # Nearly: what guidance does not hold for is seen with speech.
+    difference = (partly - everywhere)[..., 1:, :].abs().max()
+    assert difference < 0.1 * (everywhere - nowhere)[..., 1:, :].abs().max()
     torch.testing.assert_close(partly[..., :1, :], nowhere[..., :1, :])
     assert not torch.equal(everywhere, nowhere)
 
@@ -93,6 +95,30 @@ def test_guidance_in_a_part_holds_in_the_last_step(pack: Import, case: dict[str,
     halved = {**case, "timestep": case["timestep"] * 0.5}
     torch.testing.assert_close(last, denoised(pack, model, halved, guidance=3.0))
     assert not torch.equal(last, denoised(pack, model, halved))
+
+
+def test_guidance_in_a_part_runs_the_network_once_unless_something_looks_at_each_side(
+    comfy: Import, pack: Import, case: dict[str, Any]
+) -> None:
+    everywhere, level = torch.ones(1, 1, 1, *case["x"].shape[-2:]), case["timestep"][0] / 1000
+    given, found = [], []
+    for is_surrounded in (False, True):
+        model = load(pack, case)
+        if is_surrounded:
+            kind = comfy("comfy.patcher_extension").WrappersMP.DIFFUSION_MODEL
+            model.add_wrapper(kind, lambda executor, *args: executor(*args))
+        network = model.model.diffusion_model
+        velocity = network.velocity
+
+        def noted(*args: Any, velocity: Any = velocity) -> torch.Tensor:
+            given.append(velocity(*args))
+            return given[-1]
+
+        network.velocity = noted
+        guider = pack("host.network").ChunkNetwork(model, guided=everywhere)(case["audio"], case["reference"], 3.0)
+        found.append(guider(case["x"], level))
+    assert [len(flows) for flows in given] == [2, 1, 1]
+    torch.testing.assert_close(*found)
 
 
 def test_guidance_in_a_part_gives_both_sides_to_those_who_ask(pack: Import, case: dict[str, Any]) -> None:

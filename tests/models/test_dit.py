@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asymtalker.models.config import PREDICTIONS
-from asymtalker.models.layers import TanhGELU, rotary_tables, rotate, timestep_embedding
+from asymtalker.models.layers import AudioKeyValue, OtherAudio, TanhGELU, rotary_tables, rotate, timestep_embedding
 from asymtalker.tests.models.tiny import TINY, noise, tiny_dit
 
 FRAMES = 9
@@ -29,6 +29,30 @@ def test_prepared_audio_gives_the_same_flow() -> None:
     flow = network(x, timestep, tokens, reference)
     assert flow.shape == x.shape and flow.abs().max() > 0
     assert torch.equal(network.velocity(x, timestep, network.audio_keys_values(tokens), reference), flow)
+
+
+def test_some_tokens_may_follow_another_audio() -> None:
+    network, timestep = tiny_dit(), torch.tensor([700.0])
+    x, reference = noise(*LATENT, seed=3), noise(*LATENT, seed=4)
+    speech, silence = (network.audio_keys_values(network.encode_audio(audio)) for audio in (windows(5), windows(6)))
+    everywhere, mouth = torch.ones(1, 1, 1, *LATENT[3:]), torch.zeros(1, 1, 1, *LATENT[3:])
+    mouth[..., 1, 3] = 0.1
+
+    def flows(area: torch.Tensor, other: list[AudioKeyValue]) -> list[torch.Tensor]:
+        places = network.places_of(area, LATENT[2])
+        beside = [OtherAudio(places, audio_kv) for audio_kv in other]
+        return list(network.velocity(x, timestep, speech, reference, other=beside).split(1))
+
+    spoken, silent = (network.velocity(x, timestep, audio, reference) for audio in (speech, silence))
+    first, second = flows(everywhere, silence)
+    torch.testing.assert_close(first, spoken)
+    torch.testing.assert_close(second, silent)
+    first, second = flows(mouth, silence)
+    torch.testing.assert_close(first, spoken)
+    # The patch of the mouth, in every latent frame.
+    changed = (second - first).abs().amax(dim=(0, 1)) > 0
+    assert bool(changed[:, :2, 2:4].all()) and int(changed.sum()) == LATENT[2] * 4
+    torch.testing.assert_close(*flows(mouth, speech))
 
 
 @pytest.mark.parametrize(("dtype", "prediction"), itertools.product(DTYPES, PREDICTIONS))
