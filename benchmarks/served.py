@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -16,12 +17,14 @@ from .speech import PORTRAIT, repeated_speech
 GRAPH = ROOT / "workflows" / "api" / "asymtalker_nano.json"
 
 
-def start_server(workdir: Path, cpu: bool = True, dies_with_us: bool = False) -> ComfyServer:
+def start_server(
+    workdir: Path, cpu: bool = True, dies_with_us: bool = False, options: Sequence[str] = ()
+) -> ComfyServer:
     """A real ComfyUI with its files in ``workdir``. Raises FileNotFoundError where there is none."""
     comfyui = find_comfyui()
     if comfyui is None:
         raise FileNotFoundError("this runs a real ComfyUI: name one in COMFYUI_PATH")
-    return ComfyServer(comfyui, workdir, cpu=cpu, dies_with_us=dies_with_us)
+    return ComfyServer(comfyui, workdir, cpu=cpu, dies_with_us=dies_with_us, options=options)
 
 
 def nano_graph(client: ComfyClient, seconds: float, workdir: Path, portrait: Path = PORTRAIT) -> Graph:

@@ -133,7 +133,8 @@ class HostDiT(TalkingHeadDiT):
         wrappers = patcher_extension.get_all_wrappers(patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = patcher_extension.WrapperExecutor.new_class_executor(self._flow, self, wrappers)
         # Caching wrappers write into their input, which the sampler still needs.
-        return executor.execute(x.clone() if wrappers else x, timesteps, audio_kv, reference, tables, other, options)
+        beside = {"other": other} if other else {}
+        return executor.execute(x.clone() if wrappers else x, timesteps, audio_kv, reference, tables, options, **beside)
 
     def _flow(
         self,
@@ -142,8 +143,8 @@ class HostDiT(TalkingHeadDiT):
         audio_kv: list[AudioKeyValue],
         reference: Tensor,
         tables: RotaryTables | None,
-        other: Sequence[OtherAudio],
         options: dict[str, Any],
+        other: Sequence[OtherAudio] = (),
     ) -> Tensor:
         if "optimized_attention_override" not in options:
             return self.velocity(x, timesteps, audio_kv, reference, tables, other)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,9 @@ from .model import TalkingHeadModel, talking_head
 
 COND, UNCOND = 0, 1
 """Core's cond_or_uncond."""
+
+CHANGES = ("optimized_attention_override", "patches", "patches_replace", "wrappers")
+"""What nodes put into the transformer options to change how the network computes."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,10 @@ class ChunkNetwork:
         if guidance != 1 or self._model.model_options.get("disable_cfg1_optimization", False):
             unvoiced = self._without_speech(windows, None)
             conditions.append(Condition(UNCOND, uuid.uuid4(), reference, unvoiced, tables))
-        both = self._both(*conditions) if len(conditions) > 1 else None
-        return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area, both)
+        at_once = self._at_once(*conditions) if len(conditions) > 1 else None
+        return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area, at_once)
 
-    def _both(self, voiced: Condition, unvoiced: Condition) -> Condition | None:
+    def _at_once(self, voiced: Condition, unvoiced: Condition) -> Condition | None:
         """Both sides at once, for a CPU: its time goes by the number of tokens, of which few are guided."""
         if self._guided_area is None or self._guided_area.device.type != "cpu":
             return None
@@ -158,7 +161,7 @@ class ChunkGuider:
         guidance: float,
         bring: Callable[[], None],
         guided: Tensor | None = None,
-        both: Condition | None = None,
+        at_once: Condition | None = None,
     ) -> None:
         self.model_patcher = model
         self.model_options = model.model_options
@@ -167,8 +170,8 @@ class ChunkGuider:
         self.cfg = guidance
         self._conditions = conditions
         self._bring, self._guided_area = bring, guided
-        # Both sides at once; used where nothing on the MODEL looks at each of them.
-        self._both = both
+        # Both sides at once; used where nothing surrounds or replaces a part of the network.
+        self._at_once = at_once
         self._last_level, self._is_guided_step = 0.0, True
 
     @torch.no_grad()
@@ -242,18 +245,18 @@ class ChunkGuider:
     def _predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None) -> Tensor:
         """Core's ``sampling_function``: both sides of the guidance, and one from the two."""
         # Wrappers that keep both sides, as caches do, need both in every step.
-        is_alone = not (self._is_guided_step or self._keeps_both(model_options))
+        is_alone = not (self._is_guided_step or self._needs_each(model_options))
         conditions = self._conditions[:1] if is_alone else self._conditions
         cfg = self.cfg if self._is_guided_step else 1.0
         silent = [None] * (2 - len(conditions))
         sides = [*conditions, *silent]
-        executor = WrapperExecutor.new_executor(
-            _calc_cond_batch, get_all_wrappers(WrappersMP.CALC_COND_BATCH, model_options, is_model_options=True)
-        )
-        if self._both is not None and self._is_guided_step and not self._looks_at_sides(model_options):
-            (both,) = _calc_cond_batch(self.inner_model, [self._both], x, timestep, model_options)
+        if self._at_once is not None and self._is_guided_step and not self._is_changed(model_options):
+            (both,) = _calc_cond_batch(self.inner_model, [self._at_once], x, timestep, model_options)
             voiced, unvoiced = both.chunk(2)
         else:
+            executor = WrapperExecutor.new_executor(
+                _calc_cond_batch, get_all_wrappers(WrappersMP.CALC_COND_BATCH, model_options, is_model_options=True)
+            )
             voiced, unvoiced = executor.execute(self.inner_model, sides, x, timestep, model_options)
         if self._guided_area is not None and len(conditions) > 1:
             # Where both sides are the same, guidance changes nothing.
@@ -286,13 +289,15 @@ class ChunkGuider:
             )
         return outputs[0] if cfg == 1 else torch.lerp(outputs[1], outputs[0], cfg)
 
-    def _looks_at_sides(self, options: dict[str, Any]) -> bool:
-        """Whether something surrounds or replaces a part of the network, so that it runs once for each side."""
-        inside = options.get("transformer_options", {})
-        changes = ("optimized_attention_override", "patches", "patches_replace", "wrappers")
-        return self._keeps_both(options) or "model_function_wrapper" in options or any(map(inside.get, changes))
+    def _is_changed(self, options: dict[str, Any]) -> bool:
+        """Whether something surrounds or replaces a part of the network, which then runs once for each side."""
+        patcher, inside = self.model_patcher, options.get("transformer_options", {})
+        changes = [inside.get(name) for name in CHANGES]
+        changes += [patcher.object_patches, patcher.injections, options.get("model_function_wrapper")]
+        return self._needs_each(options) or any(map(without_empty, changes))
 
-    def _keeps_both(self, options: dict[str, Any]) -> bool:
+    def _needs_each(self, options: dict[str, Any]) -> bool:
+        """Whether something needs each side in every step."""
         return bool(options.get("disable_cfg1_optimization")) or any(self.model_patcher.wrappers.values())
 
     def _executor(self, original: Any, kind: str, options: dict[str, Any]) -> WrapperExecutor:
@@ -320,6 +325,14 @@ class ChunkSampler:
         """Latents of the chunk."""
         options = extra_args["model_options"]
         return self._loop(lambda x, u: model_wrap.predict(x, u, options), sigmas, noise)
+
+
+def without_empty(value: Any) -> Any:
+    """``value`` without empty containers in it, at any depth, which nodes leave behind."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = {key: without_empty(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if not isinstance(item, (Mapping, list, tuple)) or item}
 
 
 def compute_dtype(network: TalkingHeadModel) -> torch.dtype:

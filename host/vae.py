@@ -18,7 +18,7 @@ from comfy.sd import VAE
 from comfy.taesd.taehv import TAEHV
 from torch import Tensor
 
-from ..models.codec import Parts, Views
+from ..models.codec import Parts, Views, frames_before
 from ..models.family import LITE, MODELS, PRO, ModelSpec
 from ..models.nano_vae import SPATIAL_STRIDE, STRIDE_T, NanoVAE
 from ..models.pictures import Window
@@ -314,7 +314,7 @@ def _in_place(change: Callable[[], Tensor]) -> Tensor:
 
 
 def _frames_of(num_latents: int) -> int:
-    return max(0, num_latents * STRIDE_T - (STRIDE_T - 1))
+    return frames_before(num_latents, STRIDE_T)
 
 
 def _latents_of(num_frames: int) -> int:

@@ -24,6 +24,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ..host.network import without_empty
+
 MAX_DEPTH = 24
 _LIBRARIES = ("torch", "numpy")
 _OF_THE_PROCESS = ("logging", "threading", "concurrent", "asyncio", "aiohttp", "uuid", "server", "execution")
@@ -50,7 +52,7 @@ def patches_id(model: ModelPatcher) -> str:
         "hooks": list(model.hook_patches.values()),
         "models": {key: kept for key, kept in model.additional_models.items() if key != MULTIGPU_COPIES},
     }
-    changed = {name: kept for name, part in parts.items() if (kept := _without_empty(part))}
+    changed = {name: kept for name, part in parts.items() if (kept := without_empty(part))}
     if not changed:
         return ""
     digest = hashlib.blake2b(digest_size=16)
@@ -72,13 +74,6 @@ def hash_value(digest: Any, value: Any) -> None:
         digest.update(repr(value).encode())
     else:
         _Content(None).feed(digest, value)
-
-
-def _without_empty(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    kept = {key: _without_empty(item) for key, item in value.items()}
-    return {key: item for key, item in kept.items() if not isinstance(item, (Mapping, list, tuple)) or item}
 
 
 def _own_modules(model: ModelPatcher) -> dict[int, str]:

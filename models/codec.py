@@ -33,14 +33,17 @@ class Views(NamedTuple):
 
 
 class Parts(Protocol):
-    """Latents of which parts are decoded as they are needed."""
+    """A chunk's latents, of which parts are decoded as they are needed. The caller may overwrite what they give."""
 
     def __call__(self, first: int, stop: int) -> Tensor:
-        """The pixels [1, 3, f, H, W] of the latents [first, stop), a new tensor."""
+        """The pixels [1, 3, f, H, W] of the latents [first, stop)."""
         ...
 
     def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
-        """The ``window`` of these pixels, and frame ``frame`` of each latent; the video's first latent has but one."""
+        """The ``window`` of these pixels, and frame ``frame`` of each latent; the first latent has only one.
+
+        The two share no memory.
+        """
         ...
 
 
@@ -65,7 +68,10 @@ def frames_before(latent: int, stride: int) -> int:
 
 @dataclass(frozen=True)
 class DecodedParts:
-    """Parts of what is decoded already, as views: ``pixels`` [1, 3, F, H, W] of the latents from ``start`` on."""
+    """Parts of what is decoded already: ``pixels`` [1, 3, F, H, W] of the latents from ``start`` on.
+
+    To overwrite a part is to overwrite these pixels.
+    """
 
     pixels: Tensor
     start: int
@@ -73,11 +79,11 @@ class DecodedParts:
 
     def __call__(self, first: int, stop: int) -> Tensor:
         """The pixels of the latents [first, stop)."""
-        known = frames_before(self.start, self.stride)
-        return self.pixels[:, :, frames_before(first, self.stride) - known : frames_before(stop, self.stride) - known]
+        earlier, begin, end = (frames_before(latent, self.stride) for latent in (self.start, first, stop))
+        return self.pixels[:, :, begin - earlier : end - earlier]
 
     def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
-        """See ``Parts``. ``whole`` is a copy."""
+        """See ``Parts``."""
         pixels = self(first, stop)
         alone = int(first == 0 < stop)
         whole = torch.cat((pixels[:, :, :alone], pixels[:, :, alone + frame :: self.stride]), dim=2)

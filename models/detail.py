@@ -75,12 +75,12 @@ class Likeness:
         return (error / tolerated).mul_(-0.5).exp_()
 
 
-def frames_of_poses(frames: int, poses: int, stride: int) -> list[slice]:
-    """Those of ``frames`` that show the head in each of its ``poses``: the last ``stride`` in the last one, and so on.
+def frames_of_poses(num_frames: int, num_poses: int, stride: int) -> list[slice]:
+    """The frames that show the head in each of its poses: the last ``stride`` in the last one, and so on.
 
     In the first one, they may show it once, because a video's first latent frame is a single frame, or not at all.
     """
-    stops = (frames - stride * later for later in reversed(range(poses)))
+    stops = (num_frames - stride * later for later in reversed(range(num_poses)))
     return [slice(max(0, stop - stride), max(0, stop)) for stop in stops]
 
 
@@ -123,8 +123,8 @@ class DetailTransfer:
         """``portrait`` and ``round_trip`` [3, H, W] in [-1, 1], of at least 16 pixels a side.
 
         ``face`` [468, 2] are the portrait's landmarks in 0..1, on the CPU. Without them, lids stay open, and chins are
-        the VAE's. With them and ``mouth_alone``, nothing but the mouth is left to the frames, of which ``stride`` are
-        one latent frame. ``is_guided``: whether guidance holds at the mouth.
+        the VAE's. With them and ``mouth_alone``, nothing but the mouth is left to the frames, of which ``stride``, more
+        than one, are one latent frame. ``is_guided``: whether guidance holds at the mouth.
         """
         still, whole = round_trip[None].float(), portrait[None].float()
         height, width = portrait.shape[-2:]
@@ -136,7 +136,7 @@ class DetailTransfer:
             points = face * torch.tensor((width, height))
             eyelids, lower_face = Eyelids(whole, points), LowerFace(whole, points, is_guided)
             alive = around_lower_face(points, height, width)
-            if mouth_alone and alive.any():
+            if mouth_alone and stride > 1 and alive.any():
                 lifeless, window = send(1 - alive, portrait.device), _around(alive[0, 0])
         small = functional.avg_pool2d(still, FLOW_SCALE)
         return cls(
@@ -160,7 +160,7 @@ class DetailTransfer:
         return across, down
 
     def shown(self, strength: float) -> Window:
-        """The part of frames whose colours matter: elsewhere, nothing of them is shown with that ``strength``."""
+        """The part of frames that is needed: elsewhere, nothing of them is shown with that ``strength``."""
         return self.window if strength == 1 else EVERYWHERE
 
     def apply(self, frames: Tensor, poses: Tensor, strength: float, closed: Sequence[float] = ()) -> Tensor:
@@ -169,14 +169,14 @@ class DetailTransfer:
         Args:
             frames: [3, T, h, w], the part of them that is ``shown``.
             poses: [3, P, H, W], whole frames, one of each pose of the head (see ``frames_of_poses``), in any colours;
-                without ``stride``, these are ``frames``.
+                if ``stride`` is 1, the same as ``frames``.
             closed: how far the lids are closed in each frame, 0..1; empty stands for open eyes.
 
         Returns:
             [3, T, H, W].
         """
         groups = frames_of_poses(frames.shape[1], poses.shape[1], self.stride)
-        pose = [pose for pose, group in enumerate(groups) for _ in range(group.start, group.stop)]
+        numbers = [number for number, group in enumerate(groups) for _ in range(group.start, group.stop)]
         # Frames of a pose move evenly from the pose before; this is the way that is left.
         left = [
             strength * (group.stop - 1 - frame) / self.stride
@@ -185,8 +185,8 @@ class DetailTransfer:
         ]
         flow, steady = self._poses(poses)
         # Sent, because a GPU would wait for lists.
-        at, way = send(torch.tensor(pose), frames.device), send(torch.tensor(left), frames.device)
-        detailed = torch.empty((3, len(pose), *poses.shape[-2:]), dtype=frames.dtype, device=frames.device)
+        at, way = send(torch.tensor(numbers), frames.device), send(torch.tensor(left), frames.device)
+        detailed = torch.empty((3, len(numbers), *poses.shape[-2:]), dtype=frames.dtype, device=frames.device)
         for several in _groups(detailed):
             steadied = steady[at[several]] * way[several].view(-1, 1, 1, 1)
             pictures = frames[:, several].movedim(1, 0)
@@ -244,15 +244,15 @@ class DetailTransfer:
 
         And how much they look like the portrait, [T, 1, h, w].
         """
-        (height, width), (rows, columns) = self.layers.shape[-2:], frames.shape[-2:]
+        (full_height, full_width), (height, width) = self.layers.shape[-2:], frames.shape[-2:]
         small, cells = functional.avg_pool2d(frames.float(), 2), (..., *_scaled(window, FLOW_SCALE))
         likeness = self.fine.confidence(small, resized(flow[cells], small.shape[-2:]), _scaled(window, 2))
-        confidence = resized(likeness, (rows, columns))
+        confidence = resized(likeness, (height, width))
         if self.stride == 1:
             return frames.float(), confidence
-        across, down = resized(steady[cells], (rows, columns)).unbind(1)
+        across, down = resized(steady[cells], (height, width)).unbind(1)
         # In units of a picture of the window's size.
-        distances = torch.stack((across * (width / columns), down * (height / rows)), dim=1)
+        distances = torch.stack((across * (full_width / width), down * (full_height / height)), dim=1)
         return sampled(frames.float(), distances), confidence
 
     def _close(self, pictures: Tensor, places: Tensor, closed: Sequence[float]) -> Tensor:
@@ -277,9 +277,9 @@ def _scaled(window: Window, scale: int) -> Window:
 
 
 def _around(mask: Tensor) -> Window:
-    """The part of a picture around what is not 0 in a mask [H, W], with room for movement; in whole pixels of the flow.
+    """The part of a picture around what is not 0 in a mask [H, W], with room for movement.
 
-    nano's VAE decodes as many pixels at once.
+    Its sides are those of pixels of the flow, so that it can be scaled.
     """
     sides = []
     for dim, length in ((1, mask.shape[0]), (0, mask.shape[1])):

@@ -100,7 +100,7 @@ class TalkingHeadDiT(nn.Module):
         """Flow of ``x`` [B, C, T, h, w] at ``timestep`` [B] (0..1000), given ``reference`` of the same shape.
 
         Pass ``tables`` to compiled code, which would otherwise compute them for every step. With an ``other`` audio for
-        every block, there are two flows, [2 * B, C, T, h, w]: in the second, the tokens in its places follow it.
+        every block, there are two flows, [2 * B, C, T, h, w]: in the second, the tokens in its ``places`` follow it.
         """
         tokens = self.patch_embedding(torch.cat((x, reference), dim=1))
         grid = tokens.shape[2:]
@@ -113,9 +113,10 @@ class TalkingHeadDiT(nn.Module):
         if other:
             places, count = other[0].places, tokens.shape[1]
             tokens = torch.cat((tokens, tokens[:, places]), dim=1)
-            tables = tuple(torch.cat((table, table[places])) for table in tables)
-        for block, kv, beside in zip(self.blocks, audio_kv, other or [None] * len(audio_kv), strict=True):
-            tokens = block(tokens, modulation, kv, tables, grid[0], beside)
+            # A host's own form of them is left out.
+            tables = tuple(torch.cat((table, table[places])) for table in tables[:2])
+        for index, (block, kv) in enumerate(zip(self.blocks, audio_kv, strict=True)):
+            tokens = block(tokens, modulation, kv, tables, grid[0], *other[index : index + 1])
         patches = self.head(tokens, time)
         if other:
             whole, own = patches[:, :count], patches[:, count:]
@@ -124,7 +125,7 @@ class TalkingHeadDiT(nn.Module):
         if self.config.prediction == "flow":
             return out
         u = (timestep / 1000).clamp_min(MIN_NOISE).to(x.dtype)[:, None, None, None, None]
-        return (x - reference - out) / u
+        return ((x - reference - out.unflatten(0, (-1, len(x)))) / u).flatten(0, 1)
 
     def _embedded(self, timestep: Tensor, dtype: torch.dtype) -> Tensor:
         """The timestep to embed: in bfloat16, the published pipeline rounds it (937.5 to 936)."""

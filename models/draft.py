@@ -64,15 +64,14 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class _Viewed:
-    """What detail transfer looks at: the part that is shown of the ``new`` frames, and frames that show the ``poses``.
+class _New:
+    """A chunk's new ``frames``, as far as they are needed, and whole frames that show the ``poses`` of the head.
 
-    ``earlier`` is the sample of what had not been decoded before.
+    See ``DetailTransfer.apply``.
     """
 
-    new: Tensor
+    frames: Tensor
     poses: Tensor
-    earlier: Tensor | None
 
 
 class Draft:
@@ -124,8 +123,8 @@ class Draft:
         """``pixels`` in the portrait's colours, in place; see ``match_color``."""
         return match_color(pixels, self._target, self._continuity.color_strength, in_place=True, measured=measured)
 
-    def decode(self, latents: Tensor, clock: StageClock) -> Decoded:
-        """As much of the chunk as the next one waits for."""
+    def decode(self, latents: Tensor, overlap: int, clock: StageClock) -> Decoded:
+        """As much of the chunk as the next one waits for; the previous one contains the first ``overlap`` frames."""
         parts, first = None, 0
         if self.carry is Carry.PIXELS and latents.device.type == "cpu":
             parts = decode_parts(self._codec, latents)
@@ -136,32 +135,35 @@ class Draft:
             first = max(0, latents.shape[2] - self._continuity.latents)
             pixels = parts(first, latents.shape[2])
         clock.stage("decode")
-        seen = sample_of(self._kept(pixels))
+        rest = DecodedParts(pixels, first, self._stride)
+        views = self._views(rest, max(first, self._first_of(overlap)), latents.shape[2])
+        seen = sample_of(self._kept(views.whole))
         clock.stage("statistics")
-        corrected = 0
-        if self.carry is Carry.LATENTS:
-            continuity = self.tail(latents)
-        else:
-            # On a GPU, all at once, though not all are new: what matters there is the number of operations.
-            corrected = self._overlap if pixels.device.type == "cpu" else pixels.shape[2]
+        # On a GPU, all at once, though not all are new: what matters there is the number of operations.
+        corrected = pixels.shape[2]
+        if pixels.device.type == "cpu":
+            corrected = self._overlap if self.carry is Carry.PIXELS else 0
+        if corrected:
             self._correct(pixels[:, :, -corrected:])
             clock.stage("colour")
+        if self.carry is Carry.PIXELS:
             continuity = self._codec.encode(pixels[:, :, -self._overlap :])
+        else:
+            continuity = self.tail(latents)
         clock.stage("continuity")
         return Decoded(pixels, corrected, seen, continuity, first, parts if first else None)
 
     def frames(self, decoded: Decoded, latents: Tensor, span: ChunkSpan, clock: StageClock) -> Pending:
         """Queue the new frames of the chunk; the previous chunk contains the first ``span.overlap``."""
-        viewed = self._viewed(decoded, latents.shape[2], span.overlap, clock)
-        seen = decoded.seen if viewed.earlier is None else torch.cat((viewed.earlier, decoded.seen), dim=2)
+        new, seen = self._new(decoded, latents.shape[2], span.overlap, clock)
         figures = self._meter.decoded(latents, seen)
         clock.stage("statistics")
-        self._correct_new(viewed, decoded)
+        self._correct_new(new, decoded)
         clock.stage("colour")
-        shown, closed = viewed.new, self._closed(span.first_frame, viewed.new.shape[2])
+        shown, closed = new.frames, self._closed(span.first_frame, new.frames.shape[2])
         # The next chunk continues from frames without detail transfer, as the checkpoints were trained.
         if self._transfer is not None and (self._detail or any(closed)):
-            shown = self._transfer.apply(viewed.new[0], viewed.poses[0], self._detail, closed)[None]
+            shown = self._transfer.apply(new.frames[0], new.poses[0], self._detail, closed)[None]
             clock.stage("detail")
         frames = to_uint8(shown[:, :, : span.new_frames])
         clock.stage("colour")
@@ -172,46 +174,52 @@ class Draft:
         arriving = queue_fetch(frames, torch.cat((carried.flatten().float(), figures)))
         return Pending(arriving, torch.empty(carried.shape, dtype=carried.dtype, device="meta"))
 
-    def _viewed(self, decoded: Decoded, num_latents: int, overlap: int, clock: StageClock) -> _Viewed:
-        """What is looked at of the chunk, of whose frames ``overlap`` are the previous one's."""
-        # They are whole latent frames.
-        known = -(-overlap // self._stride)
-        # The head moves on from the pose before.
-        first = max(0, known - self._has_poses)
-        views, earlier = [], None
+    def _new(self, decoded: Decoded, num_latents: int, overlap: int, clock: StageClock) -> tuple[_New, Tensor]:
+        """The frames that are not the previous chunk's, and the sample of all that is decoded."""
+        known, first = self._known(overlap), self._first_of(overlap)
+        views, seen = [], decoded.seen
         if decoded.parts is not None and first < decoded.first:
             views.append(self._views(decoded.parts, first, decoded.first))
             clock.stage("decode")
-            earlier = sample_of(self._kept(views[0].whole))
+            seen = torch.cat((sample_of(self._kept(views[0].whole)), seen), dim=2)
             clock.stage("statistics")
         rest = DecodedParts(decoded.pixels, decoded.first, self._stride)
         views.append(self._views(rest, max(first, decoded.first), num_latents))
-        new, poses = (each[0] if len(each) == 1 else torch.cat(each, dim=2) for each in zip(*views, strict=True))
-        new = new[:, :, frames_before(known, self._stride) - frames_before(first, self._stride) :]
+        frames = _joined([view.part for view in views])
+        frames = frames[:, :, frames_before(known, self._stride) - frames_before(first, self._stride) :]
         # Without poses, each frame is looked at, in its final colours.
-        return _Viewed(new, poses if self._has_poses else new, earlier)
+        return _New(frames, _joined([view.whole for view in views]) if self._has_poses else frames), seen
+
+    def _known(self, overlap: int) -> int:
+        """How many latents are the previous chunk's."""
+        return self._continuity.latents if overlap else 0
+
+    def _first_of(self, overlap: int) -> int:
+        """The first latent that is looked at: the head moves on from the pose before the new frames."""
+        return max(0, self._known(overlap) - int(self._has_poses))
 
     def _views(self, parts: Parts, first: int, stop: int) -> Views:
-        """Some latents as detail transfer looks at them: at all frames where it looks at each alone."""
+        """Some latents as they are looked at: by one frame of each if that shows the pose of all, else by all."""
         if self._has_poses:
             return parts.views(first, stop, self._window, self._stride // 2)
         pixels = parts(first, stop)
         return Views(pixels, pixels)
 
-    def _correct_new(self, viewed: _Viewed, decoded: Decoded) -> None:
-        """Correct the frames that are not yet corrected."""
+    def _correct_new(self, new: _New, decoded: Decoded) -> None:
+        """Correct the new frames that are not yet corrected."""
         corrected = decoded.corrected
         if not corrected:
-            # The last frame is corrected as a whole, because it is measured.
+            # The last frame is corrected as a whole, because it is measured; ``new`` is a view of it then.
             self._correct(decoded.pixels[:, :, -1:])
             corrected = 1
-        rest = viewed.new[:, :, : max(0, viewed.new.shape[2] - corrected)]
+        rest = new.frames[:, :, : max(0, new.frames.shape[2] - corrected)]
         if self._window == EVERYWHERE:
             self._correct(rest)
             return
         # A frame stands for all that are decoded from one latent frame, and a quarter of its pixels for all of them.
-        groups = frames_of_poses(viewed.new.shape[2], viewed.poses.shape[2], self._stride)
-        for pose, group in zip(viewed.poses.split(1, dim=2), groups, strict=True):
+        # It is not itself corrected where they are not: it is never the last of them.
+        groups = frames_of_poses(new.frames.shape[2], new.poses.shape[2], self._stride)
+        for pose, group in zip(new.poses.split(1, dim=2), groups, strict=True):
             if rest[:, :, group].shape[2]:
                 self._correct(rest[:, :, group], pose[..., ::2, ::2])
 
@@ -231,6 +239,11 @@ class Draft:
     def _closed(self, first_frame: int, frames: int) -> list[float]:
         """How far the lids are closed in each frame from ``first_frame`` on."""
         return [] if self._lids is None else self._lids(first_frame, frames).tolist()
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    """Frames one after the other: a view if there is one piece."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

@@ -37,18 +37,17 @@ AudioKeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class OtherAudio:
-    """Some tokens with another audio, computed along with all tokens of a chunk, behind which they stand.
+    """Some tokens that are computed a second time, with another audio; they are appended to the chunk's tokens.
 
-    They attend to themselves, and to what the other tokens are with the chunk's audio: what audio changes elsewhere
-    hardly matters to them. ``places`` [T*m] are those of ``m`` tokens of each latent frame; ``audio_kv`` are one
-    block's keys and values.
+    They attend to one another, and to the chunk's other tokens as these are with the chunk's own audio. ``places``
+    [T*m] are the places of ``m`` tokens of each latent frame, ``audio_kv`` one block's keys and values.
     """
 
     places: Tensor
     audio_kv: AudioKeyValue
 
     def attend(self, attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Self-attention [B, S + T*m, heads, head_dim] of all tokens, then of these."""
+        """Self-attention [B, S + T*m, heads, head_dim]: the chunk's tokens, then these."""
         count = q.shape[1] - len(self.places)
         k_own, v_own = (x[:, :count].index_copy(1, self.places, x[:, count:]) for x in (k, v))
         whole = attention(q[:, :count], k[:, :count], v[:, :count])
@@ -227,8 +226,10 @@ class Block(nn.Module):
         own = self.modulation.to(device=x.device, dtype=modulation.dtype)
         shift1, scale1, gate1, shift2, scale2, gate2 = (own + modulation).chunk(6, dim=1)
         norm = self.kernels.modulated_norm
-        x = torch.addcmul(x, self.self_attn(norm(x, self.norm1, shift1, scale1), tables, other), gate1)
-        x = x + self.cross_attn(self.norm3(x), audio_kv, num_latents, other)
+        # Not given where there is none: what takes a layer's place may not know of it.
+        others = () if other is None else (other,)
+        x = torch.addcmul(x, self.self_attn(norm(x, self.norm1, shift1, scale1), tables, *others), gate1)
+        x = x + self.cross_attn(self.norm3(x), audio_kv, num_latents, *others)
         return torch.addcmul(x, self.ffn(norm(x, self.norm2, shift2, scale2)), gate2)
 
 

@@ -25,7 +25,7 @@ from .config import ConfigError, Metadata, check_integer, check_number, parse_co
 from .pictures import EVERYWHERE, Window
 
 PATCH = 8
-FINEST = PATCH // 2
+CELL = PATCH // 2
 STRIDE_T = 4
 SPATIAL_STRIDE = 16
 
@@ -144,7 +144,7 @@ class Decoder(nn.Module):
         self.fine = nn.Sequential(*(Block(fine) for _ in range(config.decoder_blocks)))
         self.up_fine = nn.Conv2d(fine, 4 * finest, 1)
         self.finest = Block(finest)
-        pixels = 3 * FINEST**2
+        pixels = 3 * CELL**2
         self.first = nn.Conv2d(finest, pixels, 3, padding=1)
         self.later = nn.Conv2d(finest, STRIDE_T * pixels, 3, padding=1)
 
@@ -190,8 +190,11 @@ class Decoder(nn.Module):
 
     def _latents(self, first: int, stop: int, one_by_one: bool) -> list[slice]:
         """The latent frames that are painted together: the first one is painted alone."""
-        starts = range(first, stop) if one_by_one else sorted({first, max(first, 1)} & set(range(first, stop)))
-        return [slice(start, end) for start, end in zip(starts, [*starts[1:], stop], strict=True)] if starts else []
+        if one_by_one:
+            return [slice(latent, latent + 1) for latent in range(first, stop)]
+        alone = [slice(0, 1)] if first == 0 < stop else []
+        rest = slice(max(first, 1), stop)
+        return alone + [rest] * (rest.start < stop)
 
     def _head(self, latent: int) -> tuple[nn.Conv2d, int]:
         """What paints a latent frame, and the number of its frames."""
@@ -223,14 +226,14 @@ def _in_window(head: nn.Conv2d, x: Tensor, frames: int, window: Window) -> Tenso
     """The ``window`` of the pixels that ``head`` gives: [B, 3, frames, h, w]."""
     inner, outer, crop = [], [], []
     for side, length in zip(window, x.shape[-2:], strict=True):
-        pixels = range(length * FINEST)[side]
-        start, stop = pixels.start // FINEST, -(-pixels.stop // FINEST)
+        pixels = range(length * CELL)[side]
+        start, stop = pixels.start // CELL, -(-pixels.stop // CELL)
         # With the neighbours that the convolution reads.
         outer.append(slice(max(0, start - 1), min(stop + 1, length)))
         inner.append(slice(start - outer[-1].start, stop - outer[-1].start))
-        crop.append(slice(pixels.start - start * FINEST, pixels.stop - start * FINEST))
+        crop.append(slice(pixels.start - start * CELL, pixels.stop - start * CELL))
     values = head(x[(..., *outer)])[(..., *inner)]
-    height, width = (length * FINEST for length in values.shape[-2:])
+    height, width = (length * CELL for length in values.shape[-2:])
     pixels = x.new_empty(x.shape[0], 3, frames, height, width)
     _place(values, pixels, frames)
     return pixels[(..., *crop)]
@@ -248,7 +251,7 @@ def _unfold(x: Tensor, patch: int) -> Tensor:
 
 def _place(values: Tensor, pixels: Tensor, frames: int) -> None:
     """Write ``values`` [B*T, frames*3*p*p, h, w] to where they belong in ``pixels`` [B, 3, T*frames, h*p, w*p]."""
-    batch, patch = pixels.shape[0], FINEST
+    batch, patch = pixels.shape[0], CELL
     source = rearrange(values, "(b t) (f c p q) h w -> b t f c p q h w", b=batch, f=frames, p=patch, q=patch)
     # A view: to split dimensions never copies.
     target = rearrange(pixels, "b c (t f) (h p) (w q) -> b t f c p q h w", f=frames, p=patch, q=patch)

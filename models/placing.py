@@ -53,9 +53,9 @@ class ShiftedCodec:
 
     def in_place(self, moved: Tensor) -> Tensor:
         """``moved`` [1, 3, F, H, W] back in its own place."""
-        return self.filled(moved[(..., *self.moved(EVERYWHERE))], EVERYWHERE)
+        return self.filled(moved[(..., *self.place_in_vae(EVERYWHERE))], EVERYWHERE)
 
-    def moved(self, window: Window) -> Window:
+    def place_in_vae(self, window: Window) -> Window:
         """Where the VAE shows what is kept of a ``window``."""
         (rows, columns), (across, down) = self._kept(window), self.shift
         return slice(rows.start + down, rows.stop + down), slice(columns.start + across, columns.stop + across)
@@ -86,7 +86,10 @@ class _ShiftedParts:
         return self.codec.in_place(self.parts(first, stop))
 
     def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
-        part, whole = self.parts.views(first, stop, self.codec.moved(window), frame)
+        if window == EVERYWHERE:
+            part, whole = map(self.codec.in_place, self.parts.views(first, stop, window, frame))
+            return Views(part, whole)
+        part, whole = self.parts.views(first, stop, self.codec.place_in_vae(window), frame)
         return Views(self.codec.filled(part, window), self.codec.in_place(whole))
 
 

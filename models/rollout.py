@@ -202,7 +202,7 @@ class _Work:
         self._clock.stage("network")
 
     def _decode(self) -> Decoded:
-        return self._draft.decode(self._latents, self._clock)
+        return self._draft.decode(self._latents, self._span.overlap, self._clock)
 
     def _frames(self) -> Pending:
         self._clock.resume()

@@ -141,7 +141,7 @@ def _sampling_widgets() -> list[io.Input]:
             min=0.0,
             max=10.0,
             step=0.1,
-            tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 double the time. 0 uses the "
+            tooltip="How strongly the mouth follows the audio. 1 is off; values above 1 take more time. 0 uses the "
             "checkpoint's own value (1 for distilled checkpoints, 3 for undistilled ones). For nano, Temporal "
             "Reference Encode chooses it for the portrait (1 to 2).",
         ),

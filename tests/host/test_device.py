@@ -25,7 +25,14 @@ def test_the_codec_gives_what_cores_vae_gives(pack: Import, scene: SimpleNamespa
 def test_parts_are_decoded_as_in_the_whole(pack: Import, scene: SimpleNamespace) -> None:
     codec = pack("host.vae").StockVideoCodec(scene.vae, scene.model.model)
     parts = codec.decode_parts(scene.reference.latents)
-    assert codec.has_parts and torch.equal(parts(1, 3), codec.decode(scene.reference.latents)[:, :, 1:9])
+    whole = codec.decode(scene.reference.latents)
+    assert codec.has_parts and torch.equal(parts(1, 3), whole[:, :, 1:9])
+    height, width = whole.shape[-2:]
+    window = slice(height // 4, height // 2), slice(width // 8, width - 6)
+    for place in (window, (slice(None), slice(None))):
+        part, single = parts.views(1, 3, place, 2)
+        torch.testing.assert_close(part, whole[:, :, 1:9][(..., *place)], atol=1e-5, rtol=0)
+        torch.testing.assert_close(single, whole[:, :, [3, 7]], atol=1e-5, rtol=0)
 
 
 def test_a_vae_that_does_not_fit_works_as_core_does_it(

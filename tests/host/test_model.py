@@ -97,28 +97,66 @@ def test_guidance_in_a_part_holds_in_the_last_step(pack: Import, case: dict[str,
     assert not torch.equal(last, denoised(pack, model, halved))
 
 
-def test_guidance_in_a_part_runs_the_network_once_unless_something_looks_at_each_side(
-    comfy: Import, pack: Import, case: dict[str, Any]
+def nothing(comfy: Import, model: Any) -> None:
+    """Leave the MODEL as it is, but for empty containers, which nodes leave behind."""
+    model.model_options["transformer_options"]["patches_replace"] = {"dit": {}}
+
+
+def wrapper_of_the_network(comfy: Import, model: Any) -> None:
+    kind = comfy("comfy.patcher_extension").WrappersMP.DIFFUSION_MODEL
+    model.add_wrapper(kind, lambda executor, *args: executor(*args))
+
+
+def wrapper_in_the_options(comfy: Import, model: Any) -> None:
+    extension = comfy("comfy.patcher_extension")
+    extension.add_wrapper(extension.WrappersMP.APPLY_MODEL, lambda executor, *args, **rest: executor(*args, **rest),
+                          model.model_options, is_model_options=True)  # fmt: skip
+
+
+def function_around_the_network(comfy: Import, model: Any) -> None:
+    model.set_model_unet_function_wrapper(lambda apply, args: apply(args["input"], args["timestep"], **args["c"]))
+
+
+def other_attention(comfy: Import, model: Any) -> None:
+    model.model_options["transformer_options"]["optimized_attention_override"] = lambda function, *args, **rest: (
+        function(*args, **rest)
+    )
+
+
+def patched_object(comfy: Import, model: Any) -> None:
+    layer = model.model.diffusion_model.blocks[0].self_attn
+    model.add_object_patch("diffusion_model.blocks.0.self_attn.forward", lambda x, tables: type(layer).forward(
+        layer, x, tables))  # fmt: skip
+
+
+CHANGES = (
+    wrapper_of_the_network,
+    wrapper_in_the_options,
+    function_around_the_network,
+    other_attention,
+    patched_object,
+)
+
+
+@pytest.mark.parametrize("change", [nothing, *CHANGES])
+def test_guidance_in_a_part_runs_the_network_once_if_nothing_changes_it(
+    comfy: Import, pack: Import, case: dict[str, Any], change: Callable[[Import, Any], None]
 ) -> None:
     everywhere, level = torch.ones(1, 1, 1, *case["x"].shape[-2:]), case["timestep"][0] / 1000
-    given, found = [], []
-    for is_surrounded in (False, True):
-        model = load(pack, case)
-        if is_surrounded:
-            kind = comfy("comfy.patcher_extension").WrappersMP.DIFFUSION_MODEL
-            model.add_wrapper(kind, lambda executor, *args: executor(*args))
-        network = model.model.diffusion_model
-        velocity = network.velocity
+    model, given = load(pack, case), []
+    expected = denoised(pack, model, case, guidance=3.0)
+    change(comfy, model)
+    network = model.model.diffusion_model
+    velocity = network.velocity
 
-        def noted(*args: Any, velocity: Any = velocity) -> torch.Tensor:
-            given.append(velocity(*args))
-            return given[-1]
+    def noted(*args: Any) -> torch.Tensor:
+        given.append(velocity(*args))
+        return given[-1]
 
-        network.velocity = noted
-        guider = pack("host.network").ChunkNetwork(model, guided=everywhere)(case["audio"], case["reference"], 3.0)
-        found.append(guider(case["x"], level))
-    assert [len(flows) for flows in given] == [2, 1, 1]
-    torch.testing.assert_close(*found)
+    network.velocity = noted
+    guider = pack("host.network").ChunkNetwork(model, guided=everywhere)(case["audio"], case["reference"], 3.0)
+    torch.testing.assert_close(guider(case["x"], level), expected)
+    assert [len(flows) for flows in given] == ([2] if change is nothing else [1, 1])
 
 
 def test_guidance_in_a_part_gives_both_sides_to_those_who_ask(pack: Import, case: dict[str, Any]) -> None:

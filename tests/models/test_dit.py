@@ -31,17 +31,23 @@ def test_prepared_audio_gives_the_same_flow() -> None:
     assert torch.equal(network.velocity(x, timestep, network.audio_keys_values(tokens), reference), flow)
 
 
-def test_some_tokens_may_follow_another_audio() -> None:
-    network, timestep = tiny_dit(), torch.tensor([700.0])
-    x, reference = noise(*LATENT, seed=3), noise(*LATENT, seed=4)
-    speech, silence = (network.audio_keys_values(network.encode_audio(audio)) for audio in (windows(5), windows(6)))
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_some_tokens_may_follow_another_audio(prediction: str, batch: int) -> None:
+    network, timestep = tiny_dit(), torch.tensor([700.0]).expand(batch)
+    network.config = replace(TINY, prediction=prediction)
+    x, reference = (noise(batch, *LATENT[1:], seed=seed) for seed in (3, 4))
+    speech, silence = (
+        network.audio_keys_values(network.encode_audio(torch.cat([windows(seed + clip) for clip in range(batch)])))
+        for seed in (5, 15)
+    )
     everywhere, mouth = torch.ones(1, 1, 1, *LATENT[3:]), torch.zeros(1, 1, 1, *LATENT[3:])
     mouth[..., 1, 3] = 0.1
 
     def flows(area: torch.Tensor, other: list[AudioKeyValue]) -> list[torch.Tensor]:
         places = network.places_of(area, LATENT[2])
         beside = [OtherAudio(places, audio_kv) for audio_kv in other]
-        return list(network.velocity(x, timestep, speech, reference, other=beside).split(1))
+        return list(network.velocity(x, timestep, speech, reference, other=beside).chunk(2))
 
     spoken, silent = (network.velocity(x, timestep, audio, reference) for audio in (speech, silence))
     first, second = flows(everywhere, silence)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from asymtalker.faces.portrait_face import with_face
-from asymtalker.models.landmarks import LIPS, UNDER_EYES, FaceTracker
+from asymtalker.models.landmarks import LIPS, MOUTH_CORNERS, UNDER_EYES, FaceTracker
 from asymtalker.models.lower_face import LowerFace
 from asymtalker.models.pictures import filled, pixel_places, sampled
 from asymtalker.models.reference import Reference
@@ -76,6 +76,24 @@ def test_smears_beside_the_mouth_are_replaced(portrait: Tensor, points: Tensor) 
     middle = slice((low[1] + high[1]) // 2 - 3, (low[1] + high[1]) // 2 + 3), slice(low[0] + 8, high[0] - 8)
     for same in (middle, (slice(0, int(points[list(UNDER_EYES), 1].min()) - 20), slice(None))):
         torch.testing.assert_close(shown[(..., *same)], frame[(..., *same)], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("corner", MOUTH_CORNERS)
+def test_spots_are_replaced_close_to_the_lips(portrait: Tensor, points: Tensor, corner: int) -> None:
+    """Beside a corner of the mouth, not on the lips."""
+    x, y = points[corner].round().int().tolist()
+    outwards = 1 if x > float(points[list(LIPS), 0].mean()) else -1
+    left = []
+    for near, far in ((2, 5), (-14, -10)):
+        start, stop = sorted((x + outwards * near, x + outwards * far))
+        spot = (..., slice(y - 2, y + 2), slice(start, stop))
+        frame = portrait.clone()
+        frame[spot] = 1.0
+        before = (frame - portrait)[spot].abs().mean()
+        MovedSkin(portrait, points).apply(frame, points[None], torch.ones(1))
+        left.append(float((frame - portrait)[spot].abs().mean() / before))
+    beside, on_lips = left
+    assert beside < 0.3 and on_lips > 0.9
 
 
 def test_the_chin_goes_where_its_landmarks_go(portrait: Tensor, points: Tensor) -> None:
