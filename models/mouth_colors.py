@@ -2,7 +2,8 @@
 
 Guidance opens a mouth further, and drives its colours beyond what a mouth can have: bluish teeth brighter than the
 face, black holes, bright and dark spots on lips. Between the lips, a pixel's lightness is kept, and its colour becomes
-that of teeth, tongue or throat in the portrait's light. Lips stay in the range of the portrait's colours there.
+that of teeth, tongue or throat in the portrait's light. Lips stay in the range of the portrait's colours and tints
+there: they are neither brighter nor bluer.
 """
 
 from __future__ import annotations
@@ -81,18 +82,31 @@ class MouthColors:
         mouth = frames[(..., *self._window)]
         inside, lips = (mask[:, None] * strength.view(-1, 1, 1, 1) for mask in self._masks(points))
         graded = self._graded(mouth)
-        mouth.lerp_(torch.minimum(torch.maximum(mouth, self._range[0]), self._range[1]), lips)
+        mouth.lerp_(self._limited(mouth), lips)
         mouth.lerp_(graded, OPACITY * inside)
 
+    def _limited(self, mouth: Tensor) -> Tensor:
+        """Pixels [T, 3, h, w] with tints, then with colours, in the portrait's range."""
+        low, high = self._range
+        luma = luma_of(mouth)
+        tints = torch.minimum(torch.maximum(_tints(mouth, luma), low[3:]), high[3:])
+        warmth, greenness = tints.split(1, dim=1)
+        of_red, of_green, of_blue = LUMA
+        green = luma + greenness
+        blue = (luma - of_green * green - of_red * warmth) / (of_red + of_blue)
+        colors = torch.cat((blue + warmth, green, blue), dim=1)
+        return torch.minimum(torch.maximum(colors, low[:3]), high[:3])
+
     def _range_of(self, portrait: Tensor, points: Tensor) -> Tensor:
-        """The darkest and the brightest colour of the portrait's lips and of what is around them: [2, 3, 1, 1]."""
+        """The range of the portrait's lips and of what is around them, in colours and tints: its ends [2, 5, 1, 1]."""
         height, width = portrait.shape[-2:]
         lips = filled(points[list(LIPS)], pixel_places(height, width))
         around = grown(lips, AROUND_LIPS * self._width)[0, 0] > 0
-        pixels = portrait[0].float().cpu()[:, around]
-        if not pixels.shape[1]:
-            return send(torch.tensor((-1.0, 1.0)).view(2, 1, 1, 1).expand(2, 3, 1, 1), portrait.device)
-        return send(pixels.quantile(torch.tensor(EXTREMES), dim=1)[..., None, None], portrait.device)
+        pixels = portrait.float().cpu()
+        values = torch.cat((pixels, _tints(pixels, luma_of(pixels))), dim=1)[0, :, around]
+        if not values.shape[1]:
+            return send(torch.tensor((-2.0, 2.0)).view(2, 1, 1, 1).expand(2, 5, 1, 1), portrait.device)
+        return send(values.quantile(torch.tensor(EXTREMES), dim=1)[..., None, None], portrait.device)
 
     def _masks(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """1 between the lips, and 1 on and around them, with soft edges: each [T, h, w] of the window."""
@@ -120,6 +134,12 @@ class MouthColors:
             share = ((luma - low) / (high - low)).clamp(0, 1)
             graded = graded + (self._colors[step + 1] - self._colors[step]).view(3, 1, 1) * share
         return graded
+
+
+def _tints(pictures: Tensor, luma: Tensor) -> Tensor:
+    """How warm (redder than blue) and how green (greener than grey) pictures [T, 3, h, w] are: [T, 2, h, w]."""
+    red, green, blue = pictures.split(1, dim=1)
+    return torch.cat((red - blue, green - luma), dim=1)
 
 
 def white_of(portrait: Tensor, points: Tensor) -> Tensor:

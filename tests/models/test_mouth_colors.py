@@ -89,6 +89,18 @@ def test_lips_stay_in_the_portraits_range(portrait: Tensor, points: Tensor) -> N
     assert torch.equal(shown(portrait, points, portrait)[(..., *lip)], portrait[(..., *lip)])
 
 
+def test_lips_do_not_turn_blue(portrait: Tensor, points: Tensor) -> None:
+    """Though their red, green and blue are each found somewhere around them."""
+    lip, dark, bright = ((slice(top, top + 7), slice(130, 190)) for top in (243, 251, 185))
+    for place, color in ((dark, -0.4), (bright, 0.9)):
+        portrait[(..., *place)] = torch.tensor((color, color - 0.2, color - 0.3)).view(3, 1, 1)
+    frame = portrait.clone()
+    frame[(..., *lip)] = torch.tensor((0.1, 0.2, 0.5)).view(3, 1, 1)
+    red, green, blue = shown(portrait, points, frame)[0, :, 246, 160].tolist()
+    assert red - blue > 0.2
+    assert 0.299 * red + 0.587 * green + 0.114 * blue == pytest.approx(0.204, abs=0.02), "as bright as before"
+
+
 def test_closed_lips_stay_as_they_are(portrait: Tensor, points: Tensor) -> None:
     points[list(UPPER_INNER_LIP)] = points[list(LOWER_INNER_LIP)]
     frame = portrait - 0.002
