@@ -42,7 +42,7 @@ CHANGES = ("optimized_attention_override", "patches", "patches_replace", "wrappe
 class Condition:
     """One side of the guidance; ``uuid`` identifies it in caches of its outputs.
 
-    With an ``other`` audio, it is both: the other one is followed where guidance holds.
+    With ``other``, it holds both sides: tokens where guidance holds are also computed with the other audio.
     """
 
     role: int
@@ -108,7 +108,7 @@ class ChunkNetwork:
         return ChunkGuider(self._model, self._network, conditions, guidance, bring, self._guided_area, at_once)
 
     def _at_once(self, voiced: Condition, unvoiced: Condition) -> Condition | None:
-        """Both sides at once, for a CPU: its time goes by the number of tokens, of which few are guided."""
+        """Both sides in one run, on a CPU: its time is proportional to the number of tokens, and few are guided."""
         if self._guided_area is None or self._guided_area.device.type != "cpu":
             return None
         places = self._network.diffusion_model.places_of(self._guided_area, voiced.reference.shape[2])
@@ -328,7 +328,7 @@ class ChunkSampler:
 
 
 def without_empty(value: Any) -> Any:
-    """``value`` without empty containers in it, at any depth, which nodes leave behind."""
+    """``value`` without the empty containers that nodes leave in it, at any depth."""
     if not isinstance(value, Mapping):
         return value
     kept = {key: without_empty(item) for key, item in value.items()}

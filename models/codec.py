@@ -23,7 +23,7 @@ class VideoCodec(Protocol):
 
 
 class Views(NamedTuple):
-    """Latent frames as they are looked at.
+    """The pixels of latent frames that are needed.
 
     ``part`` [1, 3, f, h, w] is a window of all their frames, ``whole`` [1, 3, T, H, W] one frame of each.
     """
@@ -70,7 +70,7 @@ def frames_before(latent: int, stride: int) -> int:
 class DecodedParts:
     """Parts of what is decoded already: ``pixels`` [1, 3, F, H, W] of the latents from ``start`` on.
 
-    To overwrite a part is to overwrite these pixels.
+    They are views, but for ``Views.whole``: to overwrite them is to overwrite ``pixels``.
     """
 
     pixels: Tensor

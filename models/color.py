@@ -73,7 +73,8 @@ def match_color(
     """Move each frame's Lab mean and standard deviation to the portrait's, blended by ``strength`` in 0..1.
 
     ``frames`` [B, 3, T, H, W] and ``portrait`` [B, 3, 1, H', W'] in [-1, 1]; returns ``frames``' shape in [-1, 1].
-    Where ``frames`` are parts of pictures, one whole picture, ``measured`` [B, 3, 1, H'', W''], stands for all of them.
+    If ``frames`` are parts of pictures, the statistics are those of one whole picture, ``measured``
+    [B, 3, 1, H'', W''].
     """
     if strength == 0:
         return frames

@@ -76,9 +76,9 @@ class Likeness:
 
 
 def frames_of_poses(num_frames: int, num_poses: int, stride: int) -> list[slice]:
-    """The frames that show the head in each of its poses: the last ``stride`` in the last one, and so on.
+    """The frames that show the head in each of its poses: the last ``stride`` frames show the last one, and so on.
 
-    In the first one, they may show it once, because a video's first latent frame is a single frame, or not at all.
+    The first pose may have one frame, because a video's first latent frame is a single frame, or none.
     """
     stops = (num_frames - stride * later for later in reversed(range(num_poses)))
     return [slice(max(0, stop - stride), max(0, stop)) for stop in stops]
@@ -94,7 +94,7 @@ class DetailTransfer:
     look like it, at a quarter and half of their size. ``lost`` [1, 1, H, W] is 1 where frames hold the portrait itself,
     because the network had it moved by ``shift`` (see ``placing``). ``eyelids`` and ``lower_face`` are the portrait's,
     for blinks and around the mouth. ``stride`` is the number of frames that show the head in the same pose; 1 where
-    each frame is looked at.
+    the movement is computed for every frame.
     """
 
     layers: Tensor
@@ -177,7 +177,7 @@ class DetailTransfer:
         """
         groups = frames_of_poses(frames.shape[1], poses.shape[1], self.stride)
         numbers = [number for number, group in enumerate(groups) for _ in range(group.start, group.stop)]
-        # Frames of a pose move evenly from the pose before; this is the way that is left.
+        # Frames of a pose move evenly from the previous pose. This is the share of the movement that is left.
         left = [
             strength * (group.stop - 1 - frame) / self.stride
             for group in groups
@@ -240,9 +240,9 @@ class DetailTransfer:
         return picture
 
     def _frames(self, frames: Tensor, flow: Tensor, steady: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-        """``frames`` [T, 3, h, w] of the ``window``, moved as ``steady`` says.
+        """Moved frames, and their likeness to the portrait [T, 1, h, w].
 
-        And how much they look like the portrait, [T, 1, h, w].
+        ``frames`` [T, 3, h, w] of the ``window`` are moved by ``steady``.
         """
         (full_height, full_width), (height, width) = self.layers.shape[-2:], frames.shape[-2:]
         small, cells = functional.avg_pool2d(frames.float(), 2), (..., *_scaled(window, FLOW_SCALE))
@@ -279,7 +279,7 @@ def _scaled(window: Window, scale: int) -> Window:
 def _around(mask: Tensor) -> Window:
     """The part of a picture around what is not 0 in a mask [H, W], with room for movement.
 
-    Its sides are those of pixels of the flow, so that it can be scaled.
+    Its sides are multiples of ``FLOW_SCALE``, so that it can be scaled.
     """
     sides = []
     for dim, length in ((1, mask.shape[0]), (0, mask.shape[1])):

@@ -195,11 +195,11 @@ class Draft:
         return self._continuity.latents if overlap else 0
 
     def _first_of(self, overlap: int) -> int:
-        """The first latent that is looked at: the head moves on from the pose before the new frames."""
+        """The first latent that is used: the head moves on from the pose before the new frames."""
         return max(0, self._known(overlap) - int(self._has_poses))
 
     def _views(self, parts: Parts, first: int, stop: int) -> Views:
-        """Some latents as they are looked at: by one frame of each if that shows the pose of all, else by all."""
+        """The pixels of some latents that are used, and one whole frame of each if that shows its pose, else all."""
         if self._has_poses:
             return parts.views(first, stop, self._window, self._stride // 2)
         pixels = parts(first, stop)
@@ -216,8 +216,8 @@ class Draft:
         if self._window == EVERYWHERE:
             self._correct(rest)
             return
-        # A frame stands for all that are decoded from one latent frame, and a quarter of its pixels for all of them.
-        # It is not itself corrected where they are not: it is never the last of them.
+        # One frame is measured for all frames of a latent frame, at a quarter of its pixels.
+        # It is not corrected while others of them are not: it is never the last one.
         groups = frames_of_poses(new.frames.shape[2], new.poses.shape[2], self._stride)
         for pose, group in zip(new.poses.split(1, dim=2), groups, strict=True):
             if rest[:, :, group].shape[2]:

@@ -39,7 +39,7 @@ AudioKeyValue = tuple[Tensor, Tensor]
 class OtherAudio:
     """Some tokens that are computed a second time, with another audio; they are appended to the chunk's tokens.
 
-    They attend to one another, and to the chunk's other tokens as these are with the chunk's own audio. ``places``
+    They attend to one another, and to the tokens elsewhere, which are computed with the chunk's own audio. ``places``
     [T*m] are the places of ``m`` tokens of each latent frame, ``audio_kv`` one block's keys and values.
     """
 
@@ -226,7 +226,7 @@ class Block(nn.Module):
         own = self.modulation.to(device=x.device, dtype=modulation.dtype)
         shift1, scale1, gate1, shift2, scale2, gate2 = (own + modulation).chunk(6, dim=1)
         norm = self.kernels.modulated_norm
-        # Not given where there is none: what takes a layer's place may not know of it.
+        # Passed only if present: a replacement for a layer may not accept the argument.
         others = () if other is None else (other,)
         x = torch.addcmul(x, self.self_attn(norm(x, self.norm1, shift1, scale1), tables, *others), gate1)
         x = x + self.cross_attn(self.norm3(x), audio_kv, num_latents, *others)

@@ -2,8 +2,8 @@
 
 Guidance opens a mouth further, and drives its colours beyond what a mouth can have: bluish teeth brighter than the
 face, black holes, bright and dark spots on lips. Between the lips, a pixel's lightness is kept, and its colour becomes
-that of teeth, tongue or throat in the portrait's light. Lips stay in the range of the portrait's colours and tints
-there: they are neither brighter nor bluer.
+that of teeth, tongue or throat in the portrait's light. Lips are limited to the range of the portrait's colours
+and tints around its lips.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class MouthColors:
 
 
 def _tints(pictures: Tensor, luma: Tensor) -> Tensor:
-    """How warm (redder than blue) and how green (greener than grey) pictures [T, 3, h, w] are: [T, 2, h, w]."""
+    """Warmth (red minus blue) and greenness (green minus luma) of pictures [T, 3, h, w]: [T, 2, h, w]."""
     red, green, blue = pictures.split(1, dim=1)
     return torch.cat((red - blue, green - luma), dim=1)
 
