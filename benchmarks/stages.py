@@ -143,7 +143,7 @@ class Bench:
         transfer = DetailTransfer.of(
             portrait[0, :, 0], portrait[0, :, 0], reference.face, stride=stride, mouth_alone=True, is_guided=True
         )
-        part, poses = video[:, self.overlap :][(..., *transfer.shown(1.0))], video[:, ::stride][:, 1:]
+        part, poses = video[:, self.overlap :][(..., *transfer.shown(1.0))], video[:, stride::stride]
         return lambda: transfer.apply(part, poses, 1.0)
 
     def _colour(self) -> Tensor:

@@ -298,7 +298,7 @@ class ChunkGuider:
 
     def _needs_each(self, options: dict[str, Any]) -> bool:
         """Whether something needs each side in every step."""
-        return bool(options.get("disable_cfg1_optimization")) or any(self.model_patcher.wrappers.values())
+        return bool(options.get("disable_cfg1_optimization") or without_empty(self.model_patcher.wrappers))
 
     def _executor(self, original: Any, kind: str, options: dict[str, Any]) -> WrapperExecutor:
         wrappers = get_all_wrappers(kind, options, is_model_options=True)

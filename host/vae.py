@@ -94,7 +94,9 @@ class StockVideoCodec:
         network: Any = self._vae.first_stage_model
         self._bring(self._vae.memory_used_decode, latents.shape)
         latents = self._format.process_out(latents).to(self._vae.device, self._vae.vae_dtype)
-        return _StockParts(network.decode_parts(latents), lambda pixels: self._as_pixels(self._as_frames(pixels)))
+        return _StockParts(
+            network.decode_parts(latents), lambda pixels: self._as_pixels(self._as_frames(pixels.float()))
+        )
 
     def _as_pixels(self, frames: Tensor) -> Tensor:
         """[1, F, H, W, 3] in 0..1 -> [1, 3, F, H, W] in [-1, 1]."""
@@ -157,12 +159,12 @@ class _StockParts:
 
     @torch.no_grad()
     def __call__(self, first: int, stop: int) -> Tensor:
-        return self.finished(self.parts(first, stop).float())
+        return self.finished(self.parts(first, stop))
 
     @torch.no_grad()
     def views(self, first: int, stop: int, window: Window, frame: int) -> Views:
-        part, whole = self.parts.views(first, stop, window, frame)
-        return Views(self.finished(part.float()), self.finished(whole.float()))
+        part, whole = map(self.finished, self.parts.views(first, stop, window, frame))
+        return Views(part, whole)
 
 
 def _is_plain(vae: VAE) -> bool:

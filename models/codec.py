@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .chunks import continuity_frames
 from .pictures import Window
 
 
@@ -63,7 +64,7 @@ def decode_parts(codec: VideoCodec, latents: Tensor) -> Parts | None:
 
 def frames_before(latent: int, stride: int) -> int:
     """How many frames come before those of a latent: the first one is a single frame, the others are ``stride``."""
-    return max(0, 1 + stride * (latent - 1))
+    return continuity_frames(latent, stride) if latent > 0 else 0
 
 
 @dataclass(frozen=True)

@@ -179,11 +179,10 @@ class Decoder(nn.Module):
         part = x.new_empty(x.shape[0], 3, _frames(first, stop), *shape)
         whole = x.new_empty(x.shape[0], 3, stop - first, height, width)
         done = 0
-        for latents in self._latents(first, stop, True):
-            head, frames = self._head(latents.start)
-            finest = self._finest(x[:, latents])
-            at = latents.start - first
-            _place(_one_frame(head, finest, frames, min(frame, frames - 1)), whole[:, :, at : at + 1], 1)
+        for index, latent in enumerate(range(first, stop)):
+            head, frames = self._head(latent)
+            finest = self._finest(x[:, latent : latent + 1])
+            _place(_one_frame(head, finest, frames, min(frame, frames - 1)), whole[:, :, index : index + 1], 1)
             part[:, :, done : done + frames] = _in_window(head, finest, frames, window)
             done += frames
         return Views(part, whole)

@@ -81,6 +81,19 @@ def test_guidance_may_hold_in_a_part(pack: Import, case: dict[str, Any], has_pos
     assert not torch.equal(everywhere, nowhere)
 
 
+def test_guidance_in_a_part_is_exact_where_each_side_is_computed(
+    comfy: Import, pack: Import, case: dict[str, Any]
+) -> None:
+    model = load(pack, case)
+    everywhere = denoised(pack, model, case, guidance=3.0)
+    wrapper_of_the_network(comfy, model)
+    guided = torch.zeros(1, 1, 1, *case["x"].shape[-2:])
+    guided[..., 1:, :] = 1
+    network = pack("host.network").ChunkNetwork(model, guided=guided)
+    partly = network(case["audio"], case["reference"], 3.0)(case["x"], case["timestep"][0] / 1000)
+    torch.testing.assert_close(partly[..., 1:, :], everywhere[..., 1:, :])
+
+
 def test_guidance_in_a_part_holds_in_the_last_step(pack: Import, case: dict[str, Any]) -> None:
     model, everywhere = load(pack, case), torch.ones(1, 1, 1, *case["x"].shape[-2:])
     network = pack("host.network").ChunkNetwork(model, guided=everywhere)
@@ -100,6 +113,7 @@ def test_guidance_in_a_part_holds_in_the_last_step(pack: Import, case: dict[str,
 def nothing(comfy: Import, model: Any) -> None:
     """Leave the MODEL as it is, but for empty containers, which nodes leave behind."""
     model.model_options["transformer_options"]["patches_replace"] = {"dit": {}}
+    model.wrappers[comfy("comfy.patcher_extension").WrappersMP.PREDICT_NOISE] = {"node": []}
 
 
 def wrapper_of_the_network(comfy: Import, model: Any) -> None:
@@ -109,8 +123,8 @@ def wrapper_of_the_network(comfy: Import, model: Any) -> None:
 
 def wrapper_in_the_options(comfy: Import, model: Any) -> None:
     extension = comfy("comfy.patcher_extension")
-    extension.add_wrapper(extension.WrappersMP.APPLY_MODEL, lambda executor, *args, **rest: executor(*args, **rest),
-                          model.model_options, is_model_options=True)  # fmt: skip
+    kind, options = extension.WrappersMP.APPLY_MODEL, model.model_options
+    extension.add_wrapper(kind, lambda executor, *args, **rest: executor(*args, **rest), options, is_model_options=True)
 
 
 def function_around_the_network(comfy: Import, model: Any) -> None:
@@ -125,8 +139,8 @@ def other_attention(comfy: Import, model: Any) -> None:
 
 def patched_object(comfy: Import, model: Any) -> None:
     layer = model.model.diffusion_model.blocks[0].self_attn
-    model.add_object_patch("diffusion_model.blocks.0.self_attn.forward", lambda x, tables: type(layer).forward(
-        layer, x, tables))  # fmt: skip
+    own = layer.forward
+    model.add_object_patch("diffusion_model.blocks.0.self_attn.forward", lambda x, tables: own(x, tables))
 
 
 CHANGES = (
